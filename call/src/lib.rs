@@ -3,4 +3,7 @@
 //! Pure: no input or output, no async, no clock. Whatever needs those takes values from here and hands values back.
 
 pub mod call;
+pub mod frame;
+pub mod keys;
 pub mod record;
+pub mod segment;
