@@ -181,12 +181,17 @@ pub fn decode(bytes: &[u8]) -> Result<RawCall, FrameError> {
     }
     let (head, rest) = take_with_length(rest)?;
     let (request, response) = take_with_length(rest)?;
-    Ok(RawCall { head: serde_json::from_slice(head)?, request: request.to_vec(), response: response.to_vec() })
+    Ok(RawCall {
+        head: serde_json::from_slice(head)?,
+        request: request.to_vec(),
+        response: response.to_vec(),
+    })
 }
 
 fn take_with_length(bytes: &[u8]) -> Result<(&[u8], &[u8]), FrameError> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(FrameError::Short)?;
-    rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(FrameError::Short)
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or(FrameError::Short)
 }
 
 #[cfg(test)]
@@ -196,11 +201,23 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back() {
-        let head = FrameHead { call_id: "c".into(), sequence: 7, pieces: vec![(3, 9)], ..Default::default() };
+        let head = FrameHead {
+            call_id: "c".into(),
+            sequence: 7,
+            pieces: vec![(3, 9)],
+            ..Default::default()
+        };
         let mut bytes = Vec::new();
         encode(&mut bytes, &head, [b"req".as_slice()], [b"res".as_slice(), b"ponse"]).unwrap();
         let call = decode(&bytes).unwrap();
-        assert_eq!(call, RawCall { head, request: b"req".to_vec(), response: b"response".to_vec() });
+        assert_eq!(
+            call,
+            RawCall {
+                head,
+                request: b"req".to_vec(),
+                response: b"response".to_vec()
+            }
+        );
     }
 
     proptest! {

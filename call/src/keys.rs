@@ -58,7 +58,10 @@ pub struct Origins {
 impl Origins {
     /// Pseudonyms under this key.
     pub fn new(key: &Key) -> Origins {
-        Origins { key: hmac::Key::new(hmac::HMAC_SHA256, key.bytes()), key_id: key.id() }
+        Origins {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.bytes()),
+            key_id: key.id(),
+        }
     }
 
     /// The pseudonym of a value of a kind (`client`, `user`, `conversation`, …); kinds never collide.
@@ -108,7 +111,10 @@ mod tests {
     #[test]
     fn digests_depend_on_where_parts_end() {
         let key = Key::new([7; 32]);
-        assert_ne!(keyed_digest(&key, [b"ab".as_slice(), b"c"]), keyed_digest(&key, [b"a".as_slice(), b"bc"]));
+        assert_ne!(
+            keyed_digest(&key, [b"ab".as_slice(), b"c"]),
+            keyed_digest(&key, [b"a".as_slice(), b"bc"])
+        );
     }
 
     #[test]

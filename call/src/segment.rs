@@ -68,7 +68,14 @@ impl SegmentWriter {
             .map_err(|_| SegmentError::Crypto)?;
         header.extend_from_slice(&wrapped);
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        Ok((SegmentWriter { id, key: cipher(&data_key), offset: header.len() as u64 }, header))
+        Ok((
+            SegmentWriter {
+                id,
+                key: cipher(&data_key),
+                offset: header.len() as u64,
+            },
+            header,
+        ))
     }
 
     /// The length of the segment so far: where the next frame begins.
@@ -108,7 +115,10 @@ impl SegmentWriter {
             return Err(SegmentError::Crypto.into());
         }
         let (nonce, aad) = place(&self.id, self.offset);
-        let tag = self.key.seal_in_place_separate_tag(nonce, aad, &mut out[body..]).map_err(|_| SegmentError::Crypto)?;
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, aad, &mut out[body..])
+            .map_err(|_| SegmentError::Crypto)?;
         out.extend_from_slice(tag.as_ref());
         let length = (out.len() - body) as u32;
         out[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
@@ -146,7 +156,10 @@ impl SegmentReader {
             .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(id), &mut wrapped)
             .map_err(|_| SegmentError::Crypto)?;
         let data_key: [u8; 32] = (&*data_key).try_into().map_err(|_| SegmentError::BadHeader)?;
-        Ok(SegmentReader { id, key: cipher(&data_key) })
+        Ok(SegmentReader {
+            id,
+            key: cipher(&data_key),
+        })
     }
 
     /// The frame at the start of `bytes`, which lie at `offset` in the file.
@@ -159,14 +172,21 @@ impl SegmentReader {
                     Ok(plain) => {
                         let plain_length = plain.len();
                         sealed.truncate(plain_length);
-                        Frame::Plain { plain: sealed, length: FRAME_HEADER + length }
+                        Frame::Plain {
+                            plain: sealed,
+                            length: FRAME_HEADER + length,
+                        }
                     }
                     // The checksum holds but the seal does not: a frame that was moved here. Skip it whole.
-                    Err(_) => Frame::Damaged { skip: FRAME_HEADER + length },
+                    Err(_) => Frame::Damaged {
+                        skip: FRAME_HEADER + length,
+                    },
                 }
             }
             Whole::NotYet => Frame::Incomplete,
-            Whole::No => Frame::Damaged { skip: next_marker(bytes) },
+            Whole::No => Frame::Damaged {
+                skip: next_marker(bytes),
+            },
         }
     }
 }
@@ -202,12 +222,20 @@ fn whole_frame(bytes: &[u8]) -> Whole {
     if !MARKER.starts_with(marker) {
         return Whole::No;
     }
-    let (Some(length), Some(checksum)) = (u32_at(bytes, 4), u32_at(bytes, 8)) else { return Whole::NotYet };
+    let (Some(length), Some(checksum)) = (u32_at(bytes, 4), u32_at(bytes, 8)) else {
+        return Whole::NotYet;
+    };
     if !(TAG..=MAX_FRAME + TAG).contains(&(length as usize)) {
         return Whole::No;
     }
-    let Some(sealed) = bytes[FRAME_HEADER..].get(..length as usize) else { return Whole::NotYet };
-    if frame_checksum(length, sealed) == checksum { Whole::Yes(length as usize) } else { Whole::No }
+    let Some(sealed) = bytes[FRAME_HEADER..].get(..length as usize) else {
+        return Whole::NotYet;
+    };
+    if frame_checksum(length, sealed) == checksum {
+        Whole::Yes(length as usize)
+    } else {
+        Whole::No
+    }
 }
 
 /// How many whole frames the bytes of a segment hold, without a key.
@@ -234,7 +262,10 @@ pub fn next_marker(bytes: &[u8]) -> usize {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|four| four.try_into().ok())
+        .map(u32::from_le_bytes)
 }
 
 fn frame_checksum(length: u32, sealed: &[u8]) -> u32 {
@@ -303,7 +334,10 @@ mod tests {
     #[test]
     fn frames_come_back_in_order_and_plain_text_is_not_in_the_file() {
         let bytes = segment(&[b"first canary", b"", b"third"]);
-        assert_eq!(read_all(&bytes), (vec![b"first canary".to_vec(), vec![], b"third".to_vec()], 0));
+        assert_eq!(
+            read_all(&bytes),
+            (vec![b"first canary".to_vec(), vec![], b"third".to_vec()], 0)
+        );
         assert!(memchr::memmem::find(&bytes, b"canary").is_none());
         assert_eq!(count_frames(&bytes), 3);
     }
@@ -311,8 +345,14 @@ mod tests {
     #[test]
     fn another_key_is_told_apart_from_damage() {
         let bytes = segment(&[b"x"]);
-        assert!(matches!(SegmentReader::open(&bytes, &Key::new([2; 32])), Err(SegmentError::OtherKey(_))));
-        assert!(matches!(SegmentReader::open(&bytes[..40], &Key::new([1; 32])), Err(SegmentError::NoHeader)));
+        assert!(matches!(
+            SegmentReader::open(&bytes, &Key::new([2; 32])),
+            Err(SegmentError::OtherKey(_))
+        ));
+        assert!(matches!(
+            SegmentReader::open(&bytes[..40], &Key::new([1; 32])),
+            Err(SegmentError::NoHeader)
+        ));
     }
 
     #[test]

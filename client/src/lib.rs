@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Calls an upstream: connection pool, TLS, credentials, deadlines. Live calls, shadows, replays and judges all come
+//! through here.
+//!
+//! Never follows a redirect, never retries what may have reached the upstream, and sends a credential only where its
+//! owner addressed it.
+
+mod answer;
+mod error;
+mod secret;
+mod tls;
+mod upstream;
+
+pub use answer::{Answer, AskError};
+pub use error::{SendError, SendErrorKind};
+pub use secret::Secret;
+pub use tls::TlsError;
+pub use upstream::{BoxError, OpenError, RequestBody, SelfHosted, Timeouts, Upstream, UpstreamConfig, empty, full};

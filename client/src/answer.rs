@@ -1,0 +1,134 @@
+//! A whole answer to a call that we originate: replay, floor, shadow, judge.
+
+use crate::error::{SendError, SendErrorKind};
+use crate::upstream::{Upstream, full};
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use std::time::{Duration, Instant};
+use understudy_call::call::Api;
+
+/// The most bytes of an answer that are read.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The response's content type.
+    pub content_type: Option<String>,
+    /// The whole body.
+    pub body: Bytes,
+    /// Milliseconds from sending to the first piece of the body.
+    pub first_chunk_ms: f64,
+    /// Milliseconds from sending to the last byte.
+    pub duration_ms: f64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// This upstream's API has no such call.
+    #[error("upstream {upstream} can't be asked in {api}")]
+    Api {
+        /// The upstream.
+        upstream: String,
+        /// The wire format.
+        api: &'static str,
+    },
+    /// The body can't be made into a request.
+    #[error("making the request: {0}")]
+    Request(#[from] http::Error),
+    /// It failed on the way.
+    #[error("asking upstream {upstream}: {source}")]
+    Send {
+        /// The upstream.
+        upstream: String,
+        /// What failed.
+        source: SendError,
+    },
+}
+
+impl AskError {
+    /// Whether asking again may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, AskError::Send { source, .. } if source.kind() != SendErrorKind::Protocol)
+    }
+
+    /// The kind of failure, where it happened on the way.
+    pub fn kind(&self) -> Option<SendErrorKind> {
+        match self {
+            AskError::Send { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}
+
+impl Upstream {
+    /// Sends `body` (JSON of `api`) with a fresh set of headers and this upstream's own credential, and reads the
+    /// whole answer, within `deadline`.
+    ///
+    /// # Errors
+    /// Where there is no whole answer; a status of 400 or above is an answer.
+    pub async fn ask(&self, api: Api, body: Bytes, deadline: Duration) -> Result<Answer, AskError> {
+        let path = self.call_path(api).ok_or_else(|| AskError::Api {
+            upstream: self.name().to_owned(),
+            api: api.as_str(),
+        })?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(self.uri(path)?)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, text/event-stream")
+            .body(full(body))?;
+        request.headers_mut().extend(self.credential_headers());
+        let failed = |source| AskError::Send {
+            upstream: self.name().to_owned(),
+            source,
+        };
+        match tokio::time::timeout(deadline, self.read_answer(request)).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed(SendError::new(
+                SendErrorKind::Timeout,
+                format!("no whole answer within {deadline:?}"),
+            ))),
+        }
+    }
+
+    async fn read_answer(&self, request: Request<crate::RequestBody>) -> Result<Answer, SendError> {
+        let started = Instant::now();
+        let (head, mut incoming) = self.send(request).await?.into_parts();
+        let mut body = BytesMut::new();
+        let mut first_chunk_ms = None;
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| SendError::new(SendErrorKind::of_hyper(&error), error.to_string()))?;
+            let Some(piece) = frame.data_ref() else { continue };
+            first_chunk_ms.get_or_insert_with(|| milliseconds_since(started));
+            if body.len() + piece.len() > MAX_ANSWER {
+                return Err(SendError::new(
+                    SendErrorKind::Protocol,
+                    format!("the answer is over {MAX_ANSWER} bytes"),
+                ));
+            }
+            body.extend_from_slice(piece);
+        }
+        let duration_ms = milliseconds_since(started);
+        let content_type = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        Ok(Answer {
+            status: head.status.as_u16(),
+            content_type,
+            body: body.freeze(),
+            first_chunk_ms: first_chunk_ms.unwrap_or(duration_ms),
+            duration_ms,
+        })
+    }
+}
+
+fn milliseconds_since(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1000.0
+}

@@ -1,0 +1,326 @@
+//! One configured upstream: where it is, what it speaks, and a pool of connections to it.
+
+use crate::error::{SendError, SendErrorKind};
+use crate::secret::Secret;
+use crate::tls::{self, TlsError};
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::path::PathBuf;
+use std::time::Duration;
+use understudy_call::call::Api;
+use url::Url;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of a request to an upstream.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body of these bytes.
+pub fn full(bytes: Bytes) -> RequestBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// No body.
+pub fn empty() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What a self-hosted upstream costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SelfHosted {
+    /// US dollars for one hour of the machine that serves it.
+    pub gpu_hour: f64,
+}
+
+/// An upstream as config gives it.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Its name in config, records and metrics.
+    pub name: String,
+    /// Base URL, http or https; a call's path is appended to its path.
+    pub url: Url,
+    /// What it speaks, where it is a candidate.
+    pub api: Option<Api>,
+    /// The model to ask for, where it is a candidate.
+    pub model: Option<String>,
+    /// Credential for calls that we originate and for canaried arms.
+    pub key: Option<Secret>,
+    /// PEM certificates to trust besides the web PKI.
+    pub ca_file: Option<PathBuf>,
+    /// Whether unmasked text may go there.
+    pub trusted: bool,
+    /// The most calls of ours in flight at once.
+    pub max_in_flight: Option<usize>,
+    /// Price of a self-hosted upstream.
+    pub price: Option<SelfHosted>,
+}
+
+impl UpstreamConfig {
+    /// An upstream of this name and URL, and nothing else.
+    pub fn new(name: impl Into<String>, url: Url) -> UpstreamConfig {
+        let name = name.into();
+        UpstreamConfig {
+            name,
+            url,
+            api: None,
+            model: None,
+            key: None,
+            ca_file: None,
+            trusted: false,
+            max_in_flight: None,
+            price: None,
+        }
+    }
+}
+
+/// Deadlines towards an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the response's head.
+    pub first_byte: Duration,
+    /// Between two pieces of a response.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let ten_minutes = Duration::from_secs(600);
+        Timeouts {
+            connect: Duration::from_secs(5),
+            first_byte: ten_minutes,
+            idle: ten_minutes,
+        }
+    }
+}
+
+/// Why an upstream can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not an http or https URL with a host.
+    #[error("upstream {name}: `{url}` is not an http:// or https:// URL with a host")]
+    Url {
+        /// The upstream.
+        name: String,
+        /// The URL given.
+        url: String,
+    },
+    /// User or password in the URL.
+    #[error("upstream {0}: its URL holds a user or password; give the key by `key_env`")]
+    Credentials(String),
+    /// TLS can't be set up.
+    #[error("upstream {name}: {source}")]
+    Tls {
+        /// The upstream.
+        name: String,
+        /// What failed.
+        source: TlsError,
+    },
+}
+
+/// An upstream that can be called; cheap to share behind an `Arc`.
+pub struct Upstream {
+    /// As configured.
+    pub config: UpstreamConfig,
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+    base_path: String,
+    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    timeouts: Timeouts,
+}
+
+impl Upstream {
+    /// Sets up the pool; connects only when the first call comes.
+    ///
+    /// # Errors
+    /// Where the URL or `ca_file` can't be used.
+    pub fn open(config: UpstreamConfig, timeouts: Timeouts) -> Result<Upstream, OpenError> {
+        let bad_url = || OpenError::Url {
+            name: config.name.clone(),
+            url: config.url.to_string(),
+        };
+        let scheme = match config.url.scheme() {
+            "http" => Scheme::HTTP,
+            "https" => Scheme::HTTPS,
+            _ => return Err(bad_url()),
+        };
+        if !config.url.username().is_empty() || config.url.password().is_some() {
+            return Err(OpenError::Credentials(config.name.clone()));
+        }
+        let host = config
+            .url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(bad_url)?;
+        let authority = match config.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let host_header = HeaderValue::from_str(&authority).map_err(|_| bad_url())?;
+        let authority = Authority::try_from(authority.as_str()).map_err(|_| bad_url())?;
+        let tls = tls::client_config(config.ca_file.as_deref()).map_err(|source| OpenError::Tls {
+            name: config.name.clone(),
+            source,
+        })?;
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(timeouts.connect));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .pool_max_idle_per_host(4096)
+            .http1_max_buf_size(512 * 1024)
+            // The host header is ours to set: a client's must not choose a virtual host.
+            .set_host(false)
+            .build(connector);
+        let base_path = config.url.path().trim_end_matches('/').to_owned();
+        Ok(Upstream {
+            config,
+            scheme,
+            authority,
+            host: host_header,
+            base_path,
+            client,
+            timeouts,
+        })
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// The URI of a call: `path_and_query` (begins with `/`, kept byte for byte) after the base URL's path.
+    ///
+    /// # Errors
+    /// Where the two together are no URI.
+    pub fn uri(&self, path_and_query: &str) -> Result<Uri, http::Error> {
+        let path = if self.base_path.is_empty() {
+            PathAndQuery::try_from(path_and_query)?
+        } else {
+            PathAndQuery::try_from(format!("{}{path_and_query}", self.base_path))?
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Sends a request whose URI came from [`Upstream::uri`], and waits for the response's head for `first_byte` at
+    /// most. The `host` header is set here. Dropping the future, or the response, cancels the call upstream.
+    ///
+    /// # Errors
+    /// Where no head came, with its kind.
+    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        match tokio::time::timeout(self.timeouts.first_byte, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(SendError::of_legacy(&error)),
+            Err(_) => Err(SendError::new(
+                SendErrorKind::Timeout,
+                format!(
+                    "no response within {:?} (timeouts.first_byte)",
+                    self.timeouts.first_byte
+                ),
+            )),
+        }
+    }
+
+    /// The longest wait between two pieces of a response.
+    pub fn idle_timeout(&self) -> Duration {
+        self.timeouts.idle
+    }
+
+    /// The headers that carry this upstream's own credential, for calls that we originate.
+    pub fn credential_headers(&self) -> Vec<(http::HeaderName, HeaderValue)> {
+        let mut headers = Vec::new();
+        let anthropic = self.config.api == Some(Api::AnthropicMessages);
+        if anthropic {
+            headers.push((
+                http::HeaderName::from_static("anthropic-version"),
+                HeaderValue::from_static("2023-06-01"),
+            ));
+        }
+        let Some(key) = &self.config.key else { return headers };
+        let (name, text) = if anthropic {
+            (http::HeaderName::from_static("x-api-key"), key.expose().to_owned())
+        } else {
+            (header::AUTHORIZATION, format!("Bearer {}", key.expose()))
+        };
+        if let Ok(mut value) = HeaderValue::from_str(&text) {
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
+        headers
+    }
+
+    /// The path of this API's call below the base URL, which may already end in `/v1`.
+    pub fn call_path(&self, api: Api) -> Option<&'static str> {
+        let (whole, after_v1) = match api {
+            Api::OpenaiChat => ("/v1/chat/completions", "/chat/completions"),
+            Api::AnthropicMessages => ("/v1/messages", "/messages"),
+            _ => return None,
+        };
+        Some(if self.base_path.ends_with("/v1") {
+            after_v1
+        } else {
+            whole
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str) -> Result<Upstream, OpenError> {
+        Upstream::open(UpstreamConfig::new("u", Url::parse(url).unwrap()), Timeouts::default())
+    }
+
+    #[test]
+    fn paths_are_appended_byte_for_byte() {
+        let upstream = open("https://host:8443/base/").unwrap();
+        let uri = upstream.uri("//v1/%2e%2e/x?q=%20").unwrap();
+        assert_eq!(uri.to_string(), "https://host:8443/base//v1/%2e%2e/x?q=%20");
+        assert_eq!(
+            open("http://h").unwrap().uri("/v1/x").unwrap().to_string(),
+            "http://h/v1/x"
+        );
+    }
+
+    #[test]
+    fn originated_calls_do_not_double_v1() {
+        assert_eq!(
+            open("http://h/v1").unwrap().call_path(Api::OpenaiChat),
+            Some("/chat/completions")
+        );
+        assert_eq!(
+            open("http://h").unwrap().call_path(Api::OpenaiChat),
+            Some("/v1/chat/completions")
+        );
+    }
+
+    #[test]
+    fn only_http_without_credentials() {
+        assert!(matches!(open("ftp://h"), Err(OpenError::Url { .. })));
+        assert!(matches!(open("http://user:pass@h"), Err(OpenError::Credentials(_))));
+    }
+}
