@@ -1,0 +1,589 @@
+//! The config: one YAML file → one validated [`Config`], past which nothing is optional by accident.
+//!
+//! Every error says what is wrong, where (file, line), and what to write instead. Holds no global state, and reads
+//! nothing but the text, the environment and the files named by `key_file` that it is handed access to.
+
+mod raw;
+mod units;
+
+pub use raw::{Bodies, Exclude, LogFormat, MaskRules, RouteMatch, WhenFull};
+
+use crate::route::{Route, RouteError, Routes};
+use raw::File;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use understudy_call::call::Api;
+use understudy_call::keys::hex;
+use understudy_client::{Secret, SelfHosted, UpstreamConfig};
+use units::Span;
+use url::Url;
+
+/// The whole config, validated.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where Prometheus and probes connect.
+    pub metrics: SocketAddr,
+    /// Where operators connect; loopback only.
+    pub admin: SocketAddr,
+    /// The store: a directory, or `s3://bucket/prefix`.
+    pub data: String,
+    /// Folder of the key files; `None` = `keys` below a local store.
+    pub keys_dir: Option<PathBuf>,
+    /// The upstream for a path whose first segment names none.
+    pub default_upstream: String,
+    /// All upstreams by name.
+    pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// What is captured and how.
+    pub capture: CaptureConfig,
+    /// When records become objects.
+    pub flush: FlushConfig,
+    /// How text is masked.
+    pub mask: MaskConfig,
+    /// Sizes beyond which something else happens.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: TimeoutConfig,
+    /// Routes in order; first match wins.
+    pub routes: Routes,
+    /// Settings of verdicts.
+    pub verdict: VerdictConfig,
+    /// Log format.
+    pub log_format: LogFormat,
+    /// Log filter, e.g. `info`.
+    pub log_level: String,
+    /// Whether answers carry `x-understudy-*` headers.
+    pub expose_headers: bool,
+    /// Whether `x-understudy-route` may pin an upstream.
+    pub allow_pins: bool,
+    /// How long a client that the baseline accepted may be canaried.
+    pub auth_memory: Duration,
+    /// Worker threads of the hot path.
+    pub threads: usize,
+    /// Hash of the config in force: 12 hex digits.
+    pub hash: String,
+}
+
+/// What is captured.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// Whether a call that can't be kept is refused.
+    pub required: bool,
+    /// Whether bodies are kept.
+    pub bodies: Bodies,
+    /// Share of calls kept, 0 to 1.
+    pub sample: f64,
+    /// Calls not kept.
+    pub exclude: Vec<Exclude>,
+    /// The most a call waits for its record to be written.
+    pub wait: Duration,
+    /// Bytes of all copies in memory.
+    pub memory: u64,
+    /// Folder of the spool; `None` = `spool` below a local store.
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes of the spool.
+    pub spool_max: u64,
+    /// Age at which a segment is evicted.
+    pub spool_max_age: Duration,
+    /// Time between fsyncs.
+    pub commit_interval: Duration,
+    /// What gives way when the spool is full.
+    pub when_full: WhenFull,
+}
+
+/// When records become objects.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushConfig {
+    /// After this time.
+    pub after: Duration,
+    /// Or this many bytes of frames.
+    pub bytes: u64,
+}
+
+/// How text is masked.
+#[derive(Clone, Debug)]
+pub struct MaskConfig {
+    /// Which rules.
+    pub rules: MaskRules,
+    /// Files with a word or phrase a line.
+    pub dictionaries: Vec<PathBuf>,
+}
+
+/// Sizes beyond which something else happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest body that is buffered for routing, and copied.
+    pub max_routed_body: u64,
+    /// The longest body that is accepted; `None` = any.
+    pub max_body: Option<u64>,
+    /// Bytes of a request's head.
+    pub head: usize,
+    /// Header lines.
+    pub headers: usize,
+    /// Bytes of the URI.
+    pub uri: usize,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+/// Deadlines.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeoutConfig {
+    /// For a client to send a request's head.
+    pub header_read: Duration,
+    /// Towards upstreams.
+    pub upstream: understudy_client::Timeouts,
+    /// For open calls to end after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Settings of verdicts; their meaning is the collector's.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the keys of config, passed on")]
+pub struct VerdictConfig {
+    pub alpha: f64,
+    pub margin: f64,
+    pub min_conversations: u32,
+    pub min_pairs: u32,
+    pub min_floor: f64,
+    pub max_age: Duration,
+}
+
+/// What is wrong with a config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("reading {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Not YAML of this format.
+    #[error("{path}:{line}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// What is wrong, and the nearest valid key.
+        message: String,
+    },
+    /// A key of a part that is not built yet.
+    #[error("{path}: `{key}` is known but not built yet in this version: remove it")]
+    NotBuilt {
+        /// The file.
+        path: PathBuf,
+        /// The key, with where it is.
+        key: String,
+    },
+    /// A value that makes no sense, or not together with others.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// Flags that override the file.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "named as the flags of the command line")]
+pub struct Overrides {
+    pub listen: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    pub data: Option<String>,
+}
+
+/// Where secrets come from: environment variables by name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// Says what, where, and what to do.
+    pub fn load(path: &Path, overrides: &Overrides, environment: Environment<'_>) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Config::parse(&text, path, overrides, environment)
+    }
+
+    /// Validates the text of a file; `path` is for errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        overrides: &Overrides,
+        environment: Environment<'_>,
+    ) -> Result<Config, ConfigError> {
+        let file: File = serde_saphyr::from_str(text).map_err(|error| syntax_error(path, text, &error))?;
+        let hash = hex(&blake3::hash(text.as_bytes()).as_bytes()[..6]);
+        Validation { path, environment }.validate(file, overrides, hash)
+    }
+
+    /// The config of `serve --upstream URL` without a file.
+    ///
+    /// # Errors
+    /// Where the URL is none.
+    pub fn of_upstream(url: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let parsed = Url::parse(url).map_err(|error| ConfigError::Invalid {
+            path: "--upstream".into(),
+            message: format!("`{url}` is not a URL ({error}): write it like https://api.openai.com"),
+        })?;
+        let name = match parsed.host_str() {
+            Some("api.openai.com") => "openai",
+            Some("api.anthropic.com") => "anthropic",
+            _ => "default",
+        };
+        let quoted = serde_json::Value::String(url.to_owned());
+        let text = format!("default_upstream: {name}\nupstreams: {{ {name}: {{ url: {quoted} }} }}\n");
+        Config::parse(&text, Path::new("--upstream"), overrides, &|_| None)
+    }
+
+    /// Whether the store is a local directory.
+    pub fn store_is_local(&self) -> bool {
+        !self.data.contains("://") || self.data.starts_with("file://")
+    }
+
+    /// Folder below a local store, or below `./understudy-data` where the store is remote.
+    fn beside_store(&self, name: &str) -> PathBuf {
+        let local = if self.store_is_local() {
+            self.data.trim_start_matches("file://")
+        } else {
+            "./understudy-data"
+        };
+        Path::new(local).join(name)
+    }
+
+    /// The spool's folder.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.capture
+            .spool_dir
+            .clone()
+            .unwrap_or_else(|| self.beside_store("spool"))
+    }
+
+    /// The keys' folder.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.keys_dir.clone().unwrap_or_else(|| self.beside_store("keys"))
+    }
+}
+
+fn syntax_error(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError {
+    let line = error.location().map_or(1, |location| location.line());
+    let rendered = error.without_snippet().to_string();
+    let mut message = rendered.lines().next().unwrap_or("not valid YAML").to_owned();
+    if let Some(suggestion) = nearest_key(&message) {
+        message.push_str(&format!(" (did you mean `{suggestion}`?)"));
+    }
+    let _ = text;
+    ConfigError::Syntax {
+        path: path.to_owned(),
+        line,
+        message,
+    }
+}
+
+/// The expected key that is nearest to the unknown one, from serde's words: "unknown field `x`, expected one of `a`, …".
+fn nearest_key(message: &str) -> Option<String> {
+    let rest = message.split_once("unknown field").map(|(_, rest)| rest)?;
+    let mut words = rest.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    words
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().max(unknown.len()).div_ceil(2))
+        .map(|(_, known)| known.to_owned())
+}
+
+/// First path segments of providers' own APIs, which no upstream may be named after.
+const RESERVED_NAMES: [&str; 5] = ["v1", "v1beta", "api", "model", "models"];
+
+struct Validation<'a> {
+    path: &'a Path,
+    environment: Environment<'a>,
+}
+
+impl Validation<'_> {
+    fn invalid(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            path: self.path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn not_built(&self, key: &str, given: bool) -> Result<(), ConfigError> {
+        if given {
+            Err(ConfigError::NotBuilt {
+                path: self.path.to_owned(),
+                key: key.to_owned(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn validate(&self, file: File, overrides: &Overrides, hash: String) -> Result<Config, ConfigError> {
+        self.refuse_what_is_not_built(&file)?;
+        let upstreams = self.upstreams(&file)?;
+        let default_upstream = self.default_upstream(&file, &upstreams)?;
+        let routes = self.routes(&file, &upstreams, &default_upstream)?;
+        let admin = self.address("admin", file.admin.as_deref(), overrides.admin, "127.0.0.1:4001")?;
+        if !admin.ip().is_loopback() {
+            return Err(self.invalid(format!(
+                "admin: {admin} is not a loopback address, and authentication is not built yet: use 127.0.0.1"
+            )));
+        }
+        if file.mask.surrogates.as_deref().is_some_and(|kind| kind != "consistent") {
+            return Err(self.invalid("mask.surrogates: only `consistent` is built in this version"));
+        }
+        let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
+        Ok(Config {
+            listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
+            metrics: self.address("metrics", file.metrics.as_deref(), overrides.metrics, "127.0.0.1:4002")?,
+            admin,
+            data: overrides
+                .data
+                .clone()
+                .or(file.data)
+                .unwrap_or_else(|| "./understudy-data".into()),
+            keys_dir: file.keys.map(|keys| keys.dir),
+            default_upstream,
+            upstreams,
+            capture: capture(file.capture),
+            flush: FlushConfig {
+                after: seconds(file.store.flush.after, 60),
+                bytes: file.store.flush.bytes.map_or(64 << 20, |size| size.0),
+            },
+            mask: MaskConfig {
+                rules: file.mask.rules.unwrap_or_default(),
+                dictionaries: file.mask.dictionaries,
+            },
+            limits: limits(&file.limits),
+            timeouts: TimeoutConfig {
+                header_read: seconds(file.timeouts.header_read, 30),
+                upstream: understudy_client::Timeouts {
+                    connect: seconds(file.timeouts.connect, 5),
+                    first_byte: seconds(file.timeouts.first_byte, 600),
+                    idle: seconds(file.timeouts.idle, 600),
+                },
+                drain: seconds(file.timeouts.drain, 30),
+            },
+            routes,
+            verdict: VerdictConfig {
+                alpha: file.verdict.alpha.unwrap_or(0.05),
+                margin: file.verdict.margin.unwrap_or(0.05),
+                min_conversations: file.verdict.min_conversations.unwrap_or(50),
+                min_pairs: file.verdict.min_pairs.unwrap_or(200),
+                min_floor: file.verdict.min_floor.unwrap_or(0.70),
+                max_age: seconds(file.verdict.max_age, 30 * 86400),
+            },
+            log_format: file.log.format.unwrap_or_default(),
+            log_level: file.log.level.unwrap_or_else(|| "info".into()),
+            expose_headers: file.expose_headers,
+            allow_pins: file.allow_pins,
+            auth_memory: seconds(file.auth_memory, 15 * 60),
+            threads: file.threads.unwrap_or_else(default_threads).max(1),
+            hash,
+        })
+    }
+
+    fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
+        self.not_built("shadow", !file.shadow.is_empty())?;
+        self.not_built("mask.surrogate_scope", file.mask.surrogate_scope.is_some())?;
+        let off = |value: &serde_json::Value| matches!(value.as_str(), Some("off")) || value.as_bool() == Some(false);
+        self.not_built(
+            "store.encryption",
+            file.store.encryption.as_ref().is_some_and(|value| !off(value)),
+        )?;
+        for (name, upstream) in &file.upstreams {
+            self.not_built(&format!("upstreams.{name}.ask_usage"), upstream.ask_usage)?;
+        }
+        for (index, route) in file.routes.iter().enumerate() {
+            let parts = [
+                ("fallback", &route.fallback),
+                ("hold", &route.hold),
+                ("rollout", &route.rollout),
+                ("guard", &route.guard),
+            ];
+            for (key, value) in parts {
+                self.not_built(&format!("routes[{index}].{key}"), value.is_some())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn address(
+        &self,
+        key: &str,
+        given: Option<&str>,
+        flag: Option<SocketAddr>,
+        default: &str,
+    ) -> Result<SocketAddr, ConfigError> {
+        if let Some(address) = flag {
+            return Ok(address);
+        }
+        let text = given.unwrap_or(default);
+        text.parse().map_err(|_| {
+            self.invalid(format!(
+                "{key}: `{text}` is not an address: write it like 127.0.0.1:4000 or [::]:4000"
+            ))
+        })
+    }
+
+    fn upstreams(&self, file: &File) -> Result<BTreeMap<String, UpstreamConfig>, ConfigError> {
+        if file.upstreams.is_empty() {
+            return Err(
+                self.invalid("no upstream: give at least `upstreams: { openai: { url: https://api.openai.com } }`")
+            );
+        }
+        file.upstreams
+            .iter()
+            .map(|(name, raw)| Ok((name.clone(), self.upstream(name, raw)?)))
+            .collect()
+    }
+
+    fn upstream(&self, name: &str, raw: &raw::Upstream) -> Result<UpstreamConfig, ConfigError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(fits) {
+            return Err(self.invalid(format!(
+                "upstreams: `{name}` is no name: use letters, digits, `-`, `_` and `.`"
+            )));
+        }
+        let url = Url::parse(&raw.url)
+            .map_err(|error| self.invalid(format!("upstreams.{name}.url: `{}` is not a URL: {error}", raw.url)))?;
+        let api = raw.api.as_deref().map(|text| self.api(name, text)).transpose()?;
+        if raw.key_env.is_some() && raw.key_file.is_some() {
+            return Err(self.invalid(format!("upstreams.{name}: give `key_env` or `key_file`, not both")));
+        }
+        let key = match (&raw.key_env, &raw.key_file) {
+            (Some(variable), _) => (self.environment)(variable).filter(|text| !text.is_empty()),
+            (_, Some(file)) => Some(
+                std::fs::read_to_string(file)
+                    .map(|text| text.trim().to_owned())
+                    .map_err(|error| self.invalid(format!("upstreams.{name}.key_file: {}: {error}", file.display())))?,
+            ),
+            _ => None,
+        };
+        if raw
+            .price
+            .as_ref()
+            .is_some_and(|price| !price.gpu_hour.is_finite() || price.gpu_hour < 0.0)
+        {
+            return Err(self.invalid(format!("upstreams.{name}.price.gpu_hour: must be 0 or more US dollars")));
+        }
+        Ok(UpstreamConfig {
+            name: name.to_owned(),
+            url,
+            api,
+            model: raw.model.clone(),
+            key: key.map(Secret::new),
+            ca_file: raw.ca_file.clone(),
+            trusted: raw.trusted,
+            max_in_flight: raw.max_in_flight,
+            price: raw.price.as_ref().map(|price| SelfHosted {
+                gpu_hour: price.gpu_hour,
+            }),
+        })
+    }
+
+    fn api(&self, upstream: &str, text: &str) -> Result<Api, ConfigError> {
+        match Api::from_name(text) {
+            Some(api @ (Api::OpenaiChat | Api::AnthropicMessages)) => Ok(api),
+            Some(_) => Err(self.invalid(format!(
+                "upstreams.{upstream}.api: `{text}` is not built yet in this version"
+            ))),
+            None => Err(self.invalid(format!(
+                "upstreams.{upstream}.api: `{text}` is no API: use one of {}",
+                Api::ALL.map(Api::as_str).join(", ")
+            ))),
+        }
+    }
+
+    fn default_upstream(
+        &self,
+        file: &File,
+        upstreams: &BTreeMap<String, UpstreamConfig>,
+    ) -> Result<String, ConfigError> {
+        let name = match (&file.default_upstream, upstreams.len()) {
+            (Some(name), _) => name.clone(),
+            (None, 1) => upstreams.keys().next().cloned().unwrap_or_default(),
+            (None, _) => return Err(self.invalid("default_upstream: several upstreams and none named as the default")),
+        };
+        let default = upstreams
+            .get(&name)
+            .ok_or_else(|| self.invalid(format!("default_upstream: `{name}` is not among the upstreams")))?;
+        // Azure's and Groq's own paths begin with /openai.
+        let host = default.url.host_str().unwrap_or_default();
+        let openai_is_a_path = host.ends_with("azure.com") || host.ends_with("groq.com");
+        for other in upstreams.keys() {
+            if RESERVED_NAMES.contains(&other.as_str()) || (other == "openai" && openai_is_a_path && *other != name) {
+                return Err(self.invalid(format!(
+                    "upstreams.{other}: the name is a first path segment of the default upstream's own API, so a key would go to the wrong provider: rename it"
+                )));
+            }
+        }
+        Ok(name)
+    }
+
+    fn routes(
+        &self,
+        file: &File,
+        upstreams: &BTreeMap<String, UpstreamConfig>,
+        default_upstream: &str,
+    ) -> Result<Routes, ConfigError> {
+        let routes = file.routes.iter().map(|raw| Route {
+            name: raw.name.clone(),
+            matching: raw.matching.clone(),
+            split: raw.split.clone(),
+        });
+        Routes::new(routes.collect(), upstreams, default_upstream)
+            .map_err(|RouteError { index, message }| self.invalid(format!("routes[{index}]: {message}")))
+    }
+}
+
+fn capture(raw: raw::Capture) -> CaptureConfig {
+    let millis = |span: Option<Span>, default: u64| span.map_or(Duration::from_millis(default), |span| span.0);
+    CaptureConfig {
+        required: matches!(raw.mode, Some(raw::CaptureMode::Required)),
+        bodies: raw.bodies.unwrap_or_default(),
+        sample: raw.sample.map_or(1.0, |percent| percent.0 / 100.0),
+        exclude: raw.exclude,
+        wait: millis(raw.wait, 20),
+        memory: raw.memory.map_or(256 << 20, |size| size.0),
+        spool_dir: raw.spool.dir,
+        spool_max: raw.spool.max.map_or(4 << 30, |size| size.0),
+        spool_max_age: millis(raw.spool.max_age, 7 * 86_400_000),
+        commit_interval: millis(raw.spool.commit_interval, 100),
+        when_full: raw.spool.when_full.unwrap_or_default(),
+    }
+}
+
+fn limits(raw: &raw::Limits) -> Limits {
+    Limits {
+        max_routed_body: raw.max_routed_body.map_or(8 << 20, |size| size.0),
+        max_body: raw.max_body.map(|size| size.0),
+        head: raw.head.map_or(64 << 10, |size| size.0 as usize),
+        headers: raw.headers.unwrap_or(256),
+        uri: raw.uri.map_or(16 << 10, |size| size.0 as usize),
+        connections: raw.connections.unwrap_or(20_000),
+    }
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests;

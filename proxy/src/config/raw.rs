@@ -1,0 +1,251 @@
+//! The config file as it is written: every key of the format, nothing checked beyond its type.
+//!
+//! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
+
+use super::units::{Percent, Size, Span};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A key that the format knows and this version does not act on.
+pub(super) type NotBuilt = Option<IgnoredAny>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) listen: Option<String>,
+    pub(super) metrics: Option<String>,
+    pub(super) admin: Option<String>,
+    pub(super) data: Option<String>,
+    pub(super) keys: Option<Keys>,
+    pub(super) default_upstream: Option<String>,
+    pub(super) upstreams: BTreeMap<String, Upstream>,
+    pub(super) capture: Capture,
+    pub(super) store: Store,
+    pub(super) mask: Mask,
+    pub(super) limits: Limits,
+    pub(super) timeouts: Timeouts,
+    pub(super) routes: Vec<Route>,
+    pub(super) shadow: Vec<IgnoredAny>,
+    pub(super) verdict: Verdict,
+    pub(super) log: Log,
+    pub(super) expose_headers: bool,
+    pub(super) allow_pins: bool,
+    pub(super) auth_memory: Option<Span>,
+    pub(super) threads: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    pub(super) url: String,
+    pub(super) key_env: Option<String>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) api: Option<String>,
+    pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) trusted: bool,
+    pub(super) max_in_flight: Option<usize>,
+    pub(super) price: Option<Price>,
+    pub(super) ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) ask_usage: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Price {
+    pub(super) gpu_hour: f64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Capture {
+    pub(super) mode: Option<CaptureMode>,
+    pub(super) bodies: Option<Bodies>,
+    pub(super) sample: Option<Percent>,
+    pub(super) exclude: Vec<Exclude>,
+    pub(super) wait: Option<Span>,
+    pub(super) memory: Option<Size>,
+    pub(super) spool: Spool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CaptureMode {
+    BestEffort,
+    Required,
+}
+
+/// `full` or `none`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bodies {
+    /// Bodies are kept, masked.
+    #[default]
+    Full,
+    /// Only the facts of a call are kept.
+    None,
+}
+
+/// Calls that are not kept; all fields given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exclude {
+    /// Path, `*` for any run of characters.
+    pub path: Option<String>,
+    /// Model asked for, `*` likewise.
+    pub model: Option<String>,
+    /// Upstream addressed.
+    pub upstream: Option<String>,
+    /// Headers that have these values.
+    pub header: BTreeMap<String, String>,
+    /// Client, as the `client_id` column shows it.
+    pub client: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Spool {
+    pub(super) dir: Option<PathBuf>,
+    pub(super) max: Option<Size>,
+    pub(super) max_age: Option<Span>,
+    pub(super) commit_interval: Option<Span>,
+    pub(super) when_full: Option<WhenFull>,
+}
+
+/// What gives way when the spool is at its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The oldest segment.
+    #[default]
+    DropOldest,
+    /// The call at hand.
+    DropNew,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub(super) flush: Flush,
+    pub(super) encryption: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Flush {
+    pub(super) after: Option<Span>,
+    pub(super) bytes: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mask {
+    pub(super) rules: Option<MaskRules>,
+    pub(super) dictionaries: Vec<PathBuf>,
+    pub(super) surrogates: Option<String>,
+    pub(super) surrogate_scope: NotBuilt,
+}
+
+/// Which rules the mask follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskRules {
+    /// The built-in rules.
+    #[default]
+    Default,
+    /// None: text is kept as it is. Credentials in headers are still never kept.
+    None,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) max_routed_body: Option<Size>,
+    pub(super) max_body: Option<Size>,
+    pub(super) head: Option<Size>,
+    pub(super) headers: Option<usize>,
+    pub(super) uri: Option<Size>,
+    pub(super) connections: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    pub(super) header_read: Option<Span>,
+    pub(super) connect: Option<Span>,
+    pub(super) first_byte: Option<Span>,
+    pub(super) idle: Option<Span>,
+    pub(super) drain: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) name: Option<String>,
+    #[serde(rename = "match", default)]
+    pub(super) matching: RouteMatch,
+    #[serde(default)]
+    pub(super) split: BTreeMap<String, u32>,
+    #[serde(default)]
+    pub(super) fallback: NotBuilt,
+    #[serde(default)]
+    pub(super) hold: NotBuilt,
+    #[serde(default)]
+    pub(super) rollout: NotBuilt,
+    #[serde(default)]
+    pub(super) guard: NotBuilt,
+}
+
+/// What a route takes; all fields given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteMatch {
+    /// Task id.
+    pub task: Option<String>,
+    /// Path, `*` for any run of characters.
+    pub path: Option<String>,
+    /// Model asked for, `*` likewise.
+    pub model: Option<String>,
+    /// Headers that have these values.
+    pub header: BTreeMap<String, String>,
+    /// Upstream addressed.
+    pub upstream: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Verdict {
+    pub(super) alpha: Option<f64>,
+    pub(super) margin: Option<f64>,
+    pub(super) min_conversations: Option<u32>,
+    pub(super) min_pairs: Option<u32>,
+    pub(super) min_floor: Option<f64>,
+    pub(super) max_age: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    #[default]
+    Text,
+}

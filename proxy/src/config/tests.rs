@@ -1,0 +1,97 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("u.yaml"), &Overrides::default(), &|name| {
+        (name == "KEY").then(|| "sk-1".into())
+    })
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+const UPSTREAMS: &str = "default_upstream: openai\nupstreams:\n  openai: { url: https://api.openai.com, key_env: KEY }\n  small: { url: http://127.0.0.1:8080, api: openai_chat, model: m, trusted: true }\n";
+
+#[test]
+fn the_default_config_is_that_of_the_design() {
+    let config = Config::of_upstream("https://api.openai.com", &Overrides::default()).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
+    assert_eq!(config.default_upstream, "openai");
+    assert_eq!(config.capture.wait, Duration::from_millis(20));
+    assert_eq!(config.limits.max_routed_body, 8 << 20);
+    assert_eq!(config.spool_dir(), Path::new("./understudy-data/spool"));
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = parse(&format!(
+        "{UPSTREAMS}routes:\n  - match: {{ task: t-1 }}\n    split: {{ openai: 95, small: 5 }}\ncapture: {{ sample: 50%, wait: 5ms }}\n"
+    ))
+    .unwrap();
+    assert_eq!(config.upstreams["openai"].key, Some(Secret::new("sk-1")));
+    assert_eq!(config.capture.sample, 0.5);
+    assert_eq!(config.routes.all().len(), 1);
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_file_line_and_the_nearest_key() {
+    let text = error(&format!("{UPSTREAMS}captur: {{ wait: 5ms }}\n"));
+    assert!(
+        text.starts_with("u.yaml:5: ") && text.contains("did you mean `capture`"),
+        "{text}"
+    );
+    let text = error(&format!("{UPSTREAMS}capture:\n  wiat: 5ms\n"));
+    assert!(
+        text.starts_with("u.yaml:6: ") && text.contains("did you mean `wait`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let text = error(&format!(
+        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"
+    ));
+    assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
+    assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
+    assert!(error(&format!("{UPSTREAMS}store: {{ encryption: on }}\n")).contains("`store.encryption`"));
+    assert!(parse(&format!("{UPSTREAMS}store: {{ encryption: off }}\n")).is_ok());
+}
+
+#[test]
+fn mistakes_say_what_to_do() {
+    let cases = [
+        ("upstreams: {}\n", "no upstream"),
+        ("upstreams: { a: { url: nonsense } }\n", "is not a URL"),
+        ("upstreams: { v1: { url: 'http://h' } }\n", "rename it"),
+        (
+            "upstreams: { a: { url: 'http://h' }, b: { url: 'http://h' } }\n",
+            "none named as the default",
+        ),
+        (
+            "upstreams: { a: { url: 'http://h', api: cobol } }\n",
+            "use one of openai_chat",
+        ),
+        (
+            "listen: here\nupstreams: { a: { url: 'http://h' } }\n",
+            "is not an address",
+        ),
+        ("admin: 0.0.0.0:1\nupstreams: { a: { url: 'http://h' } }\n", "loopback"),
+        (
+            "upstreams: { a: { url: 'http://h' } }\ncapture: { wait: soon }\n",
+            "`soon` is not a duration",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = error(text);
+        assert!(message.contains(expected), "{text} → {message}");
+    }
+    let azure = "default_upstream: az\nupstreams: { az: { url: 'https://x.openai.azure.com' }, openai: { url: 'https://api.openai.com' } }\n";
+    assert!(error(azure).contains("rename it"));
+}
+
+#[test]
+fn a_canary_sees_raw_text_so_its_upstream_must_be_trusted() {
+    let text = UPSTREAMS.replace(", trusted: true", "") + "routes:\n  - split: { openai: 95, small: 5 }\n";
+    assert!(error(&text).contains("trusted: true"));
+}

@@ -1,0 +1,95 @@
+//! Which arm of a split a conversation gets: stateless, so equal on all replicas, on retries and after restarts.
+//!
+//! Pure. Weighted rendezvous hashing: each arm draws a score from hash(affinity key, route, arm), the best wins. A
+//! changed weight moves only the conversations that must move; weight 0 never wins, a sole weight always does.
+
+/// An arm of a split and its weight; weights are relative to their sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// Share in the sum of all weights.
+    pub weight: u32,
+}
+
+/// The arm of a conversation, or `None` where all weights are 0.
+pub fn choose<'a>(arms: &'a [Arm], affinity_key: &str, route: &str) -> Option<&'a Arm> {
+    // An exponential draw with rate = weight: the smallest of all wins with probability weight / sum.
+    let draw = |arm: &Arm| -unit_interval(affinity_key, route, &arm.upstream).ln() / f64::from(arm.weight);
+    arms.iter()
+        .filter(|arm| arm.weight > 0)
+        .min_by(|a, b| draw(a).total_cmp(&draw(b)))
+}
+
+/// A number in (0, 1] from a hash of the three texts.
+fn unit_interval(affinity_key: &str, route: &str, arm: &str) -> f64 {
+    let mut hasher = blake3::Hasher::new();
+    for text in [affinity_key, route, arm] {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    let hash = hasher.finalize();
+    let (first, _) = hash
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .expect("a blake3 hash has 32 bytes");
+    // 53 bits fill a double's fraction.
+    ((u64::from_le_bytes(*first) >> 11) + 1) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn arms(weights: &[(&str, u32)]) -> Vec<Arm> {
+        weights
+            .iter()
+            .map(|&(name, weight)| Arm {
+                upstream: name.into(),
+                weight,
+            })
+            .collect()
+    }
+
+    fn share(arms: &[Arm], name: &str) -> f64 {
+        let n = 20_000;
+        let taken = (0..n)
+            .filter(|i| choose(arms, &format!("c{i}"), "r").unwrap().upstream == name)
+            .count();
+        taken as f64 / f64::from(n)
+    }
+
+    #[test]
+    fn zero_is_never_and_a_sole_weight_always() {
+        assert_eq!(share(&arms(&[("base", 100), ("small", 0)]), "small"), 0.0);
+        assert_eq!(share(&arms(&[("base", 0), ("small", 100)]), "small"), 1.0);
+        assert_eq!(choose(&arms(&[("base", 0)]), "c", "r"), None);
+    }
+
+    #[test]
+    fn shares_are_the_weights() {
+        let split = arms(&[("base", 90), ("small", 7), ("other", 3)]);
+        for (name, expected) in [("base", 0.90), ("small", 0.07), ("other", 0.03)] {
+            // Three standard deviations of a binomial share of 20,000 are below 0.007.
+            assert!((share(&split, name) - expected).abs() < 0.008, "{name}");
+        }
+    }
+
+    #[test]
+    fn routes_have_buckets_of_their_own() {
+        let split = arms(&[("base", 50), ("small", 50)]);
+        let differ =
+            (0..1000).filter(|i| choose(&split, &format!("c{i}"), "a") != choose(&split, &format!("c{i}"), "b"));
+        assert!((400..600).contains(&differ.count()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_grown_arm_only_gains(before in 0u32..100, more in 1u32..100, key in "[a-z]{1,8}") {
+            let small = choose(&arms(&[("base", 100), ("small", before)]), &key, "r").unwrap().upstream.clone();
+            let grown = choose(&arms(&[("base", 100), ("small", before + more)]), &key, "r").unwrap().upstream.clone();
+            prop_assert!(small == grown || grown == "small");
+        }
+    }
+}
