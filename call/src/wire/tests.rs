@@ -1,0 +1,1 @@
+//! Unit tests of detection, dispatch and errors.
