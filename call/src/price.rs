@@ -99,7 +99,7 @@ impl PriceTable {
 fn bare(model: &str) -> &str {
     let name = model.rsplit('/').next().unwrap_or(model);
     // Bedrock: `[region.]vendor.model-vN:M`; elsewhere a dot stands between digits.
-    let name = match name.rfind(|c: char| c == '.') {
+    let name = match name.rfind('.') {
         Some(dot)
             if name[..dot]
                 .bytes()

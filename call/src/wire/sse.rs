@@ -133,7 +133,7 @@ impl<'a> Event<'a> {
     }
 
     fn take_data(&mut self, value: &'a [u8], has_data_line: &mut bool) {
-        if self.oversize || self.data.len() + value.len() >= MAX_EVENT {
+        if self.oversize || self.data.len() + value.len() > MAX_EVENT {
             self.oversize = true;
             self.data = Cow::Borrowed(b"");
         } else if *has_data_line {

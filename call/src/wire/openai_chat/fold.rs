@@ -26,9 +26,12 @@ pub(in super::super) fn fold(body: &[u8]) -> Assembled {
     fold.finish()
 }
 
-/// What a chunk's choice adds: its `delta`; a few servers send a whole `message` instead.
+/// Where a chunk's choice has what it adds; a few servers send a whole `message` instead of a `delta`.
+const DELTA_KEYS: [&str; 2] = ["delta", "message"];
+
+/// What a chunk's choice adds.
 pub(super) fn delta(choice: &Value) -> Option<&Value> {
-    ["delta", "message"]
+    DELTA_KEYS
         .iter()
         .filter_map(|key| choice.get(key))
         .find(|delta| delta.is_object())
@@ -111,11 +114,13 @@ struct Choice {
 
 impl Choice {
     fn take(&mut self, choice: Value) {
-        let delta = delta(&choice).cloned();
-        if let Some(Value::Object(delta)) = delta {
+        let Value::Object(mut choice) = choice else { return };
+        let delta = DELTA_KEYS
+            .iter()
+            .find(|key| choice.get(**key).is_some_and(Value::is_object));
+        if let Some(Value::Object(delta)) = delta.and_then(|key| choice.remove(*key)) {
             delta.into_iter().for_each(|(key, value)| self.take_delta(key, value));
         }
-        let Value::Object(choice) = choice else { return };
         for (key, value) in choice {
             match key.as_str() {
                 "index" | "delta" | "message" => {}
