@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -57,8 +57,10 @@ fn exchanges() -> Vec<Exchange> {
     };
     let mut exchanges = Vec::new();
     for format in formats.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
-        let files = fs::read_dir(format.path()).unwrap().map(|entry| entry.unwrap().path());
-        let name = format.file_name().into_string().unwrap();
+        let files = fs::read_dir(format.path())
+            .expect("a readable folder")
+            .filter_map(|entry| Some(entry.ok()?.path()));
+        let name = format.file_name().to_string_lossy().into_owned();
         exchanges.extend(files.filter_map(|file| exchange(&name, file)));
     }
     exchanges.sort_by(|a, b| a.name.cmp(&b.name));
@@ -72,7 +74,7 @@ fn exchange(format: &str, file: PathBuf) -> Option<Exchange> {
         .strip_suffix(".json")
         .filter(|name| !name.ends_with(".expect"))?
         .to_owned();
-    let recorded: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let recorded = read_json(&file);
     let path = recorded["request"]["path"].as_str()?.split('?').next()?.to_owned();
     let api = wire::detect(&path);
     let has_parser = api != Api::Other;
@@ -81,12 +83,17 @@ fn exchange(format: &str, file: PathBuf) -> Option<Exchange> {
         api,
         path,
         request: recorded["request"]["body_text"].as_str().unwrap_or_default().into(),
-        status: recorded["response"]["status"].as_u64().unwrap() as u16,
+        status: recorded["response"]["status"].as_u64().expect("a status") as u16,
         content_type: recorded["response"]["headers"]["content-type"].as_str().map(Into::into),
         body: recorded["response"]["body_text"].as_str().unwrap_or_default().into(),
-        expected: serde_json::from_slice(&fs::read(format!("{name}.expect.json")).unwrap()).unwrap(),
+        expected: read_json(Path::new(&format!("{name}.expect.json"))),
         name,
     })
+}
+
+fn read_json(file: &Path) -> Value {
+    let bytes = fs::read(file).expect("a readable recording");
+    serde_json::from_slice(&bytes).expect("a recording in JSON")
 }
 
 fn sha256(text: &str) -> String {

@@ -173,14 +173,14 @@ impl Choice {
     /// The call that a piece continues, or a new one: by index, else by id, else the last one.
     fn call_of(&mut self, piece: &Map<String, Value>) -> &mut Map<String, Value> {
         let index = piece.get("index").and_then(Value::as_i64);
-        let id = piece.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        let id = id_of(piece);
         let function = piece.get("function").or_else(|| piece.get("custom"));
         let is_named = function.is_some_and(|function| json::text(function, "name").is_some());
         let known = match (index, id) {
             // Gemini's dialect and old Ollama number all parallel calls 0: another id with a name is another call.
             (Some(index), Some(id)) if is_named => {
                 let known = self.by_index.get(&index).copied();
-                known.filter(|position| self.calls[*position].get("id").is_none_or(|known| known == id))
+                known.filter(|position| id_of(&self.calls[*position]).is_none_or(|known| known == id))
             }
             (Some(index), _) => self.by_index.get(&index).copied(),
             (None, Some(id)) => self.by_id.get(id).copied(),
@@ -222,6 +222,10 @@ impl Choice {
         choice.append(&mut self.rest);
         Value::Object(choice)
     }
+}
+
+fn id_of(call: &Map<String, Value>) -> Option<&str> {
+    call.get("id")?.as_str().filter(|id| !id.is_empty())
 }
 
 /// The name comes once, though some servers repeat it; arguments come in pieces.
