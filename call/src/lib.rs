@@ -5,5 +5,7 @@
 pub mod call;
 pub mod frame;
 pub mod keys;
+pub mod price;
 pub mod record;
 pub mod segment;
+pub mod wire;
