@@ -227,7 +227,7 @@ impl Config {
         overrides: &Overrides,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigError> {
-        let file: File = serde_saphyr::from_str(text).map_err(|error| syntax_error(path, text, &error))?;
+        let file: File = serde_saphyr::from_str(text).map_err(|error| syntax_error(path, &error))?;
         let hash = hex(&blake3::hash(text.as_bytes()).as_bytes()[..6]);
         Validation { path, environment }.validate(file, overrides, hash)
     }
@@ -280,14 +280,14 @@ impl Config {
     }
 }
 
-fn syntax_error(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError {
+fn syntax_error(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
     let line = error.location().map_or(1, |location| location.line());
     let rendered = error.without_snippet().to_string();
-    let mut message = rendered.lines().next().unwrap_or("not valid YAML").to_owned();
-    if let Some(suggestion) = nearest_key(&message) {
+    let first_line = rendered.lines().next().unwrap_or("not valid YAML");
+    let mut message = first_line.split(" at line ").next().unwrap_or(first_line).to_owned();
+    if let Some(suggestion) = nearest_key(first_line) {
         message.push_str(&format!(" (did you mean `{suggestion}`?)"));
     }
-    let _ = text;
     ConfigError::Syntax {
         path: path.to_owned(),
         line,
@@ -295,16 +295,20 @@ fn syntax_error(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigE
     }
 }
 
-/// The expected key that is nearest to the unknown one, from serde's words: "unknown field `x`, expected one of `a`, …".
+/// The expected key that is nearest to the unknown one, from the reader's words:
+/// "unknown field `x`, expected one of a, b, c at line 5, column 1".
 fn nearest_key(message: &str) -> Option<String> {
-    let rest = message.split_once("unknown field").map(|(_, rest)| rest)?;
-    let mut words = rest.split('`').skip(1).step_by(2);
-    let unknown = words.next()?;
-    words
-        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+    let (unknown, rest) = message.split_once("unknown field `")?.1.split_once('`')?;
+    let known = rest.split_once("expected ")?.1.trim_start_matches("one of ");
+    let known = known.split_once(" at line ").map_or(known, |(keys, _)| keys);
+    known
+        .split(", ")
+        .flat_map(|keys| keys.split(" or "))
+        .map(|key| key.trim_matches('`'))
+        .map(|key| (strsim::damerau_levenshtein(unknown, key), key))
         .min()
-        .filter(|(distance, known)| *distance <= known.len().max(unknown.len()).div_ceil(2))
-        .map(|(_, known)| known.to_owned())
+        .filter(|(distance, key)| *distance <= key.len().max(unknown.len()).div_ceil(2))
+        .map(|(_, key)| key.to_owned())
 }
 
 /// First path segments of providers' own APIs, which no upstream may be named after.

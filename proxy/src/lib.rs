@@ -4,5 +4,8 @@
 
 pub mod config;
 pub mod headers;
+pub mod metrics;
 pub mod route;
 pub mod split;
+pub mod spool;
+pub mod tee;

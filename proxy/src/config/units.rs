@@ -6,15 +6,15 @@ use std::time::Duration;
 
 /// `20ms`, `60s`, `10m`, `2h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub(super) struct Span(pub(super) Duration);
 
 /// `500`, `64KiB`, `8MiB`, `4GiB` (also `KB`, `MB`, `GB`, of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
+pub(super) struct Size(pub(super) u64);
 
 /// `100%`, `2.5%`; from 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Percent(pub f64);
+pub(super) struct Percent(pub(super) f64);
 
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
