@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod scan;
+pub mod store;
+pub mod table;

@@ -1,0 +1,371 @@
+//! Rows of `calls` and `scores` to Parquet and back.
+//!
+//! Knows no store, and takes nothing out of a record: what comes in is masked already. Files are zstd, with signed
+//! integers, `timestamp(us, UTC)`, and no Arrow schema embedded, so that DuckDB, Spark, Sail, pyarrow, Polars and Trino
+//! read them alike. Columns are read by name: one that a file lacks is null, one that we don't know is ignored.
+
+mod cell;
+mod columns;
+
+pub use cell::CellError;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use bytes::Bytes;
+use cell::{Column, Row};
+use jiff::Timestamp;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::sync::Arc;
+use understudy_call::record::{CallRecord, ScoreRecord};
+
+/// Page size of text columns, bytes. History that an agent resends is compressed away only inside one page.
+const TEXT_PAGE_BYTES: usize = 8 << 20;
+/// Rows between two looks at a page's size; small, because one body can be megabytes.
+const WRITE_BATCH_ROWS: usize = 64;
+/// Most rows handed to the encoder, or decoded, at once.
+const BATCH_ROWS: usize = 256;
+/// Most text handed to the encoder at once, bytes: Arrow's offsets end at 2 GiB.
+const BATCH_TEXT_BYTES: usize = 256 << 20;
+/// Most text of one row, bytes.
+const ROW_TEXT_BYTES: usize = 1 << 30;
+/// Rows of one row group.
+const GROUP_ROWS: usize = 100_000;
+/// Columns of long text: no dictionary, no statistics, large pages.
+const TEXT_COLUMNS: [&str; 3] = ["request_body", "response_body", "output_text"];
+
+/// Why rows can't be written as Parquet, or read from it.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Parquet can't be made of these rows.
+    #[error("could not write rows as parquet: {0}")]
+    Write(#[source] ParquetError),
+    /// These bytes are no Parquet file, or a damaged one.
+    #[error("could not read parquet: {0}")]
+    Read(String),
+    /// A column's values don't fit it.
+    #[error("could not convert column {column}: {source}")]
+    Column {
+        /// The column's name.
+        column: String,
+        /// What is wrong with it.
+        source: CellError,
+    },
+    /// A row is larger than a Parquet reader takes.
+    #[error("could not write row {row}: it holds {bytes} bytes of text, at most {ROW_TEXT_BYTES} fit")]
+    RowTooLarge {
+        /// Call id of the row.
+        row: String,
+        /// Its text, bytes.
+        bytes: usize,
+    },
+}
+
+/// Which columns to read; what is not read is null or empty in the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Columns {
+    /// All of them.
+    #[default]
+    All,
+    /// All but `request_body` and `response_body`.
+    WithoutBodies,
+    /// These, by name; a name that the file lacks is left out.
+    Only(Vec<String>),
+}
+
+impl Columns {
+    /// These columns alone.
+    pub fn only<'a>(names: impl IntoIterator<Item = &'a str>) -> Columns {
+        Columns::Only(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Whether a column is read.
+    pub fn includes(&self, name: &str) -> bool {
+        match self {
+            Columns::All => true,
+            Columns::WithoutBodies => !matches!(name, "request_body" | "response_body"),
+            Columns::Only(names) => names.iter().any(|wanted| wanted == name),
+        }
+    }
+}
+
+/// The Arrow schema of `calls`.
+pub fn calls_schema() -> SchemaRef {
+    schema_of(&CallRecord::columns())
+}
+
+/// The Arrow schema of `scores`.
+pub fn scores_schema() -> SchemaRef {
+    schema_of(&ScoreRecord::columns())
+}
+
+/// A Parquet file of these calls, sorted so that the rows of one conversation lie together.
+pub fn calls_to_parquet(rows: &[CallRecord]) -> Result<Bytes, TableError> {
+    let mut sorted: Vec<&CallRecord> = rows.iter().collect();
+    sorted.sort_by(|left, right| {
+        let key = |row: &CallRecord| (row.step, row.started_at);
+        left.conversation_id
+            .cmp(&right.conversation_id)
+            .then_with(|| key(left).cmp(&key(right)))
+            .then_with(|| left.call_id.cmp(&right.call_id))
+    });
+    write(&sorted, |row| (&row.call_id, call_text_bytes(row)))
+}
+
+/// A Parquet file of these scores, in the order given.
+pub fn scores_to_parquet(rows: &[ScoreRecord]) -> Result<Bytes, TableError> {
+    write(&rows.iter().collect::<Vec<_>>(), |row| {
+        (&row.call_id, score_text_bytes(row))
+    })
+}
+
+/// All calls of a Parquet file.
+pub fn calls_from_parquet(bytes: Bytes) -> Result<Vec<CallRecord>, TableError> {
+    flatten(call_batches(bytes, &Columns::All)?)
+}
+
+/// All calls of a Parquet file, of some columns only.
+pub fn calls_from_parquet_columns(bytes: Bytes, columns: &Columns) -> Result<Vec<CallRecord>, TableError> {
+    flatten(call_batches(bytes, columns)?)
+}
+
+/// All scores of a Parquet file.
+pub fn scores_from_parquet(bytes: Bytes) -> Result<Vec<ScoreRecord>, TableError> {
+    flatten(Batches::<ScoreRecord>::open(bytes, &Columns::All)?)
+}
+
+/// The calls of a Parquet file, some hundred at a time: histories unpack to many times the file's size.
+pub fn call_batches(
+    bytes: Bytes,
+    columns: &Columns,
+) -> Result<impl Iterator<Item = Result<Vec<CallRecord>, TableError>> + use<>, TableError> {
+    Batches::<CallRecord>::open(bytes, columns)
+}
+
+/// The object that holds rows `first` to `last` of a spool segment, named for the hour of `record`; all rows of an
+/// object belong to one hour ([`call_partition`]).
+pub fn call_key(record: &CallRecord, segment: &str, first: u64, last: u64) -> String {
+    format!("{}/{segment}-{first}-{last}.parquet", call_partition(record))
+}
+
+/// The partition folder of a call, `calls/dt=2026-11-21/hour=h07`, by its start in UTC, else by its id's time.
+pub fn call_partition(record: &CallRecord) -> String {
+    hour_partition(call_micros(record))
+}
+
+/// The partition folder of an hour; `micros` since the epoch, UTC. A time outside the calendar counts as the epoch.
+pub fn hour_partition(micros: i64) -> String {
+    let time = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("calls/{}", time.strftime("dt=%Y-%m-%d/hour=h%H"))
+}
+
+/// When a call began, microseconds since the epoch: `started_at`, else the time in its UUIDv7, else 0.
+pub fn call_micros(record: &CallRecord) -> i64 {
+    record
+        .started_at
+        .or_else(|| uuid_micros(&record.call_id))
+        .unwrap_or_default()
+}
+
+/// The object of the `n`th batch of scores of a job; odd characters of a name become `_`.
+pub fn score_key(task: &str, candidate: &str, job: &str, n: u64) -> String {
+    format!("{}/{}-{n}.parquet", score_partition(task, Some(candidate)), plain(job))
+}
+
+/// The folder of a task's scores, or of one candidate's.
+pub fn score_partition(task: &str, candidate: Option<&str>) -> String {
+    match candidate {
+        Some(candidate) => format!("scores/task={}/candidate={}", plain(task), plain(candidate)),
+        None => format!("scores/task={}", plain(task)),
+    }
+}
+
+/// A name as a part of a key: every reader of partitions takes letters, digits, `-`, `_` and `.` as they are.
+fn plain(name: &str) -> String {
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let plain: String = name.chars().map(keep).collect();
+    if plain.trim_matches('.').is_empty() {
+        "_".repeat(plain.len().max(1))
+    } else {
+        plain
+    }
+}
+
+fn uuid_micros(call_id: &str) -> Option<i64> {
+    let (seconds, nanos) = uuid::Uuid::try_parse(call_id).ok()?.get_timestamp()?.to_unix();
+    i64::try_from(seconds)
+        .ok()?
+        .checked_mul(1_000_000)?
+        .checked_add(i64::from(nanos / 1000))
+}
+
+fn call_text_bytes(row: &CallRecord) -> usize {
+    let texts = [&row.request_body, &row.response_body, &row.output_text, &row.error];
+    let calls: usize = row
+        .tool_calls
+        .iter()
+        .map(|call| call.name.len() + call.arguments.len())
+        .sum();
+    let tags: usize = row.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+    texts.into_iter().flatten().map(String::len).sum::<usize>() + calls + tags
+}
+
+fn score_text_bytes(row: &ScoreRecord) -> usize {
+    let calls: usize = row
+        .tool_calls
+        .iter()
+        .map(|call| call.name.len() + call.arguments.len())
+        .sum();
+    [&row.response_body, &row.output_text]
+        .into_iter()
+        .flatten()
+        .map(String::len)
+        .sum::<usize>()
+        + calls
+}
+
+fn schema_of<R: Row>(columns: &[Column<R>]) -> SchemaRef {
+    Arc::new(Schema::new(
+        columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>(),
+    ))
+}
+
+fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_created_by(concat!("understudy ", env!("CARGO_PKG_VERSION")).into())
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_write_batch_size(WRITE_BATCH_ROWS);
+    let is_text = |name: &str| TEXT_COLUMNS.contains(&name) && schema.index_of(name).is_ok();
+    for name in TEXT_COLUMNS.into_iter().filter(|name| is_text(name)) {
+        let path = ColumnPath::from(name);
+        builder = builder
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+            .set_column_data_page_row_count_limit(path.clone(), GROUP_ROWS)
+            .set_column_data_page_size_limit(path, TEXT_PAGE_BYTES);
+    }
+    Ok(builder.build())
+}
+
+/// Writes rows in pieces that Arrow's 32-bit offsets hold. `measure` gives a row's id and bytes of text.
+fn write<R: Row>(rows: &[&R], measure: fn(&R) -> (&str, usize)) -> Result<Bytes, TableError> {
+    let columns = R::columns();
+    let schema = schema_of(&columns);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(&schema).map_err(TableError::Write)?)
+        .with_skip_arrow_metadata(true);
+    let mut writer =
+        ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(TableError::Write)?;
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(piece_len(rest, measure)?);
+        writer
+            .write(&batch_of(&columns, &schema, piece)?)
+            .map_err(TableError::Write)?;
+        rest = after;
+    }
+    writer.into_inner().map(Bytes::from).map_err(TableError::Write)
+}
+
+/// How many of the first rows fit one batch; at least one.
+fn piece_len<R>(rows: &[&R], measure: fn(&R) -> (&str, usize)) -> Result<usize, TableError> {
+    let mut total = 0;
+    for (index, row) in rows.iter().take(BATCH_ROWS).enumerate() {
+        let (id, bytes) = measure(row);
+        if bytes > ROW_TEXT_BYTES {
+            return Err(TableError::RowTooLarge { row: id.into(), bytes });
+        }
+        total += bytes;
+        if index > 0 && total > BATCH_TEXT_BYTES {
+            return Ok(index);
+        }
+    }
+    Ok(rows.len().min(BATCH_ROWS))
+}
+
+fn batch_of<R: Row>(columns: &[Column<R>], schema: &SchemaRef, rows: &[&R]) -> Result<RecordBatch, TableError> {
+    let array = |column: &Column<R>| (column.write)(rows).map_err(|source| column_error(column, source));
+    let arrays = columns.iter().map(array).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema.clone(), arrays).map_err(|error| TableError::Write(error.into()))
+}
+
+fn column_error<R>(column: &Column<R>, source: CellError) -> TableError {
+    TableError::Column {
+        column: column.field.name().clone(),
+        source,
+    }
+}
+
+fn flatten<R>(batches: impl Iterator<Item = Result<Vec<R>, TableError>>) -> Result<Vec<R>, TableError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        rows.extend(batch?);
+    }
+    Ok(rows)
+}
+
+/// The rows of a file, batch by batch.
+struct Batches<R> {
+    columns: Vec<Column<R>>,
+    reader: ParquetRecordBatchReader,
+}
+
+impl<R: Row> Batches<R> {
+    fn open(bytes: Bytes, wanted: &Columns) -> Result<Self, TableError> {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+            .map_err(|error| TableError::Read(error.to_string()))?;
+        let columns: Vec<Column<R>> = R::columns()
+            .into_iter()
+            .filter(|column| wanted.includes(column.field.name()))
+            .collect();
+        let schema = builder.parquet_schema();
+        let is_wanted = |name: &str| columns.iter().any(|column| column.field.name() == name);
+        let roots = schema.root_schema().get_fields().iter().enumerate();
+        let indices: Vec<usize> = roots
+            .filter(|(_, root)| is_wanted(root.name()))
+            .map(|(index, _)| index)
+            .collect();
+        let mask = ProjectionMask::roots(schema, indices);
+        let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build();
+        Ok(Batches {
+            columns,
+            reader: reader.map_err(|error| TableError::Read(error.to_string()))?,
+        })
+    }
+
+    fn rows_of(&self, batch: Result<RecordBatch, ArrowError>) -> Result<Vec<R>, TableError> {
+        let batch = batch.map_err(|error| TableError::Read(error.to_string()))?;
+        let mut rows: Vec<R> = (0..batch.num_rows()).map(|_| R::blank()).collect();
+        for column in &self.columns {
+            if let Some(array) = batch.column_by_name(column.field.name()) {
+                (column.read)(array, &mut rows).map_err(|source| column_error(column, source))?;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl<R: Row> Iterator for Batches<R> {
+    type Item = Result<Vec<R>, TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(self.rows_of(batch))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The columns of `calls` and `scores`: the records' field names are the columns' names, in this order.
+//!
+//! Columns are only ever added here, never renamed, retyped or removed.
+
+use super::cell::{Column, Row, column, time_column};
+use understudy_call::call::ToolCall;
+use understudy_call::record::{Attempt, CallRecord, MaskedCount, ScoreRecord};
+
+/// A list of columns, each named as its field is.
+macro_rules! columns {
+    ($row:ty: $($name:ident),* $(,)?) => {
+        vec![$(column(stringify!($name), |row: &$row| &row.$name, |row: &mut $row| &mut row.$name)),*]
+    };
+}
+
+impl Row for CallRecord {
+    fn blank() -> Self {
+        CallRecord::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        let identity: Vec<Column<Self>> = columns!(CallRecord:
+            schema_version, call_id, boot_id, sequence, conversation_id, parent_call_id, step,
+            affinity_key, client_id, key_id,
+        );
+        let started_at = time_column(
+            "started_at",
+            true,
+            |row: &CallRecord| row.started_at,
+            |row, micros| row.started_at = micros,
+        );
+        let rest = columns!(CallRecord:
+            upstream, api, route, method, path, request_model, response_model,
+            task_id, task_confidence, taskbook_version, arm, config_hash,
+            outcome, streamed, status, error, finish_reason, partial,
+            request_body, response_body, body_note, output_text, tool_calls, tools_offered,
+            system_digest, tools_digest,
+            input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, attempts,
+            first_chunk_ms, first_token_ms, inter_token_p50_ms, inter_token_p99_ms, longest_stall_ms, duration_ms,
+            overhead_us, request_bytes, response_bytes, masked, trace_id, external_id, tags,
+        );
+        identity.into_iter().chain([started_at]).chain(rest).collect()
+    }
+}
+
+impl Row for ScoreRecord {
+    fn blank() -> Self {
+        ScoreRecord::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        let identity: Vec<Column<Self>> =
+            columns!(ScoreRecord: call_id, conversation_id, task_id, candidate, candidate_version);
+        let judged_at = time_column(
+            "judged_at",
+            false,
+            |row: &ScoreRecord| Some(row.judged_at),
+            |row, micros| row.judged_at = micros.unwrap_or_default(),
+        );
+        let rest = columns!(ScoreRecord:
+            kind, valid, valid_baseline, agreement, floor_agreement, judge,
+            input_tokens, output_tokens, cost_usd, first_token_ms, duration_ms, outcome,
+            response_body, output_text, tool_calls,
+        );
+        identity.into_iter().chain([judged_at]).chain(rest).collect()
+    }
+}
+
+impl Row for ToolCall {
+    fn blank() -> Self {
+        ToolCall {
+            id: None,
+            name: String::new(),
+            arguments: String::new(),
+        }
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(ToolCall: id, name, arguments)
+    }
+}
+
+impl Row for Attempt {
+    fn blank() -> Self {
+        Attempt::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(Attempt:
+            upstream, candidate_version, status, outcome, duration_ms, output_tokens, cost_usd, served, reason,
+        )
+    }
+}
+
+impl Row for MaskedCount {
+    fn blank() -> Self {
+        MaskedCount {
+            kind: String::new(),
+            count: 0,
+        }
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(MaskedCount: kind, count)
+    }
+}
