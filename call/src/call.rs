@@ -104,7 +104,13 @@ pub struct Message {
 impl Message {
     /// A message of text alone.
     pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message { role, text: text.into(), tool_calls: Vec::new(), tool_call_id: None, media_parts: 0 }
+        Message {
+            role,
+            text: text.into(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            media_parts: 0,
+        }
     }
 }
 
@@ -167,14 +173,21 @@ pub struct Request {
 impl Request {
     /// The text of all system messages, joined by a newline.
     pub fn system_text(&self) -> String {
-        let texts: Vec<&str> =
-            self.messages.iter().filter(|message| message.role == Role::System).map(|m| m.text.as_str()).collect();
+        let texts: Vec<&str> = self
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::System)
+            .map(|m| m.text.as_str())
+            .collect();
         texts.join("\n")
     }
 
     /// The text of the first user message, if there is one.
     pub fn first_user_text(&self) -> Option<&str> {
-        self.messages.iter().find(|message| message.role == Role::User).map(|message| message.text.as_str())
+        self.messages
+            .iter()
+            .find(|message| message.role == Role::User)
+            .map(|message| message.text.as_str())
     }
 }
 
