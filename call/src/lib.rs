@@ -3,9 +3,11 @@
 //! Pure: no input or output, no async, no clock. Whatever needs those takes values from here and hands values back.
 
 pub mod call;
+pub mod features;
 pub mod frame;
 pub mod keys;
 pub mod price;
 pub mod record;
 pub mod segment;
+pub mod taskbook;
 pub mod wire;

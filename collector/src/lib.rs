@@ -1,5 +1,8 @@
-//! Placeholder.
+//! The cold path: ingest, mask, table, store, tasks, rehearsals, verdicts, data sets.
+//!
+//! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
+pub mod cluster;
 pub mod scan;
 pub mod store;
 pub mod table;

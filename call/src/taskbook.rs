@@ -1,0 +1,228 @@
+//! The task book: which tasks there are, and to which of them a request belongs.
+//!
+//! Assigning is a pure function of the request and the book, the same in the proxy and offline. A book holds masked
+//! template lines, hashes and call ids; it never holds the text of a call.
+
+mod compiled;
+
+pub use compiled::{Assignment, CompiledBook};
+
+use crate::call::Role;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format of books that this version writes, and the meaning of the hashes in them.
+pub const SCHEMA: i32 = 1;
+
+/// All tasks of one version, and how a request is assigned to one of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskBook {
+    /// The number of the book; grows by one with each fit or edit.
+    pub version: i32,
+    /// See [`SCHEMA`].
+    pub schema: i32,
+    /// When the book was made (RFC 3339); the fit itself knows no clock, so whoever stores the book says it.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// How many calls the fit saw, and how many of them it used.
+    #[serde(default)]
+    pub calls: u64,
+    /// Calls used by the fit.
+    #[serde(default)]
+    pub sampled: u64,
+    /// Share of the used calls that belong to no task, in 0..=1.
+    #[serde(default)]
+    pub other: f64,
+    /// The tasks, largest first.
+    pub tasks: Vec<Task>,
+    /// Template phrases: hash and weight; [`Template::phrases`] point here.
+    pub vocabulary: Vec<(u32, f32)>,
+    /// Prompt templates.
+    pub templates: Vec<Template>,
+    /// From template, last speaker and cue to a task; the first that fits decides.
+    pub rules: Vec<Rule>,
+}
+
+/// A recurring kind of call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Slug fixed at birth, such as `invoice-extract-7f3a`.
+    pub id: String,
+    /// Name for people; may change.
+    pub name: String,
+    /// One sentence: how it begins, what it offers, what comes back.
+    pub description: String,
+    /// Template lines, literals masked; the most telling first.
+    pub lines: Vec<String>,
+    /// Names of the tools offered in most of its calls, sorted.
+    pub tools: Vec<String>,
+    /// Calls of the task among those used by the fit.
+    pub size: u64,
+    /// Share of those calls, in 0..=1.
+    pub share: f64,
+    /// Conversations among those calls.
+    pub conversations: u64,
+    /// What was answered (`tool:<name>`, `json`, `label`, `prose`, `empty`) and its share, largest first; only known answers.
+    pub answers: Vec<(String, f64)>,
+    /// Call ids near the centre of the task.
+    pub examples: Vec<String>,
+    /// An operator's wish: calls of this task count as `other`.
+    #[serde(default)]
+    pub ignored: bool,
+}
+
+/// One prompt template: phrases of the vocabulary and the share of its prompts that have each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Template {
+    /// Index into the vocabulary, and per cent of the template's prompts.
+    pub phrases: Vec<(u32, u8)>,
+    /// A request less like the template than this cosine is not of it.
+    pub floor: f32,
+}
+
+/// Requests of a template are of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Index into the templates.
+    pub template: u32,
+    /// Who spoke last; `None` = anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Role>,
+    /// The cue that the request ends with; `None` = any or no cue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cue: Option<u32>,
+    /// The task's id.
+    pub task: String,
+}
+
+/// A task book that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// Not the JSON of a task book.
+    #[error("can't read the task book: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by another version.
+    #[error("the task book has schema {found}, this version reads {SCHEMA}; run `tasks fit` again")]
+    Schema {
+        /// The schema found.
+        found: i32,
+    },
+    /// A template, rule or edit names something that the book doesn't have.
+    #[error("the task book has no {what} `{name}`")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name or index.
+        name: String,
+    },
+}
+
+impl TaskBook {
+    /// Reads a book and checks that all it points to is there.
+    ///
+    /// # Errors
+    /// Bytes that are no book, of another schema, or with a dangling index or id.
+    pub fn from_json(bytes: &[u8]) -> Result<TaskBook, BookError> {
+        let book: TaskBook = serde_json::from_slice(bytes)?;
+        if book.schema != SCHEMA {
+            return Err(BookError::Schema { found: book.schema });
+        }
+        book.check()?;
+        Ok(book)
+    }
+
+    /// The book as JSON, one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a book has only string keys and finite numbers")
+    }
+
+    /// The index that makes [`CompiledBook::assign`] fast.
+    pub fn compile(self) -> CompiledBook {
+        CompiledBook::new(self)
+    }
+
+    /// The task of this id.
+    pub fn task(&self, id: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.id == id)
+    }
+
+    /// Gives a task another name; its id stays.
+    ///
+    /// # Errors
+    /// No such task.
+    pub fn rename(&mut self, id: &str, name: &str) -> Result<(), BookError> {
+        self.task_mut(id)?.name = name.to_owned();
+        Ok(())
+    }
+
+    /// Makes calls of a task count as `other`, or no longer.
+    ///
+    /// # Errors
+    /// No such task.
+    pub fn ignore(&mut self, id: &str, ignored: bool) -> Result<(), BookError> {
+        self.task_mut(id)?.ignored = ignored;
+        Ok(())
+    }
+
+    /// Makes all calls of task `from` calls of task `into`; `from` is gone.
+    ///
+    /// # Errors
+    /// No such tasks.
+    pub fn merge(&mut self, from: &str, into: &str) -> Result<(), BookError> {
+        let merged = self.task_mut(from)?.clone();
+        if from == into {
+            return Ok(());
+        }
+        let task = self.task_mut(into)?;
+        let (old, new) = (task.size as f64, merged.size as f64);
+        let mut answers: BTreeMap<String, f64> = BTreeMap::new();
+        for (answers_of, weight) in [(&task.answers, old), (&merged.answers, new)] {
+            for (kind, share) in answers_of {
+                *answers.entry(kind.clone()).or_default() += share * weight / (old + new).max(1.0);
+            }
+        }
+        task.answers = answers.into_iter().collect();
+        task.answers.sort_by(|one, other| other.1.total_cmp(&one.1));
+        task.size += merged.size;
+        task.share += merged.share;
+        task.conversations += merged.conversations;
+        task.examples.extend(merged.examples);
+        for rule in &mut self.rules {
+            if rule.task == from {
+                rule.task = into.to_owned();
+            }
+        }
+        self.tasks.retain(|task| task.id != from);
+        Ok(())
+    }
+
+    fn task_mut(&mut self, id: &str) -> Result<&mut Task, BookError> {
+        let unknown = || BookError::Unknown {
+            what: "task",
+            name: id.to_owned(),
+        };
+        self.tasks.iter_mut().find(|task| task.id == id).ok_or_else(unknown)
+    }
+
+    fn check(&self) -> Result<(), BookError> {
+        let unknown = |what, name: String| BookError::Unknown { what, name };
+        for template in &self.templates {
+            let dangling = template
+                .phrases
+                .iter()
+                .find(|(phrase, _)| *phrase as usize >= self.vocabulary.len());
+            if let Some((phrase, _)) = dangling {
+                return Err(unknown("phrase", phrase.to_string()));
+            }
+        }
+        for rule in &self.rules {
+            if rule.template as usize >= self.templates.len() {
+                return Err(unknown("template", rule.template.to_string()));
+            }
+            if self.task(&rule.task).is_none() {
+                return Err(unknown("task", rule.task.clone()));
+            }
+        }
+        Ok(())
+    }
+}

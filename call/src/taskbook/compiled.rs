@@ -1,0 +1,175 @@
+//! The index over a task book: assigns a request in microseconds.
+//!
+//! Never changes what the book says: the same book and request give the same task on every machine.
+
+use super::{Task, TaskBook};
+use crate::call::{Request, Role};
+use crate::features::{Features, features};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Which task a request belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// The task's id.
+    pub task: String,
+    /// How like the task's template the request is, in 0..=1.
+    pub confidence: f64,
+}
+
+/// A task book made ready; see [`TaskBook::compile`].
+#[derive(Clone, Debug)]
+pub struct CompiledBook {
+    book: TaskBook,
+    /// Phrase hash → index into the vocabulary.
+    phrases: HashMap<u32, u32, BuildHasherDefault<Hashed>>,
+    /// For each phrase of the vocabulary the range of its postings.
+    ranges: Vec<(u32, u32)>,
+    /// Template and the phrase's weight in its unit vector.
+    postings: Vec<(u32, f32)>,
+    /// For each template its rules: last speaker, cue, index of the task.
+    rules: Vec<Vec<(Option<Role>, Option<u32>, usize)>>,
+}
+
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, key: u32) {
+        self.0 = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl CompiledBook {
+    pub(super) fn new(book: TaskBook) -> CompiledBook {
+        let phrases = book
+            .vocabulary
+            .iter()
+            .zip(0u32..)
+            .map(|((hash, _), index)| (*hash, index))
+            .collect();
+        let mut by_phrase: Vec<Vec<(u32, f32)>> = vec![Vec::new(); book.vocabulary.len()];
+        for (template, index) in book.templates.iter().zip(0u32..) {
+            let weight = |(phrase, percent): &(u32, u8)| {
+                let weight = book.vocabulary.get(*phrase as usize).map_or(0.0, |(_, weight)| *weight);
+                (*phrase as usize, weight * f32::from(*percent) / 100.0)
+            };
+            let length = template
+                .phrases
+                .iter()
+                .map(|entry| weight(entry).1.powi(2))
+                .sum::<f32>()
+                .sqrt();
+            for entry in &template.phrases {
+                let (phrase, weight) = weight(entry);
+                if let Some(postings) = by_phrase.get_mut(phrase)
+                    && weight > 0.0
+                {
+                    postings.push((index, weight / length));
+                }
+            }
+        }
+        let mut postings = Vec::new();
+        let mut ranges = Vec::with_capacity(by_phrase.len());
+        for of_phrase in by_phrase {
+            let start = postings.len() as u32;
+            postings.extend(of_phrase);
+            ranges.push((start, postings.len() as u32));
+        }
+        let task_of: HashMap<&str, usize> = book
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| (task.id.as_str(), at))
+            .collect();
+        let mut rules = vec![Vec::new(); book.templates.len()];
+        for rule in &book.rules {
+            if let (Some(rules), Some(task)) = (rules.get_mut(rule.template as usize), task_of.get(rule.task.as_str()))
+            {
+                rules.push((rule.last, rule.cue, *task));
+            }
+        }
+        CompiledBook {
+            phrases,
+            ranges,
+            postings,
+            rules,
+            book,
+        }
+    }
+
+    /// The task of `request`; `None` is `other`: it is like no template, or its task is ignored.
+    pub fn assign(&self, request: &Request) -> Option<Assignment> {
+        self.assign_features(&features(request))
+    }
+
+    /// As [`CompiledBook::assign`], for features at hand.
+    pub fn assign_features(&self, features: &Features) -> Option<Assignment> {
+        let (template, likeness) = self.nearest(features)?;
+        if likeness < self.book.templates[template].floor {
+            return None;
+        }
+        let fits = |(last, cue, _): &&(Option<Role>, Option<u32>, usize)| {
+            (last.is_none() || *last == features.last) && (cue.is_none() || *cue == features.cue)
+        };
+        let (_, _, task) = self.rules[template].iter().find(fits)?;
+        let task = &self.book.tasks[*task];
+        (!task.ignored).then(|| Assignment {
+            task: task.id.clone(),
+            confidence: f64::from(likeness.min(1.0)),
+        })
+    }
+
+    /// The template most like the features, and the cosine between them; ties go to the earlier template.
+    pub fn nearest(&self, features: &Features) -> Option<(usize, f32)> {
+        let mut seen = vec![0u64; self.ranges.len().div_ceil(64)];
+        let mut scores = vec![0f32; self.book.templates.len()];
+        let mut squares = 0f32;
+        for hash in features.phrases.iter().chain(&features.marks) {
+            let Some(phrase) = self.phrases.get(hash) else { continue };
+            let phrase = *phrase as usize;
+            if seen[phrase / 64] & (1 << (phrase % 64)) != 0 {
+                continue;
+            }
+            seen[phrase / 64] |= 1 << (phrase % 64);
+            let (_, weight) = self.book.vocabulary[phrase];
+            squares += weight * weight;
+            let (start, end) = self.ranges[phrase];
+            for (template, share) in &self.postings[start as usize..end as usize] {
+                scores[*template as usize] += weight * share;
+            }
+        }
+        let (best, score) =
+            scores.iter().enumerate().fold(
+                (0, 0f32),
+                |best, (at, score)| if *score > best.1 { (at, *score) } else { best },
+            );
+        (score > 0.0).then(|| (best, score / squares.sqrt()))
+    }
+
+    /// The number of the book.
+    pub fn version(&self) -> i32 {
+        self.book.version
+    }
+
+    /// The task of this id.
+    pub fn task(&self, id: &str) -> Option<&Task> {
+        self.book.task(id)
+    }
+
+    /// The book itself.
+    pub fn book(&self) -> &TaskBook {
+        &self.book
+    }
+}
