@@ -3,6 +3,7 @@
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
 pub mod cluster;
+pub mod mask;
 pub mod scan;
 pub mod store;
 pub mod table;

@@ -1,0 +1,47 @@
+//! Replacements in a text, and putting them in.
+//!
+//! Knows nothing of what is replaced but its kind.
+
+use super::kind::{Counts, Kind};
+use std::borrow::Cow;
+
+/// One replacement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: Kind,
+    pub(super) replacement: String,
+    /// The value, where it was found by its context and has to be found elsewhere too.
+    pub(super) learn: Option<String>,
+}
+
+impl Edit {
+    /// Moves both ends by `place`, then on by `start`.
+    pub(super) fn move_to(&mut self, start: usize, place: impl Fn(usize) -> usize) {
+        self.start = start + place(self.start);
+        self.end = start + place(self.end);
+    }
+}
+
+/// Takes out the values to learn.
+pub(super) fn take_learnt(edits: &mut [Edit]) -> Vec<(String, Kind)> {
+    edits.iter_mut().filter_map(|edit| edit.learn.take().map(|value| (value, edit.kind))).collect()
+}
+
+/// Puts sorted edits into the text and counts them.
+pub(super) fn apply<'a>(text: &'a str, edits: &[Edit], counts: &mut Counts) -> Cow<'a, str> {
+    if edits.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut masked = String::with_capacity(text.len() + 64);
+    let mut done = 0;
+    for edit in edits {
+        masked.push_str(&text[done..edit.start]);
+        masked.push_str(&edit.replacement);
+        done = edit.end;
+        counts.add(edit.kind);
+    }
+    masked.push_str(&text[done..]);
+    Cow::Owned(masked)
+}

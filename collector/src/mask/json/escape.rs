@@ -1,0 +1,111 @@
+//! JSON string escapes, undone and made, with a way back from each place in the text to the bytes it came from.
+//!
+//! Takes only strings that the tokens have checked.
+
+/// A string without its escapes.
+pub(super) struct Decoded {
+    pub(super) text: String,
+    /// After each escape: its end in `text`, and in the raw string.
+    marks: Vec<(usize, usize)>,
+}
+
+impl Decoded {
+    /// Undoes the escapes. A lone surrogate becomes U+FFFD here, and stays as it is in the raw string.
+    pub(super) fn new(raw: &str) -> Decoded {
+        let mut decoded = Decoded { text: String::with_capacity(raw.len()), marks: Vec::new() };
+        let mut rest = raw;
+        while let Some(at) = rest.find('\\') {
+            decoded.text.push_str(&rest[..at]);
+            let (letter, width) = escape(&rest[at..]);
+            decoded.text.push(letter);
+            rest = &rest[at + width..];
+            decoded.marks.push((decoded.text.len(), raw.len() - rest.len()));
+        }
+        decoded.text.push_str(rest);
+        decoded
+    }
+
+    /// The raw place of a place in the text.
+    pub(super) fn raw_place(&self, place: usize) -> usize {
+        let before = self.marks.partition_point(|(decoded, _)| *decoded <= place);
+        let (decoded, raw) = before.checked_sub(1).map_or((0, 0), |last| self.marks[last]);
+        raw + (place - decoded)
+    }
+}
+
+/// The letter of the escape that `raw` begins with, and the escape's width.
+fn escape(raw: &str) -> (char, usize) {
+    let letter = match raw.as_bytes().get(1) {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode(raw),
+        Some(other) => char::from(*other),
+        None => return (char::REPLACEMENT_CHARACTER, raw.len()),
+    };
+    (letter, 2)
+}
+
+fn unicode(raw: &str) -> (char, usize) {
+    let Some(first) = code_unit(raw) else { return (char::REPLACEMENT_CHARACTER, raw.len().min(2)) };
+    if let Some(letter) = char::from_u32(first) {
+        return (letter, 6);
+    }
+    let second = code_unit(&raw[6..]).filter(|second| (0xdc00..0xe000).contains(second) && first < 0xdc00);
+    let pair = second.and_then(|second| char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)));
+    pair.map_or((char::REPLACEMENT_CHARACTER, 6), |letter| (letter, 12))
+}
+
+/// The number of a `\uXXXX` at the start.
+fn code_unit(raw: &str) -> Option<u32> {
+    let hex = raw.strip_prefix("\\u")?.get(..4)?;
+    u32::from_str_radix(hex, 16).ok()
+}
+
+/// Appends text as the inside of a JSON string.
+pub(super) fn push_escaped(into: &mut String, text: &str) {
+    for letter in text.chars() {
+        match letter {
+            '"' => into.push_str("\\\""),
+            '\\' => into.push_str("\\\\"),
+            '\n' => into.push_str("\\n"),
+            '\r' => into.push_str("\\r"),
+            '\t' => into.push_str("\\t"),
+            control if (control as u32) < 0x20 => into.push_str(&format!("\\u{:04x}", control as u32)),
+            other => into.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_are_undone_and_places_lead_back() {
+        let raw = r#"a\u0040b\n\ud83d\ude42\ud800x\"é"#;
+        let decoded = Decoded::new(raw);
+        assert_eq!(decoded.text, "a@b\n🙂\u{fffd}x\"é");
+        for (text, raw_text) in [("@", "\\u0040"), ("🙂", "\\ud83d\\ude42"), ("\u{fffd}", "\\ud800"), ("x", "x"), ("\"", "\\\""), ("é", "é")] {
+            let start = decoded.text.find(text).unwrap();
+            let raw_range = decoded.raw_place(start)..decoded.raw_place(start + text.len());
+            assert_eq!(&raw[raw_range], raw_text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_and_undoing_agree_with_serde_json(text in any::<String>()) {
+            let mut raw = String::new();
+            push_escaped(&mut raw, &text);
+            prop_assert_eq!(&Decoded::new(&raw).text, &text);
+            let parsed: String = serde_json::from_str(&format!("\"{raw}\"")).unwrap();
+            prop_assert_eq!(&parsed, &text);
+            let theirs = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(&Decoded::new(&theirs[1..theirs.len() - 1]).text, &text);
+        }
+    }
+}
