@@ -325,11 +325,9 @@ fn large_rows_are_written_in_pieces() {
     let batches = call_batches(calls_to_parquet(&rows).unwrap(), &Columns::All).unwrap();
     let lengths: Vec<usize> = batches.map(|batch| batch.unwrap().len()).collect();
     assert_eq!(lengths, [256, 256, 88]);
-    let big = |bytes: usize| -> (Vec<usize>, fn(&usize) -> (&str, usize)) { (vec![bytes; 4], |bytes| ("id", *bytes)) };
-    let (sizes, measure) = big(100 << 20);
-    assert_eq!(piece_len(&sizes.iter().collect::<Vec<_>>(), measure).unwrap(), 2);
-    let (sizes, measure) = big(ROW_TEXT_BYTES + 1);
-    assert!(piece_len(&sizes.iter().collect::<Vec<_>>(), measure).is_err());
+    let pieces = |bytes: usize| piece_len(&[&bytes; 4], |bytes| ("id", *bytes));
+    assert_eq!(pieces(100 << 20).unwrap(), 2);
+    assert!(pieces(ROW_TEXT_BYTES + 1).is_err());
 }
 
 #[test]
