@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod compare;
+pub mod dataset;
 pub mod mask;
 pub mod scan;
 pub mod score;

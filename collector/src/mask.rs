@@ -98,18 +98,33 @@ impl Mask {
             Rules::None => None,
         };
         let dictionaries = Dictionaries::new(&config.dictionaries)?;
-        Ok(Mask { secrets, dictionaries, surrogates: Surrogates::new(surrogate_key) })
+        Ok(Mask {
+            secrets,
+            dictionaries,
+            surrogates: Surrogates::new(surrogate_key),
+        })
     }
 
     /// Where sensitive values stand, in bytes; sorted, not overlapping.
     pub fn find(&self, text: &str) -> Vec<Span> {
         let scene = Scene { text, label: "" };
         let mut hits = self.hits(scene, &Learnt::new(Vec::new()));
-        let learnt = Learnt::new(hits.iter().filter(|hit| hit.by_context).map(|hit| (text[hit.start..hit.end].to_owned(), hit.kind)).collect());
+        let learnt = Learnt::new(
+            hits.iter()
+                .filter(|hit| hit.by_context)
+                .map(|hit| (text[hit.start..hit.end].to_owned(), hit.kind))
+                .collect(),
+        );
         if !learnt.is_empty() {
             hits = self.hits(scene, &learnt);
         }
-        hits.iter().map(|hit| Span { start: hit.start, end: hit.end, kind: hit.kind }).collect()
+        hits.iter()
+            .map(|hit| Span {
+                start: hit.start,
+                end: hit.end,
+                kind: hit.kind,
+            })
+            .collect()
     }
 
     /// The text with surrogates put in; borrowed if nothing was found.
@@ -142,9 +157,15 @@ impl Mask {
         let text = String::from_utf8_lossy(body);
         let is_utf8 = matches!(text, Cow::Borrowed(_));
         if is_utf8 && let Ok(masked) = self.json(&text, counts) {
-            return MaskedBody { text: masked.into_owned(), parse_error: false };
+            return MaskedBody {
+                text: masked.into_owned(),
+                parse_error: false,
+            };
         }
-        MaskedBody { text: self.text(&text, counts).into_owned(), parse_error: !body.is_empty() }
+        MaskedBody {
+            text: self.text(&text, counts).into_owned(),
+            parse_error: !body.is_empty(),
+        }
     }
 
     /// All hits, sorted, not overlapping.

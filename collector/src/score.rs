@@ -8,6 +8,7 @@ mod json;
 mod refusal;
 
 pub use chrf::chrf;
+pub(crate) use refusal::{truncated, withheld};
 
 use json::{call_leaves, field_f1, json_of, leaves};
 use refusal::unusable;

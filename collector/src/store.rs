@@ -346,6 +346,8 @@ fn open_s3(
         }
         builder = builder.with_config(key, value);
     }
+    // The client panics without a process-wide provider. `main` installs the same one; a second install changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let objects = builder
         .with_bucket_name(bucket)
         .build()
