@@ -274,3 +274,44 @@ fn no_answer_is_no_agreement_and_never_valid() {
         "where the baseline refuses too"
     );
 }
+
+/// Every recorded answer of real agents agrees with itself wholly, and nearly all are valid by their own requests.
+#[test]
+fn real_answers_agree_with_themselves() {
+    use understudy_call::call::Api;
+    use understudy_call::wire;
+    let traces = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces");
+    let Ok(files) = std::fs::read_dir(&traces) else {
+        assert!(std::env::var_os("CI").is_none(), "the traces are missing");
+        eprintln!("SKIPPED: real_answers_agree_with_themselves needs {}", traces.display());
+        return;
+    };
+    let mut figures: HashMap<(String, &str), (usize, usize)> = HashMap::new();
+    for path in files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "zst"))
+    {
+        let mut decoder = zstd::Decoder::new(std::fs::File::open(&path).unwrap()).unwrap();
+        decoder.window_log_max(27).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
+        for line in text.lines().step_by(7) {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let request = wire::parse_request(Api::OpenaiChat, line["request"].to_string().as_bytes()).unwrap();
+            let body = wire::assemble(Api::OpenaiChat, None, line["response"].to_string().as_bytes()).unwrap();
+            let recorded = wire::parse_response(Api::OpenaiChat, 200, &body);
+            let kind = kind_of(&request, &recorded);
+            let score = score(&request, &recorded, &recorded, kind);
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let (all, valid) = figures.entry((name, kind.as_str())).or_default();
+            *all += 1;
+            *valid += usize::from(score.valid);
+            if score.valid {
+                assert_eq!(score.agreement, Some(1.0), "{}", line["id"]);
+            }
+        }
+    }
+    eprintln!("(file, kind): (answers, valid) {figures:?}");
+    let (all, valid) = figures.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(all > 1000 && valid * 100 >= all * 95, "{valid} of {all}");
+}
