@@ -3,7 +3,11 @@
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
 pub mod cluster;
+pub mod compare;
+pub mod dataset;
 pub mod mask;
 pub mod scan;
+pub mod score;
 pub mod store;
 pub mod table;
+pub mod verdict;
