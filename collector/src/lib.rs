@@ -5,8 +5,10 @@
 pub mod cluster;
 pub mod compare;
 pub mod mask;
+pub mod row;
 pub mod scan;
 pub mod score;
 pub mod store;
 pub mod table;
+pub mod thread;
 pub mod verdict;
