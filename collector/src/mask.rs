@@ -84,8 +84,11 @@ pub struct Mask {
     surrogates: Surrogates,
 }
 
-/// No built-in rule finds anything in less.
-const LEAST_BYTES: usize = 6;
+/// Text too short for any built-in rule, and short text of plain words: most keys and many values of JSON.
+fn is_plain(text: &str) -> bool {
+    let is_word_byte = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b' ' | b'_' | b'-' | b'.' | b',');
+    text.len() < 6 || (text.len() < 20 && text.bytes().all(is_word_byte))
+}
 
 impl Mask {
     /// Builds the search; surrogates are the same for the same key.
@@ -154,14 +157,25 @@ impl Mask {
 
     /// A body as it came off the wire: as JSON if it is, else as text.
     pub fn body(&self, body: &[u8], counts: &mut Counts) -> MaskedBody {
+<<<<<<< HEAD
         let text = String::from_utf8_lossy(body);
         let is_utf8 = matches!(text, Cow::Borrowed(_));
         if is_utf8 && let Ok(masked) = self.json(&text, counts) {
+=======
+        let utf8 = std::str::from_utf8(body);
+        if let Ok(json) = utf8
+            && let Ok(masked) = self.json(json, counts)
+        {
+>>>>>>> wt-mask
             return MaskedBody {
                 text: masked.into_owned(),
                 parse_error: false,
             };
         }
+<<<<<<< HEAD
+=======
+        let text = utf8.map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
+>>>>>>> wt-mask
         MaskedBody {
             text: self.text(&text, counts).into_owned(),
             parse_error: !body.is_empty(),
@@ -171,7 +185,7 @@ impl Mask {
     /// All hits, sorted, not overlapping.
     fn hits(&self, scene: Scene<'_>, learnt: &Learnt) -> Vec<Hit> {
         let mut hits = Vec::new();
-        if let Some(secrets) = self.secrets.as_ref().filter(|_| scene.text.len() >= LEAST_BYTES) {
+        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene.text)) {
             scan::find(&scene, secrets, &mut hits);
         }
         self.dictionaries.find(&scene, &mut hits);

@@ -5,7 +5,7 @@
 use super::kind::Kind;
 use super::scan::Hit;
 use super::scene::is_escape_letter;
-use memchr::{memchr_iter, memmem};
+use memchr::memchr_iter;
 
 const LOCAL_BYTES: usize = 64;
 const DOMAIN_BYTES: usize = 253;
@@ -15,8 +15,10 @@ pub(super) fn find(text: &str, hits: &mut Vec<Hit>) {
     for at in memchr_iter(b'@', text.as_bytes()) {
         hits.extend(address_around(text, at, at + 1));
     }
-    for at in memmem::find_iter(text.as_bytes(), b"%40") {
-        hits.extend(address_around(text, at, at + 3));
+    for at in memchr_iter(b'%', text.as_bytes()) {
+        if text.as_bytes()[at..].starts_with(b"%40") {
+            hits.extend(address_around(text, at, at + 3));
+        }
     }
 }
 

@@ -151,8 +151,10 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
 /// A country code and a number of a length that its plan has; `skip` digits of international prefix come first.
 fn international(scene: &Scene<'_>, digits: &Digits<'_>, start: usize, skip: usize) -> Option<Hit> {
     let bytes = scene.bytes();
-    let is_glued = start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || matches!(bytes[start - 1], b'/' | b'+'));
-    if skip == 0 && bytes[start] == b'+' && is_glued && !is_free_before(scene.text, start) {
+    let has_plus = bytes[start] == b'+';
+    if has_plus
+        && (!is_free_before(scene.text, start) || bytes[..start].ends_with(b"/") || bytes[..start].ends_with(b"+"))
+    {
         return None;
     }
     let groups = digits.groups();
@@ -268,6 +270,11 @@ impl National<'_, '_> {
         if !has_trunk_zero || !(2..=5).contains(&code.len()) {
             return None;
         }
+        // Pairs are written in fives (`06 12 34 51 83`); a longer row of pairs is a list.
+        let pairs = groups.iter().take_while(|group| group.len() == 2).count();
+        if pairs > 5 {
+            return None;
+        }
         for count in (2..=groups.len()).rev() {
             let total: usize = groups[..count].iter().map(Group::len).sum();
             if !(9..=12).contains(&total) || !is_written_evenly(&groups[..count]) || is_date(&groups[..count]) {
@@ -352,7 +359,9 @@ mod tests {
         ] {
             assert_eq!(found(&format!("or {value}."), ""), Some(value));
         }
-        assert_eq!(found("tel%2B15062345647&x", ""), Some("15062345647"));
+        let url = "?tel=%2B15062345647&x";
+        let hit = at(&Scene { text: url, label: "" }, &Digits::read(url.as_bytes(), 8)).unwrap();
+        assert_eq!(&url[hit.start..hit.end], "15062345647");
     }
 
     #[test]
@@ -402,6 +411,10 @@ mod tests {
             "640 480 1080",
             "506-233-6690-1",
             "106-233-6690",
+<<<<<<< HEAD
+=======
+            "01 02 03 04 05 06",
+>>>>>>> wt-mask
             "0.123 456 789",
             "978-3-16-148410-0",
             "Will Call window, ticket 9709768856",

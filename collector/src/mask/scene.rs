@@ -138,7 +138,8 @@ pub(super) fn is_free_before(text: &str, at: usize) -> bool {
     if last.is_ascii_alphanumeric() {
         return is_escape_letter(text.as_bytes(), at - 1);
     }
-    last != '_' && !(last.is_alphanumeric() && !has_no_spaces(last))
+    let is_letter = last.is_alphanumeric() && !has_no_spaces(last);
+    !is_letter && last != '_'
 }
 
 /// Whether a number may end at `end`: it doesn't go on as a word, a decimal or a hyphenated id.

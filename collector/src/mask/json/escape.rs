@@ -2,6 +2,8 @@
 //!
 //! Takes only strings that the tokens have checked.
 
+use memchr::memchr;
+
 /// A string without its escapes.
 pub(super) struct Decoded {
     pub(super) text: String,
@@ -17,7 +19,7 @@ impl Decoded {
             marks: Vec::new(),
         };
         let mut rest = raw;
-        while let Some(at) = rest.find('\\') {
+        while let Some(at) = memchr(b'\\', rest.as_bytes()) {
             decoded.text.push_str(&rest[..at]);
             let (letter, width) = escape(&rest[at..]);
             decoded.text.push(letter);
