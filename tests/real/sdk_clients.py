@@ -34,7 +34,7 @@ def ask_anthropic():
     """The assembled message of one streamed call, as plain values."""
     tool = {"name": TOOL, "description": "Weather of a city", "input_schema": PARAMETERS}
     with anthropic.Anthropic(max_retries=0).messages.stream(
-        model="claude-sonnet-4-5", max_tokens=256, messages=[{"role": "user", "content": QUESTION}], tools=[tool],
+        model="claude-sonnet-5-5", max_tokens=256, messages=[{"role": "user", "content": QUESTION}], tools=[tool],
     ) as stream:
         return stream.get_final_message().model_dump()
 

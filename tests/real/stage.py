@@ -214,11 +214,10 @@ class Answer(BaseHTTPRequestHandler):
 class Understudy:
     """The program, started with the given arguments; its printed addresses are `listen`, `metrics` and `admin`."""
 
-    def __init__(self, *arguments, environment=None, log=None):
+    def __init__(self, *arguments, program=None):
         self.lines = []
-        self.log = log
-        self.process = subprocess.Popen([binary(), *map(str, arguments)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        stdout=subprocess.DEVNULL, text=True, env={**os.environ, **(environment or {})})
+        self.process = subprocess.Popen([*(program or [binary()]), *map(str, arguments)], stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -241,9 +240,9 @@ class Understudy:
         return self
 
     def __exit__(self, kind, *rest):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # the session is this program's own, wrappers included
+        self.process.wait()
         if kind is not None:
             print(self.tail(), file=sys.stderr)
 
