@@ -40,12 +40,13 @@ def check_missing_keys(config):
 
 
 def make_keys(folder, upstream):
-    """A local start makes the keys, as an operator would before spreading them as a secret."""
-    config = pathlib.Path(folder, "local.yaml")
-    config.write_text(CONFIG.format(data=f"{folder}/local", folder=folder, upstream=upstream))
-    with Understudy("serve", "--config", config, *serve_on_free_ports()) as understudy:
+    """A first local start makes the keys, as an operator would before spreading them as a secret."""
+    with Understudy("serve", "--upstream", upstream, "--data", f"{folder}/local", *serve_on_free_ports()) as understudy:
         understudy.stop()
-    expect(any(pathlib.Path(folder, "keys").iterdir()), "no keys were made")
+    keys = pathlib.Path(folder, "local/keys")
+    expect({key.name for key in keys.iterdir()} == {"spool", "store", "origin", "surrogate"}, f"keys: {list(keys.iterdir())}")
+    expect(all(key.stat().st_mode & 0o077 == 0 for key in keys.iterdir()), "others may read the keys")
+    keys.rename(pathlib.Path(folder, "keys"))
 
 
 def send(base, count):
