@@ -88,6 +88,18 @@ def check_config(manifests, folder):
     expect(done.returncode == 0, f"understudy check of the rendered config:\n{done.stdout}{done.stderr}{path.read_text()}")
 
 
+def check_examples(folder):
+    """The program accepts the examples in deploy/, and refuses one with a slip in it, in words."""
+    examples = sorted((ROOT / "deploy").glob("understudy*.yaml"))
+    for example in examples:
+        done = run(binary(), "check", example)
+        expect(done.returncode == 0, f"understudy check {example.name}:\n{done.stdout}{done.stderr}")
+    slip = pathlib.Path(folder, "slip.yaml")
+    slip.write_text(examples[0].read_text() + "routs: []\n")
+    done = run(binary(), "check", slip)
+    expect(done.returncode != 0 and "routes" in done.stderr, f"a wrong key: exit {done.returncode}, {done.stderr!r}")
+
+
 def check_reload(values):
     """Other routes change the ConfigMap and nothing else; another upstream rolls the pods."""
     before = render(values)
@@ -140,9 +152,7 @@ def main():
             return
         for values in sets:
             check_config(render(values), folder)
-    for example in sorted((ROOT / "deploy").glob("understudy*.yaml")):
-        done = run(binary(), "check", example)
-        expect(done.returncode == 0, f"understudy check {example.name}:\n{done.stdout}{done.stderr}")
+        check_examples(folder)
     proved("understudy check accepts the rendered configs and the examples in deploy/")
 
 
