@@ -5,7 +5,9 @@
 pub mod cluster;
 pub mod compare;
 pub mod dataset;
+pub mod ingest;
 pub mod mask;
+pub mod metrics;
 pub mod row;
 pub mod scan;
 pub mod score;

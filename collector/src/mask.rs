@@ -157,25 +157,16 @@ impl Mask {
 
     /// A body as it came off the wire: as JSON if it is, else as text.
     pub fn body(&self, body: &[u8], counts: &mut Counts) -> MaskedBody {
-<<<<<<< HEAD
-        let text = String::from_utf8_lossy(body);
-        let is_utf8 = matches!(text, Cow::Borrowed(_));
-        if is_utf8 && let Ok(masked) = self.json(&text, counts) {
-=======
         let utf8 = std::str::from_utf8(body);
         if let Ok(json) = utf8
             && let Ok(masked) = self.json(json, counts)
         {
->>>>>>> wt-mask
             return MaskedBody {
                 text: masked.into_owned(),
                 parse_error: false,
             };
         }
-<<<<<<< HEAD
-=======
         let text = utf8.map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
->>>>>>> wt-mask
         MaskedBody {
             text: self.text(&text, counts).into_owned(),
             parse_error: !body.is_empty(),

@@ -50,11 +50,8 @@ pub(super) fn spellings() -> impl Iterator<Item = (String, Label)> {
     let camel = [
         ("apiKey", Label::Key),
         ("ApiKey", Label::Key),
-<<<<<<< HEAD
-=======
         ("Api-Key", Label::Key),
         ("Access-Key", Label::Key),
->>>>>>> wt-mask
         ("accessKey", Label::Key),
         ("AccessKey", Label::Key),
         ("privateKey", Label::Key),
