@@ -1,5 +1,6 @@
 //! The program `understudy`: a transparent proxy for LLM APIs that finds, rehearses and promotes small models.
 
+mod demo;
 mod keys;
 mod serve;
 
@@ -22,6 +23,12 @@ enum Command {
     Serve(ServeArguments),
     /// Run a collector alone, beside a `serve --no-collect` that shares its spool.
     Collect(ServeArguments),
+    /// Play the whole way once on simulated models: serve, capture, tasks, rehearsals, verdicts, a canary.
+    Demo {
+        /// A new folder for the demo's config and data.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
                 collect: !arguments.no_collect,
             })
         }),
+        Command::Demo { dir } => demo::run(dir),
         Command::Collect(arguments) => arguments.config().and_then(|config| serve::collect(&config)),
     };
     match result {

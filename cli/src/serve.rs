@@ -219,9 +219,10 @@ fn start_log(config: &Config) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second start in one process (the demo) keeps the first one's log.
     let _ = match config.log_format {
         LogFormat::Json => log.json().try_init(),
-        LogFormat::Text => log.try_init(),
+        LogFormat::Text => log.with_ansi(colours).try_init(),
     };
 }
