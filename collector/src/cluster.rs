@@ -9,6 +9,7 @@ mod describe;
 mod identity;
 mod linkage;
 mod prompts;
+mod subdivide;
 mod templates;
 
 use prompts::Prompts;
@@ -56,7 +57,7 @@ impl Default for FitOptions {
             min_conversations: 3,
             min_prompts: 3,
             likeness: 0.35,
-            rarity: 1.0,
+            rarity: 0.0,
         }
     }
 }

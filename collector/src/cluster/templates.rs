@@ -3,6 +3,7 @@
 use super::FitOptions;
 use super::linkage::{Likeness, average};
 use super::prompts::{Prompt, Prompts};
+use super::subdivide::subdivide;
 use std::collections::HashMap;
 use understudy_call::taskbook::Template;
 
@@ -22,7 +23,7 @@ pub(super) struct Fitted {
 }
 
 /// A prompt as a unit vector over the vocabulary, sorted by phrase.
-type Unit = Vec<(u32, f32)>;
+pub(super) type Unit = Vec<(u32, f32)>;
 
 /// Finds vocabulary, templates and clusters.
 pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
@@ -37,30 +38,39 @@ pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
         .iter()
         .map(|prompt| unit(prompt, &index, &vocabulary))
         .collect();
-    let (leaders, template_of) = lead(&units, vocabulary.len());
+    let (leaders, leader_of) = lead(&units);
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); leaders];
-    for (prompt, template) in template_of.iter().enumerate() {
-        if let Some(template) = template {
-            members[*template].push(prompt);
+    for (prompt, leader) in leader_of.iter().enumerate() {
+        if let Some(leader) = leader {
+            members[*leader].push(prompt);
         }
     }
-    let means: Vec<Unit> = members
-        .iter()
-        .map(|of| mean(of.iter().map(|prompt| &units[*prompt])))
-        .collect();
+    let means: Vec<Unit> = members.iter().map(|of| mean(of.iter().map(|prompt| &units[*prompt]))).collect();
     let sizes: Vec<f32> = members.iter().map(|of| of.len() as f32).collect();
-    let cells = means
-        .iter()
-        .flat_map(|one| means.iter().map(move |other| dot(one, other)))
-        .collect();
-    let cluster_of = average(Likeness { cells, side: leaders }, &sizes, options.likeness);
-    let templates = members.iter().map(|of| template(of, prompts, &index)).collect();
-    Fitted {
-        vocabulary,
-        templates,
-        template_of,
-        cluster_of,
+    let joined = average(Likeness::of(&means), &sizes, options.likeness);
+    let mut clusters: Vec<Vec<usize>> = vec![Vec::new(); leaders];
+    for (leader, of) in members.into_iter().enumerate() {
+        clusters[joined[leader]].extend(of);
     }
+    clusters.retain(|cluster| !cluster.is_empty());
+    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
+    let parts: Vec<Vec<usize>> = clusters.into_iter().flat_map(|cluster| subdivide(cluster, &units, &conversations)).collect();
+    let mut fitted = Fitted { vocabulary, templates: Vec::new(), template_of: vec![None; units.len()], cluster_of: Vec::new() };
+    for (cluster, part) in parts.iter().enumerate() {
+        let groups = if std::env::var("LEADERS").is_ok() {
+            let mut by: std::collections::BTreeMap<Option<usize>, Vec<usize>> = Default::default();
+            for prompt in part { by.entry(leader_of[*prompt]).or_default().push(*prompt); }
+            by.into_values().collect()
+        } else { vec![part.clone()] };
+        for group in groups {
+            for prompt in &group {
+                fitted.template_of[*prompt] = Some(fitted.templates.len());
+            }
+            fitted.templates.push(template(&group, prompts, &index));
+            fitted.cluster_of.push(cluster);
+        }
+    }
+    fitted
 }
 
 /// Phrases that recur over distinct prompts, and those of prompts that recur whole and have hardly any such phrase.
@@ -113,8 +123,8 @@ fn unit(prompt: &Prompt, index: &HashMap<u32, u32>, vocabulary: &[(u32, f32)]) -
 }
 
 /// Gives each prompt to the nearest earlier leader, or makes it one; prompts are in a fixed order.
-fn lead(units: &[Unit], phrases: usize) -> (usize, Vec<Option<usize>>) {
-    let mut postings: Vec<Vec<(u32, f32)>> = vec![Vec::new(); phrases];
+pub(super) fn lead(units: &[Unit]) -> (usize, Vec<Option<usize>>) {
+    let mut postings: HashMap<u32, Vec<(u32, f32)>> = HashMap::new();
     let mut leaders = 0;
     let mut template_of = Vec::with_capacity(units.len());
     let mut scores: Vec<f32> = Vec::new();
@@ -122,7 +132,7 @@ fn lead(units: &[Unit], phrases: usize) -> (usize, Vec<Option<usize>>) {
         scores.clear();
         scores.resize(leaders, 0.0);
         for (phrase, weight) in unit {
-            for (leader, of_leader) in &postings[*phrase as usize] {
+            for (leader, of_leader) in postings.get(phrase).into_iter().flatten() {
                 scores[*leader as usize] += weight * of_leader;
             }
         }
@@ -136,7 +146,7 @@ fn lead(units: &[Unit], phrases: usize) -> (usize, Vec<Option<usize>>) {
             template_of.push(Some(best.0));
         } else {
             for (phrase, weight) in unit {
-                postings[*phrase as usize].push((leaders as u32, *weight));
+                postings.entry(*phrase).or_default().push((leaders as u32, *weight));
             }
             template_of.push(Some(leaders));
             leaders += 1;
@@ -145,7 +155,7 @@ fn lead(units: &[Unit], phrases: usize) -> (usize, Vec<Option<usize>>) {
     (leaders, template_of)
 }
 
-fn mean<'a>(units: impl ExactSizeIterator<Item = &'a Unit>) -> Unit {
+pub(super) fn mean<'a>(units: impl ExactSizeIterator<Item = &'a Unit>) -> Unit {
     let count = units.len() as f32;
     let mut sums: HashMap<u32, f32> = HashMap::new();
     for (phrase, weight) in units.flatten() {
@@ -156,7 +166,7 @@ fn mean<'a>(units: impl ExactSizeIterator<Item = &'a Unit>) -> Unit {
     mean
 }
 
-fn dot(one: &Unit, other: &Unit) -> f32 {
+pub(super) fn dot(one: &Unit, other: &Unit) -> f32 {
     let (mut at, mut sum) = (0, 0.0);
     for (phrase, weight) in one {
         while at < other.len() && other[at].0 < *phrase {
