@@ -1,6 +1,6 @@
 //! Average-linkage clustering by nearest-neighbour chains (Murtagh 1983), cut at a likeness.
 
-use super::templates::{Unit, dot};
+use super::units::{Unit, dot};
 
 /// A symmetric matrix of likenesses, row by row.
 pub(super) struct Likeness {
@@ -11,8 +11,14 @@ pub(super) struct Likeness {
 impl Likeness {
     /// Of every pair of mean unit vectors: the mean cosine over the pairs of their members.
     pub(super) fn of(means: &[Unit]) -> Likeness {
-        let cells = means.iter().flat_map(|one| means.iter().map(move |other| dot(one, other))).collect();
-        Likeness { cells, side: means.len() }
+        let cells = means
+            .iter()
+            .flat_map(|one| means.iter().map(move |other| dot(one, other)))
+            .collect();
+        Likeness {
+            cells,
+            side: means.len(),
+        }
     }
 
     fn at(&self, one: usize, other: usize) -> f32 {
