@@ -11,6 +11,8 @@ mod linkage;
 mod prompts;
 mod subdivide;
 mod templates;
+#[cfg(test)]
+mod tests;
 mod units;
 mod vocabulary;
 

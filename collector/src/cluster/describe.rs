@@ -14,6 +14,8 @@ const EXAMPLES: usize = 5;
 const LINES: usize = 8;
 /// See [`LINES`].
 const LINE: usize = 160;
+/// A line of fewer words is a heading.
+const SENTENCE: usize = 7;
 /// Per cent of a template's prompts that have a phrase of it, for a line to be template.
 const TYPICAL: u8 = 60;
 /// Words of a slug.
@@ -319,12 +321,11 @@ fn examples(group: &Group, prompts: &Prompts) -> Vec<String> {
 
 fn description(group: &Group, portrait: &Portrait, tools: &[String], answers: &[(String, f64)]) -> String {
     let mut parts = Vec::new();
-    if let Some(line) = portrait
+    let sentence = portrait
         .lines
         .iter()
-        .find(|line| words(line).len() >= 2)
-        .or(portrait.lines.first())
-    {
+        .find(|line| line.split_whitespace().count() >= SENTENCE);
+    if let Some(line) = sentence.or(portrait.lines.first()) {
         parts.push(line.chars().take(LINE).collect());
     }
     match tools {

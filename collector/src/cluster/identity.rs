@@ -55,7 +55,7 @@ fn carry(groups: &[Group], prompts: &Prompts, previous: &TaskBook, ids: &mut [Op
 fn born(group: &Group, words: &str, prompts: &Prompts, taken: &BTreeSet<String>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(words.as_bytes());
-    for call in group.calls.first() {
+    if let Some(call) = group.calls.first() {
         for (line, _) in understudy_call::features::lines(prompts.calls[*call].input.request) {
             hasher.update(line.as_bytes());
         }
