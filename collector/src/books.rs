@@ -42,11 +42,13 @@ pub enum BooksError {
 
 /// The task book of the highest number; `None` where there is none yet.
 pub async fn current(store: &Store) -> Result<Option<TaskBook>, BooksError> {
-    let Some((_, key)) = store.latest(FOLDER).await? else {
+    let Some((number, key)) = store.latest(FOLDER).await? else {
         return Ok(None);
     };
     let bytes = store.get(&key).await?;
-    let book = TaskBook::from_json(&bytes).map_err(|source| BooksError::Book { key, source })?;
+    let mut book = TaskBook::from_json(&bytes).map_err(|source| BooksError::Book { key, source })?;
+    // The object's number is the version, whatever the file says of itself.
+    book.version = i32::try_from(number).unwrap_or(i32::MAX);
     Ok(Some(book))
 }
 

@@ -262,29 +262,32 @@ impl Work {
         let (Some(first), Some(last)) = (new.first().map(|new| new.number), new.last().map(|new| new.number)) else {
             return Ok(None);
         };
-        let records: Vec<CallRecord> = new.into_par_iter().map(|new| self.record(new)).collect();
+        let records: Vec<CallRecord> = {
+            let (rows, names) = (&self.rows, &self.names);
+            new.into_par_iter().map(|new| record(rows, names, new)).collect()
+        };
         let key = call_key(&records[0], &self.names.object, first, last);
         Ok(Some((key, calls_to_parquet(&records)?)))
     }
+}
 
-    fn record(&self, new: New) -> CallRecord {
-        let New {
-            line, call_id, step, ..
-        } = new;
-        let conversation = line.session.as_ref().map(|session| self.names.conversation(session));
-        let (id, model, streamed) = (line.id.clone(), line.model.clone(), line.stream);
-        let record = self.rows.row(&line.into_raw(call_id)).record;
-        CallRecord {
-            conversation_id: conversation.unwrap_or_else(|| record.call_id.clone()),
-            step,
-            external_id: Some(id),
-            request_model: record.request_model.or(model),
-            streamed: streamed.unwrap_or(record.streamed),
-            // Nothing of it went over a wire that we saw.
-            request_bytes: None,
-            response_bytes: None,
-            ..record
-        }
+fn record(rows: &RowMaker, names: &Names, new: New) -> CallRecord {
+    let New {
+        line, call_id, step, ..
+    } = new;
+    let conversation = line.session.as_ref().map(|session| names.conversation(session));
+    let (id, model, streamed) = (line.id.clone(), line.model.clone(), line.stream);
+    let record = rows.row(&line.into_raw(call_id)).record;
+    CallRecord {
+        conversation_id: conversation.unwrap_or_else(|| record.call_id.clone()),
+        step,
+        external_id: Some(id),
+        request_model: record.request_model.or(model),
+        streamed: streamed.unwrap_or(record.streamed),
+        // Nothing of it went over a wire that we saw.
+        request_bytes: None,
+        response_bytes: None,
+        ..record
     }
 }
 
