@@ -3,7 +3,15 @@
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
 pub mod cluster;
+pub mod compare;
+pub mod dataset;
+pub mod ingest;
 pub mod mask;
+pub mod metrics;
+pub mod row;
 pub mod scan;
+pub mod score;
 pub mod store;
 pub mod table;
+pub mod thread;
+pub mod verdict;

@@ -84,8 +84,11 @@ pub struct Mask {
     surrogates: Surrogates,
 }
 
-/// No built-in rule finds anything in less.
-const LEAST_BYTES: usize = 6;
+/// Text too short for any built-in rule, and short text of plain words: most keys and many values of JSON.
+fn is_plain(text: &str) -> bool {
+    let is_word_byte = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b' ' | b'_' | b'-' | b'.' | b',');
+    text.len() < 6 || (text.len() < 20 && text.bytes().all(is_word_byte))
+}
 
 impl Mask {
     /// Builds the search; surrogates are the same for the same key.
@@ -98,18 +101,33 @@ impl Mask {
             Rules::None => None,
         };
         let dictionaries = Dictionaries::new(&config.dictionaries)?;
-        Ok(Mask { secrets, dictionaries, surrogates: Surrogates::new(surrogate_key) })
+        Ok(Mask {
+            secrets,
+            dictionaries,
+            surrogates: Surrogates::new(surrogate_key),
+        })
     }
 
     /// Where sensitive values stand, in bytes; sorted, not overlapping.
     pub fn find(&self, text: &str) -> Vec<Span> {
         let scene = Scene { text, label: "" };
         let mut hits = self.hits(scene, &Learnt::new(Vec::new()));
-        let learnt = Learnt::new(hits.iter().filter(|hit| hit.by_context).map(|hit| (text[hit.start..hit.end].to_owned(), hit.kind)).collect());
+        let learnt = Learnt::new(
+            hits.iter()
+                .filter(|hit| hit.by_context)
+                .map(|hit| (text[hit.start..hit.end].to_owned(), hit.kind))
+                .collect(),
+        );
         if !learnt.is_empty() {
             hits = self.hits(scene, &learnt);
         }
-        hits.iter().map(|hit| Span { start: hit.start, end: hit.end, kind: hit.kind }).collect()
+        hits.iter()
+            .map(|hit| Span {
+                start: hit.start,
+                end: hit.end,
+                kind: hit.kind,
+            })
+            .collect()
     }
 
     /// The text with surrogates put in; borrowed if nothing was found.
@@ -139,18 +157,26 @@ impl Mask {
 
     /// A body as it came off the wire: as JSON if it is, else as text.
     pub fn body(&self, body: &[u8], counts: &mut Counts) -> MaskedBody {
-        let text = String::from_utf8_lossy(body);
-        let is_utf8 = matches!(text, Cow::Borrowed(_));
-        if is_utf8 && let Ok(masked) = self.json(&text, counts) {
-            return MaskedBody { text: masked.into_owned(), parse_error: false };
+        let utf8 = std::str::from_utf8(body);
+        if let Ok(json) = utf8
+            && let Ok(masked) = self.json(json, counts)
+        {
+            return MaskedBody {
+                text: masked.into_owned(),
+                parse_error: false,
+            };
         }
-        MaskedBody { text: self.text(&text, counts).into_owned(), parse_error: !body.is_empty() }
+        let text = utf8.map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
+        MaskedBody {
+            text: self.text(&text, counts).into_owned(),
+            parse_error: !body.is_empty(),
+        }
     }
 
     /// All hits, sorted, not overlapping.
     fn hits(&self, scene: Scene<'_>, learnt: &Learnt) -> Vec<Hit> {
         let mut hits = Vec::new();
-        if let Some(secrets) = self.secrets.as_ref().filter(|_| scene.text.len() >= LEAST_BYTES) {
+        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene.text)) {
             scan::find(&scene, secrets, &mut hits);
         }
         self.dictionaries.find(&scene, &mut hits);

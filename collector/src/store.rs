@@ -41,8 +41,6 @@ pub struct StoreError {
     action: &'static str,
     key: String,
     message: String,
-    #[source]
-    source: Option<object_store::Error>,
 }
 
 impl StoreError {
@@ -67,18 +65,11 @@ impl StoreError {
             action,
             key: key.into(),
             message: message.into(),
-            source: None,
         }
     }
 
     fn failed(action: &'static str, key: &str, source: object_store::Error) -> StoreError {
-        StoreError {
-            kind: kind_of(&source),
-            action,
-            key: key.into(),
-            message: source.to_string(),
-            source: Some(source),
-        }
+        StoreError::refused(kind_of(&source), action, key, source.to_string())
     }
 }
 
@@ -355,6 +346,8 @@ fn open_s3(
         }
         builder = builder.with_config(key, value);
     }
+    // The client panics without a process-wide provider. `main` installs the same one; a second install changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let objects = builder
         .with_bucket_name(bucket)
         .build()

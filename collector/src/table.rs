@@ -10,7 +10,7 @@ mod columns;
 pub use cell::CellError;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 use cell::{Column, Row};
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use understudy_call::record::{CallRecord, ScoreRecord};
 
@@ -316,38 +317,27 @@ fn flatten<R>(batches: impl Iterator<Item = Result<Vec<R>, TableError>>) -> Resu
     Ok(rows)
 }
 
-/// The rows of a file, batch by batch.
+/// The rows of a file, batch by batch; ends after an error.
 struct Batches<R> {
     columns: Vec<Column<R>>,
-    reader: ParquetRecordBatchReader,
+    reader: Option<ParquetRecordBatchReader>,
 }
 
 impl<R: Row> Batches<R> {
     fn open(bytes: Bytes, wanted: &Columns) -> Result<Self, TableError> {
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
-            .map_err(|error| TableError::Read(error.to_string()))?;
         let columns: Vec<Column<R>> = R::columns()
             .into_iter()
             .filter(|column| wanted.includes(column.field.name()))
             .collect();
-        let schema = builder.parquet_schema();
-        let is_wanted = |name: &str| columns.iter().any(|column| column.field.name() == name);
-        let roots = schema.root_schema().get_fields().iter().enumerate();
-        let indices: Vec<usize> = roots
-            .filter(|(_, root)| is_wanted(root.name()))
-            .map(|(index, _)| index)
-            .collect();
-        let mask = ProjectionMask::roots(schema, indices);
-        let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build();
+        let names: Vec<&str> = columns.iter().map(|column| column.field.name().as_str()).collect();
+        let reader = contained(|| open_reader(bytes, &names))?.map_err(|error| TableError::Read(error.to_string()))?;
         Ok(Batches {
             columns,
-            reader: reader.map_err(|error| TableError::Read(error.to_string()))?,
+            reader: Some(reader),
         })
     }
 
-    fn rows_of(&self, batch: Result<RecordBatch, ArrowError>) -> Result<Vec<R>, TableError> {
-        let batch = batch.map_err(|error| TableError::Read(error.to_string()))?;
+    fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<R>, TableError> {
         let mut rows: Vec<R> = (0..batch.num_rows()).map(|_| R::blank()).collect();
         for column in &self.columns {
             if let Some(array) = batch.column_by_name(column.field.name()) {
@@ -362,9 +352,35 @@ impl<R: Row> Iterator for Batches<R> {
     type Item = Result<Vec<R>, TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
-        Some(self.rows_of(batch))
+        let mut reader = self.reader.take()?;
+        let batch = match contained(|| reader.next()) {
+            Ok(batch) => batch?.map_err(|error| TableError::Read(error.to_string())),
+            Err(error) => Err(error),
+        };
+        let rows = batch.and_then(|batch| contained(|| self.rows_of(&batch)).flatten());
+        if rows.is_ok() {
+            self.reader = Some(reader);
+        }
+        Some(rows)
     }
+}
+
+fn open_reader(bytes: Bytes, names: &[&str]) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
+    let schema = builder.parquet_schema();
+    let roots = schema.root_schema().get_fields().iter().enumerate();
+    let wanted: Vec<usize> = roots
+        .filter(|(_, root)| names.contains(&root.name()))
+        .map(|(index, _)| index)
+        .collect();
+    let mask = ProjectionMask::roots(schema, wanted);
+    builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()
+}
+
+/// Runs a step of decoding: the Parquet library panics on some damaged files, which is to cost that file alone.
+fn contained<T>(step: impl FnOnce() -> T) -> Result<T, TableError> {
+    catch_unwind(AssertUnwindSafe(step)).map_err(|_| TableError::Read("the file is damaged".into()))
 }
 
 #[cfg(test)]

@@ -1,11 +1,29 @@
 //! The hot path: takes calls, routes them, streams them through, copies them to the spool.
 //!
-//! Never fails or delays a call because capture failed, and never imports the collector.
+//! Never fails or delays a call because capture failed, and never imports the collector. Read [`exchange`] first.
 
+pub mod accepted;
+pub mod admin;
+mod body;
+mod candidate;
+pub mod capture;
+pub mod choose;
 pub mod config;
+mod control;
+mod exchange;
 pub mod headers;
+pub mod listener;
 pub mod metrics;
+pub mod proxy;
+mod refusal;
+mod relay;
+mod reload;
+mod rename;
 pub mod route;
 pub mod split;
 pub mod spool;
 pub mod tee;
+mod tunnel;
+
+pub use control::{NewestBook, TaskBookSource, watch_task_book};
+pub use reload::watch_config;

@@ -97,6 +97,11 @@ impl BodyCopy {
         }
     }
 
+    /// Counts bytes that passed without being copied.
+    pub fn skip(&mut self, bytes: u64) {
+        self.seen += bytes;
+    }
+
     fn flush_small(&mut self) {
         if !self.small.is_empty() {
             self.pieces.push(self.small.split().freeze());

@@ -9,17 +9,94 @@ use super::scene::{Scene, is_free_after, is_free_before};
 
 /// Length of an IBAN by country, from the SWIFT registry.
 const LENGTHS: &[(&[u8; 2], usize)] = &[
-    (b"AD", 24), (b"AE", 23), (b"AL", 28), (b"AT", 20), (b"AZ", 28), (b"BA", 20), (b"BE", 16), (b"BG", 22),
-    (b"BH", 22), (b"BI", 27), (b"BR", 29), (b"BY", 28), (b"CH", 21), (b"CR", 22), (b"CY", 28), (b"CZ", 24),
-    (b"DE", 22), (b"DJ", 27), (b"DK", 18), (b"DO", 28), (b"EE", 20), (b"EG", 29), (b"ES", 24), (b"FI", 18),
-    (b"FK", 18), (b"FO", 18), (b"FR", 27), (b"GB", 22), (b"GE", 22), (b"GI", 23), (b"GL", 18), (b"GR", 27),
-    (b"GT", 28), (b"HN", 28), (b"HR", 21), (b"HU", 28), (b"IE", 22), (b"IL", 23), (b"IQ", 23), (b"IS", 26),
-    (b"IT", 27), (b"JO", 30), (b"KW", 30), (b"KZ", 20), (b"LB", 28), (b"LC", 32), (b"LI", 21), (b"LT", 20),
-    (b"LU", 20), (b"LV", 21), (b"LY", 25), (b"MC", 27), (b"MD", 24), (b"ME", 22), (b"MK", 19), (b"MN", 20),
-    (b"MR", 27), (b"MT", 31), (b"MU", 30), (b"NI", 28), (b"NL", 18), (b"NO", 15), (b"OM", 23), (b"PK", 24),
-    (b"PL", 28), (b"PS", 29), (b"PT", 25), (b"QA", 29), (b"RO", 24), (b"RS", 22), (b"RU", 33), (b"SA", 24),
-    (b"SC", 31), (b"SD", 18), (b"SE", 24), (b"SI", 19), (b"SK", 24), (b"SM", 27), (b"SO", 23), (b"ST", 25),
-    (b"SV", 28), (b"TL", 23), (b"TN", 24), (b"TR", 26), (b"UA", 29), (b"VA", 22), (b"VG", 24), (b"XK", 20),
+    (b"AD", 24),
+    (b"AE", 23),
+    (b"AL", 28),
+    (b"AT", 20),
+    (b"AZ", 28),
+    (b"BA", 20),
+    (b"BE", 16),
+    (b"BG", 22),
+    (b"BH", 22),
+    (b"BI", 27),
+    (b"BR", 29),
+    (b"BY", 28),
+    (b"CH", 21),
+    (b"CR", 22),
+    (b"CY", 28),
+    (b"CZ", 24),
+    (b"DE", 22),
+    (b"DJ", 27),
+    (b"DK", 18),
+    (b"DO", 28),
+    (b"EE", 20),
+    (b"EG", 29),
+    (b"ES", 24),
+    (b"FI", 18),
+    (b"FK", 18),
+    (b"FO", 18),
+    (b"FR", 27),
+    (b"GB", 22),
+    (b"GE", 22),
+    (b"GI", 23),
+    (b"GL", 18),
+    (b"GR", 27),
+    (b"GT", 28),
+    (b"HN", 28),
+    (b"HR", 21),
+    (b"HU", 28),
+    (b"IE", 22),
+    (b"IL", 23),
+    (b"IQ", 23),
+    (b"IS", 26),
+    (b"IT", 27),
+    (b"JO", 30),
+    (b"KW", 30),
+    (b"KZ", 20),
+    (b"LB", 28),
+    (b"LC", 32),
+    (b"LI", 21),
+    (b"LT", 20),
+    (b"LU", 20),
+    (b"LV", 21),
+    (b"LY", 25),
+    (b"MC", 27),
+    (b"MD", 24),
+    (b"ME", 22),
+    (b"MK", 19),
+    (b"MN", 20),
+    (b"MR", 27),
+    (b"MT", 31),
+    (b"MU", 30),
+    (b"NI", 28),
+    (b"NL", 18),
+    (b"NO", 15),
+    (b"OM", 23),
+    (b"PK", 24),
+    (b"PL", 28),
+    (b"PS", 29),
+    (b"PT", 25),
+    (b"QA", 29),
+    (b"RO", 24),
+    (b"RS", 22),
+    (b"RU", 33),
+    (b"SA", 24),
+    (b"SC", 31),
+    (b"SD", 18),
+    (b"SE", 24),
+    (b"SI", 19),
+    (b"SK", 24),
+    (b"SM", 27),
+    (b"SO", 23),
+    (b"ST", 25),
+    (b"SV", 28),
+    (b"TL", 23),
+    (b"TN", 24),
+    (b"TR", 26),
+    (b"UA", 29),
+    (b"VA", 22),
+    (b"VG", 24),
+    (b"XK", 20),
     (b"YE", 30),
 ];
 
@@ -66,7 +143,11 @@ fn end_of_letters_and_digits(bytes: &[u8], start: usize, count: usize) -> Option
 
 /// Letters and digits alone, in upper case.
 pub(super) fn compact(value: &[u8]) -> Vec<u8> {
-    value.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_uppercase).collect()
+    value
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(u8::to_ascii_uppercase)
+        .collect()
 }
 
 /// ISO 7064 mod 97 of a compact IBAN.
@@ -107,18 +188,26 @@ pub(super) fn ssn_at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
     let before = &scene.bytes()[..start];
     let is_tail = matches!(before, [.., byte, b'-' | b'.' | b'/'] if byte.is_ascii_alphanumeric());
     let is_free = is_free_before(scene.text, start) && is_free_after(scene.bytes(), end);
-    if is_tail || !is_free || matches!(before.last(), Some(b'#' | b'$' | b'+')) || !is_issued(digits.join(taken).as_bytes()) {
+    if is_tail
+        || !is_free
+        || matches!(before.last(), Some(b'#' | b'$' | b'+'))
+        || !is_issued(digits.join(taken).as_bytes())
+    {
         return None;
     }
     if is_written_apart {
         return Some(Hit::sure(start, end, Kind::UsSsn));
     }
-    scene.follows(start, SSN_CUES).then(|| Hit::by_context(start, end, Kind::UsSsn))
+    scene
+        .follows(start, SSN_CUES)
+        .then(|| Hit::by_context(start, end, Kind::UsSsn))
 }
 
 /// Numbers that may be issued: no 000 or 666 area, no 00 group, no 0000 serial; 9xx only as ITIN.
 fn is_issued(number: &[u8]) -> bool {
-    let [area @ .., g1, g2, s1, s2, s3, s4] = number else { return false };
+    let [area @ .., g1, g2, s1, s2, s3, s4] = number else {
+        return false;
+    };
     let group = (g1 - b'0') * 10 + (g2 - b'0');
     let is_area = area != b"000" && area != b"666" && (area[0] != b'9' || group >= 50);
     is_area && group != 0 && [s1, s2, s3, s4].iter().any(|digit| **digit != b'0')
@@ -141,10 +230,21 @@ mod tests {
 
     #[test]
     fn ibans_need_length_and_check() {
-        for value in ["DE89370400440532013000", "GB29 NWBK 6016 1331 9268 19", "NO93-8601-1117-947", "fr1420041010050500013m02606"] {
+        for value in [
+            "DE89370400440532013000",
+            "GB29 NWBK 6016 1331 9268 19",
+            "NO93-8601-1117-947",
+            "fr1420041010050500013m02606",
+        ] {
             assert_eq!(iban(&format!("to {value}, please")), Some(value));
         }
-        for text in ["DE89370400440532013001", "DE8937040044053201300", "XDE89370400440532013000", "DE893704004405320130001", "ZZ89370400440532013000"] {
+        for text in [
+            "DE89370400440532013001",
+            "DE8937040044053201300",
+            "XDE89370400440532013000",
+            "DE893704004405320130001",
+            "ZZ89370400440532013000",
+        ] {
             assert_eq!(iban(text), None, "{text}");
         }
     }
@@ -158,10 +258,24 @@ mod tests {
 
     #[test]
     fn social_security_numbers() {
-        for (text, value) in [("SSN: 078-05-1120.", "078-05-1120"), ("is 443 61 0994 and", "443 61 0994"), ("ssn=078051120", "078051120")] {
+        for (text, value) in [
+            ("SSN: 078-05-1120.", "078-05-1120"),
+            ("is 443 61 0994 and", "443 61 0994"),
+            ("ssn=078051120", "078051120"),
+        ] {
             assert_eq!(ssn(text), Some(value));
         }
-        for text in ["000-05-1120", "666-05-1120", "078-00-1120", "078-05-0000", "900-12-1120", "078051120", "078-05 1120", "a-078-05-1120", "078-05-1120-1"] {
+        for text in [
+            "000-05-1120",
+            "666-05-1120",
+            "078-00-1120",
+            "078-05-0000",
+            "900-12-1120",
+            "078051120",
+            "078-05 1120",
+            "a-078-05-1120",
+            "078-05-1120-1",
+        ] {
             assert_eq!(ssn(text), None, "{text}");
         }
     }

@@ -19,8 +19,18 @@ struct Brand {
     test_prefix: &'static [u8],
 }
 
-const fn brand(prefix: RangeInclusive<u32>, lengths: RangeInclusive<usize>, sure_from: usize, test_prefix: &'static [u8]) -> Brand {
-    Brand { prefix, lengths, sure_from, test_prefix }
+const fn brand(
+    prefix: RangeInclusive<u32>,
+    lengths: RangeInclusive<usize>,
+    sure_from: usize,
+    test_prefix: &'static [u8],
+) -> Brand {
+    Brand {
+        prefix,
+        lengths,
+        sure_from,
+        test_prefix,
+    }
 }
 
 /// First match wins. Visa, Mastercard, American Express, Diners, JCB, Mir, RuPay, Discover, UnionPay, Troy, Maestro.
@@ -46,8 +56,30 @@ const BRANDS: &[Brand] = &[
 ];
 
 const CUES: &[&str] = &[
-    "card", "cards", "cc", "credit", "debit", "visa", "mastercard", "amex", "discover", "diners", "jcb", "maestro", "unionpay",
-    "pan", "payment", "karte", "kreditkarte", "kartennummer", "carte", "tarjeta", "carta", "cartão", "kaart", "kort",
+    "card",
+    "cards",
+    "cc",
+    "credit",
+    "debit",
+    "visa",
+    "mastercard",
+    "amex",
+    "discover",
+    "diners",
+    "jcb",
+    "maestro",
+    "unionpay",
+    "pan",
+    "payment",
+    "karte",
+    "kreditkarte",
+    "kartennummer",
+    "carte",
+    "tarjeta",
+    "carta",
+    "cartão",
+    "kaart",
+    "kort",
 ];
 
 /// The card number that begins at `digits`, if it is one.
@@ -68,7 +100,9 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
         let Some(brand) = brand_of(number) else { continue };
         let is_evenly_written = count == 1
             || (matches!(taken[1].gap, Gap::Space | Gap::Dash)
-                && taken[1..].iter().all(|group| group.gap == taken[1].gap && group.len() <= 7)
+                && taken[1..]
+                    .iter()
+                    .all(|group| group.gap == taken[1].gap && group.len() <= 7)
                 && taken[0].len() == 4);
         if !is_evenly_written {
             continue;
@@ -94,8 +128,12 @@ fn starts_free(text: &str, start: usize) -> bool {
 }
 
 fn brand_of(number: &[u8]) -> Option<&'static Brand> {
-    let prefix = number[..4].iter().fold(0, |prefix, digit| prefix * 10 + u32::from(digit - b'0'));
-    BRANDS.iter().find(|brand| brand.prefix.contains(&prefix) && brand.lengths.contains(&number.len()))
+    let prefix = number[..4]
+        .iter()
+        .fold(0, |prefix, digit| prefix * 10 + u32::from(digit - b'0'));
+    BRANDS
+        .iter()
+        .find(|brand| brand.prefix.contains(&prefix) && brand.lengths.contains(&number.len()))
 }
 
 /// The prefix of the brand's test numbers; Maestro's where the brand is not known.
@@ -120,7 +158,9 @@ fn passes_luhn(number: &[u8]) -> bool {
 
 /// Sets the last digit so that the number passes Luhn.
 pub(super) fn set_check_digit(number: &mut [u8]) {
-    let Some(last) = number.len().checked_sub(1) else { return };
+    let Some(last) = number.len().checked_sub(1) else {
+        return;
+    };
     number[last] = b'0';
     let missing = (10 - luhn_sum(number) % 10) % 10;
     number[last] = b'0' + missing as u8;
@@ -139,9 +179,18 @@ mod tests {
     #[test]
     fn cards_of_many_brands_and_groupings() {
         for number in [
-            "4111111111111111", "4111 1111 1111 1111", "5555-5555-5555-4444", "2223003122003222", "3782 822463 10005",
-            "30569309025904", "3056 930902 5904", "6011111111111117", "3530111333300000", "6200000000000005",
-            "6759649826438453", "4000\u{a0}0566\u{a0}5566\u{a0}5556",
+            "4111111111111111",
+            "4111 1111 1111 1111",
+            "5555-5555-5555-4444",
+            "2223003122003222",
+            "3782 822463 10005",
+            "30569309025904",
+            "3056 930902 5904",
+            "6011111111111117",
+            "3530111333300000",
+            "6200000000000005",
+            "6759649826438453",
+            "4000\u{a0}0566\u{a0}5566\u{a0}5556",
         ] {
             assert_eq!(found(&format!("paid with {number}, thanks")), Some(number));
             assert_eq!(found(&format!("{number} 123")), Some(number));
@@ -152,8 +201,16 @@ mod tests {
     #[test]
     fn look_alikes_stay() {
         for text in [
-            "4111111111111112", "1719382210123456", "0.4111111111111111", "id-4111111111111111", "a4111111111111111",
-            "4111111111111111-a", "4222222222222", "41111 11111111111", "4111.1111.1111.1111", "9999999999999995",
+            "4111111111111112",
+            "1719382210123456",
+            "0.4111111111111111",
+            "id-4111111111111111",
+            "a4111111111111111",
+            "4111111111111111-a",
+            "4222222222222",
+            "41111 11111111111",
+            "4111.1111.1111.1111",
+            "9999999999999995",
         ] {
             assert_eq!(found(text), None, "{text}");
         }

@@ -38,7 +38,11 @@ impl Dictionaries {
         let mut exact = Vec::new();
         let mut any_case = Vec::new();
         for dictionary in dictionaries {
-            let entries = dictionary.entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
+            let entries = dictionary
+                .entries
+                .iter()
+                .map(|entry| entry.trim())
+                .filter(|entry| !entry.is_empty());
             for entry in entries {
                 if dictionary.ignore_case {
                     // The automaton folds ASCII; letters beyond it are folded here.
@@ -52,10 +56,17 @@ impl Dictionaries {
                 }
             }
         }
-        let names = || dictionaries.iter().map(|dictionary| dictionary.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            dictionaries
+                .iter()
+                .map(|dictionary| dictionary.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         Ok(Dictionaries {
             exact: Automaton::new(exact, false).map_err(|source| MaskError::Dictionary { names: names(), source })?,
-            any_case: Automaton::new(any_case, true).map_err(|source| MaskError::Dictionary { names: names(), source })?,
+            any_case: Automaton::new(any_case, true)
+                .map_err(|source| MaskError::Dictionary { names: names(), source })?,
         })
     }
 
@@ -74,7 +85,10 @@ impl Learnt {
     const LEAST_BYTES: usize = 6;
 
     pub(super) fn new(values: Vec<(String, Kind)>) -> Learnt {
-        let worth_it = values.into_iter().filter(|(value, _)| value.len() >= Self::LEAST_BYTES).collect();
+        let worth_it = values
+            .into_iter()
+            .filter(|(value, _)| value.len() >= Self::LEAST_BYTES)
+            .collect();
         // A body has too few values for the automaton's limits; if it had too many, patterns would still find them.
         Learnt(Automaton::new(worth_it, false).ok().flatten())
     }
@@ -107,7 +121,11 @@ impl Automaton {
     fn find(&self, text: &str, hits: &mut Vec<Hit>) {
         for found in self.search.find_overlapping_iter(text) {
             if is_whole_word(text, found.start(), found.end()) {
-                hits.push(Hit::sure(found.start(), found.end(), self.kinds[found.pattern().as_usize()]));
+                hits.push(Hit::sure(
+                    found.start(),
+                    found.end(),
+                    self.kinds[found.pattern().as_usize()],
+                ));
             }
         }
     }
@@ -115,7 +133,10 @@ impl Automaton {
 
 fn is_whole_word(text: &str, start: usize, end: usize) -> bool {
     let inside = (text[start..].chars().next(), text[..end].chars().next_back());
-    let before = text[..start].chars().next_back().filter(|_| start == 0 || !is_escape_letter(text.as_bytes(), start - 1));
+    let before = text[..start]
+        .chars()
+        .next_back()
+        .filter(|_| start == 0 || !is_escape_letter(text.as_bytes(), start - 1));
     let after = text[end..].chars().next();
     !is_joined(before, inside.0) && !is_joined(inside.1, after)
 }
@@ -132,16 +153,26 @@ mod tests {
 
     fn found(entries: &[&str], ignore_case: bool, text: &str) -> Vec<String> {
         let entries = entries.iter().map(|entry| (*entry).to_owned()).collect();
-        let dictionary = Dictionary { name: "names".to_owned(), kind: Kind::Person, entries, ignore_case };
+        let dictionary = Dictionary {
+            name: "names".to_owned(),
+            kind: Kind::Person,
+            entries,
+            ignore_case,
+        };
         let mut hits = Vec::new();
-        Dictionaries::new(&[dictionary]).unwrap().find(&Scene { text, label: "" }, &mut hits);
+        Dictionaries::new(&[dictionary])
+            .unwrap()
+            .find(&Scene { text, label: "" }, &mut hits);
         super::super::scan::settle(&mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 
     #[test]
     fn whole_words_only() {
-        assert_eq!(found(&["Ann", "Ann Lee"], false, "Ann Leeds, Ann Lee; Anna, MaryAnn"), ["Ann", "Ann Lee"]);
+        assert_eq!(
+            found(&["Ann", "Ann Lee"], false, "Ann Leeds, Ann Lee; Anna, MaryAnn"),
+            ["Ann", "Ann Lee"]
+        );
         assert_eq!(found(&["Ann"], false, "x\\nAnn\\n"), ["Ann"]);
         assert_eq!(found(&["田中"], false, "こんにちは田中さん"), ["田中"]);
         assert!(found(&["", " "], true, "nothing").is_empty());
@@ -157,6 +188,9 @@ mod tests {
     fn hundred_thousand_entries() {
         let entries: Vec<String> = (0..100_000).map(|number| format!("customer{number}")).collect();
         let borrowed: Vec<&str> = entries.iter().map(String::as_str).collect();
-        assert_eq!(found(&borrowed, true, "to Customer99999, and customer1000000"), ["Customer99999"]);
+        assert_eq!(
+            found(&borrowed, true, "to Customer99999, and customer1000000"),
+            ["Customer99999"]
+        );
     }
 }

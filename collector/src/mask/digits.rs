@@ -43,7 +43,11 @@ pub(super) struct Digits<'t> {
 impl<'t> Digits<'t> {
     /// Reads groups from `start`, which must be a digit.
     pub(super) fn read(bytes: &'t [u8], start: usize) -> Digits<'t> {
-        let mut groups = [Group { start, end: start, gap: Gap::Start }; GROUPS];
+        let mut groups = [Group {
+            start,
+            end: start,
+            gap: Gap::Start,
+        }; GROUPS];
         let mut count = 0;
         let mut total = 0;
         let mut at = start;
@@ -56,7 +60,9 @@ impl<'t> Digits<'t> {
             }
             groups[count] = Group { start: at, end, gap };
             count += 1;
-            let Some((next_gap, width)) = gap_at(bytes, end) else { break };
+            let Some((next_gap, width)) = gap_at(bytes, end) else {
+                break;
+            };
             gap = next_gap;
             at = end + width;
         }
@@ -69,11 +75,17 @@ impl<'t> Digits<'t> {
 
     /// The digits of the first `groups` groups; none if there are too many.
     pub(super) fn join(&self, groups: usize) -> Joined {
-        let mut joined = Joined { digits: [0; DIGITS], count: 0 };
+        let mut joined = Joined {
+            digits: [0; DIGITS],
+            count: 0,
+        };
         for group in &self.groups[..groups] {
             let count = joined.count + group.len();
             if count > DIGITS {
-                return Joined { digits: [0; DIGITS], count: 0 };
+                return Joined {
+                    digits: [0; DIGITS],
+                    count: 0,
+                };
             }
             joined.digits[joined.count..count].copy_from_slice(&self.bytes[group.start..group.end]);
             joined.count = count;
@@ -142,15 +154,28 @@ mod tests {
     use super::*;
 
     fn shape(text: &str) -> Vec<(Gap, usize)> {
-        Digits::read(text.as_bytes(), 0).groups().iter().map(|group| (group.gap, group.len())).collect()
+        Digits::read(text.as_bytes(), 0)
+            .groups()
+            .iter()
+            .map(|group| (group.gap, group.len()))
+            .collect()
     }
 
     #[test]
     fn groups_are_read_with_their_gaps() {
-        assert_eq!(shape("506) 234-5636 x"), [(Gap::Start, 3), (Gap::Paren, 3), (Gap::Dash, 4)]);
-        assert_eq!(shape("44 (0)20\u{a0}7946"), [(Gap::Start, 2), (Gap::Paren, 1), (Gap::Paren, 2), (Gap::Space, 4)]);
+        assert_eq!(
+            shape("506) 234-5636 x"),
+            [(Gap::Start, 3), (Gap::Paren, 3), (Gap::Dash, 4)]
+        );
+        assert_eq!(
+            shape("44 (0)20\u{a0}7946"),
+            [(Gap::Start, 2), (Gap::Paren, 1), (Gap::Paren, 2), (Gap::Space, 4)]
+        );
         assert_eq!(shape("1  2"), [(Gap::Start, 1)]);
-        assert_eq!(shape("1.2.3.4."), [(Gap::Start, 1), (Gap::Dot, 1), (Gap::Dot, 1), (Gap::Dot, 1)]);
+        assert_eq!(
+            shape("1.2.3.4."),
+            [(Gap::Start, 1), (Gap::Dot, 1), (Gap::Dot, 1), (Gap::Dot, 1)]
+        );
     }
 
     #[test]

@@ -26,7 +26,10 @@ impl Edit {
 
 /// Takes out the values to learn.
 pub(super) fn take_learnt(edits: &mut [Edit]) -> Vec<(String, Kind)> {
-    edits.iter_mut().filter_map(|edit| edit.learn.take().map(|value| (value, edit.kind))).collect()
+    edits
+        .iter_mut()
+        .filter_map(|edit| edit.learn.take().map(|value| (value, edit.kind)))
+        .collect()
 }
 
 /// Puts sorted edits into the text and counts them.

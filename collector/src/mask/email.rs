@@ -5,7 +5,7 @@
 use super::kind::Kind;
 use super::scan::Hit;
 use super::scene::is_escape_letter;
-use memchr::{memchr_iter, memmem};
+use memchr::memchr_iter;
 
 const LOCAL_BYTES: usize = 64;
 const DOMAIN_BYTES: usize = 253;
@@ -15,8 +15,10 @@ pub(super) fn find(text: &str, hits: &mut Vec<Hit>) {
     for at in memchr_iter(b'@', text.as_bytes()) {
         hits.extend(address_around(text, at, at + 1));
     }
-    for at in memmem::find_iter(text.as_bytes(), b"%40") {
-        hits.extend(address_around(text, at, at + 3));
+    for at in memchr_iter(b'%', text.as_bytes()) {
+        if text.as_bytes()[at..].starts_with(b"%40") {
+            hits.extend(address_around(text, at, at + 3));
+        }
     }
 }
 
@@ -68,7 +70,9 @@ fn domain_end(text: &str, start: usize) -> Option<usize> {
         domain = &domain[..cut];
     }
     let (host, top) = domain.rsplit_once('.')?;
-    let labels_hold = host.split('.').all(|label| !label.is_empty() && !label.starts_with('-'));
+    let labels_hold = host
+        .split('.')
+        .all(|label| !label.is_empty() && !label.starts_with('-'));
     (labels_hold && is_top_level(top) && !is_image_scale(host)).then_some(start + domain.len())
 }
 
@@ -95,7 +99,10 @@ mod tests {
     #[test]
     fn addresses_are_found_whole() {
         for (text, address) in [
-            ("mail bob.o'neil+news@mail.acme-inc.io.", "bob.o'neil+news@mail.acme-inc.io"),
+            (
+                "mail bob.o'neil+news@mail.acme-inc.io.",
+                "bob.o'neil+news@mail.acme-inc.io",
+            ),
             ("(KBEST@OUTLOOK.COM)", "KBEST@OUTLOOK.COM"),
             ("<a_b@xn--bcher-kva.example>,", "a_b@xn--bcher-kva.example"),
             ("x='jörg@bücher.de';", "jörg@bücher.de"),
@@ -112,8 +119,17 @@ mod tests {
     #[test]
     fn what_only_holds_an_at_sign_stays() {
         for text in [
-            "lodash@4.17.21", "@app.route('/')", "user@localhost", "git@github.com:org/repo", "icon@2x.png", "a @ b.c",
-            "actions/checkout@v4", "x@y.c", "@@", "a@.com", "a@-b.com",
+            "lodash@4.17.21",
+            "@app.route('/')",
+            "user@localhost",
+            "git@github.com:org/repo",
+            "icon@2x.png",
+            "a @ b.c",
+            "actions/checkout@v4",
+            "x@y.c",
+            "@@",
+            "a@.com",
+            "a@-b.com",
         ] {
             assert!(found(text).is_empty(), "{text}: {:?}", found(text));
         }

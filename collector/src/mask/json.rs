@@ -41,7 +41,15 @@ fn string_edits(mask: &Mask, learnt: &Learnt, json: &str, token: &Token, levels:
     let label = &json[token.label.clone()];
     if token.is_escaped {
         let decoded = Decoded::new(raw);
-        for mut edit in content_edits(mask, learnt, Scene { text: &decoded.text, label }, levels) {
+        for mut edit in content_edits(
+            mask,
+            learnt,
+            Scene {
+                text: &decoded.text,
+                label,
+            },
+            levels,
+        ) {
             edit.move_to(token.range.start, |place| decoded.raw_place(place));
             edits.push(escaped(edit));
         }
@@ -74,7 +82,13 @@ fn number_edit(mask: &Mask, learnt: &Learnt, json: &str, token: &Token) -> Optio
     if text.len() < LEAST_DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let mut edits = mask.text_edits(Scene { text, label: &json[token.label.clone()] }, learnt);
+    let mut edits = mask.text_edits(
+        Scene {
+            text,
+            label: &json[token.label.clone()],
+        },
+        learnt,
+    );
     let mut edit = edits.pop().filter(|edit| edit.start == 0 && edit.end == text.len())?;
     let is_number = edit.replacement.bytes().all(|byte| byte.is_ascii_digit()) && !edit.replacement.starts_with('0');
     if !is_number {

@@ -94,7 +94,14 @@ pub fn spans_in_code_points(text: &str, spans: &[Span]) -> Vec<Span> {
         byte = to;
         point
     };
-    spans.iter().map(|span| Span { start: advance(span.start), end: advance(span.end), kind: span.kind }).collect()
+    spans
+        .iter()
+        .map(|span| Span {
+            start: advance(span.start),
+            end: advance(span.end),
+            kind: span.kind,
+        })
+        .collect()
 }
 
 /// How many values of each kind were replaced.
@@ -169,8 +176,16 @@ mod tests {
     fn code_points_are_counted_not_bytes() {
         let text = "é@x 🙂 é";
         let spans = [
-            Span { start: 0, end: 4, kind: Kind::Email },
-            Span { start: text.len() - 2, end: text.len(), kind: Kind::Person },
+            Span {
+                start: 0,
+                end: 4,
+                kind: Kind::Email,
+            },
+            Span {
+                start: text.len() - 2,
+                end: text.len(),
+                kind: Kind::Person,
+            },
         ];
         let points = spans_in_code_points(text, &spans);
         assert_eq!((points[0].start, points[0].end), (0, 3));

@@ -13,13 +13,41 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const LOW: u8 = 64;
 
 const VERSION_CUES: &[&str] = &[
-    "version", "versions", "ver", "v", "release", "released", "build", "firmware", "driver", "patch", "sdk", "upgrade", "upgraded",
-    "oid", "section", "chapter",
+    "version", "versions", "ver", "v", "release", "released", "build", "firmware", "driver", "patch", "sdk", "upgrade",
+    "upgraded", "oid", "section", "chapter",
 ];
 const ADDRESS_CUES: &[&str] = &[
-    "ip", "ips", "ipv4", "ipaddr", "ipaddress", "addr", "address", "adresse", "dirección", "host", "hostname", "client", "ssh", "ping",
-    "remote", "peer", "gateway", "dns", "nameserver", "subnet", "inet", "listen", "bind", "router", "forwarded", "traceroute",
-    "telnet", "vpn", "cidr", "src", "dst",
+    "ip",
+    "ips",
+    "ipv4",
+    "ipaddr",
+    "ipaddress",
+    "addr",
+    "address",
+    "adresse",
+    "dirección",
+    "host",
+    "hostname",
+    "client",
+    "ssh",
+    "ping",
+    "remote",
+    "peer",
+    "gateway",
+    "dns",
+    "nameserver",
+    "subnet",
+    "inet",
+    "listen",
+    "bind",
+    "router",
+    "forwarded",
+    "traceroute",
+    "telnet",
+    "vpn",
+    "cidr",
+    "src",
+    "dst",
 ];
 
 /// The IPv4 address that begins at `digits`.
@@ -43,7 +71,8 @@ pub(super) fn ipv4_at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
     if is_high || is_well_known(address) {
         return Some(Hit::sure(start, end, Kind::IpAddress));
     }
-    let is_addressed = is_in_authority(bytes, start) || has_port_or_mask(bytes, end) || scene.follows(start, ADDRESS_CUES);
+    let is_addressed =
+        is_in_authority(bytes, start) || has_port_or_mask(bytes, end) || scene.follows(start, ADDRESS_CUES);
     is_addressed.then(|| Hit::by_context(start, end, Kind::IpAddress))
 }
 
@@ -58,12 +87,16 @@ fn ends_free(bytes: &[u8], end: usize) -> bool {
 }
 
 fn names_nobody(address: Ipv4Addr) -> bool {
-    let is_netmask = address.to_bits().leading_ones() >= 8 && address.to_bits().count_ones() == address.to_bits().leading_ones();
+    let is_netmask =
+        address.to_bits().leading_ones() >= 8 && address.to_bits().count_ones() == address.to_bits().leading_ones();
     address.is_loopback() || address.is_unspecified() || is_netmask
 }
 
 fn is_well_known(address: Ipv4Addr) -> bool {
-    matches!(address.octets(), [10, 0, ..] | [8, 8, 8, 8] | [8, 8, 4, 4] | [1, 1, 1, 1] | [1, 0, 0, 1] | [9, 9, 9, 9])
+    matches!(
+        address.octets(),
+        [10, 0, ..] | [8, 8, 8, 8] | [8, 8, 4, 4] | [1, 1, 1, 1] | [1, 0, 0, 1] | [9, 9, 9, 9]
+    )
 }
 
 /// `https://10.1.2.3`, `root@10.1.2.3`.
@@ -103,7 +136,12 @@ pub(super) fn find_ipv6(text: &str, hits: &mut Vec<Hit>) {
 
 fn ipv6_around(text: &str, colon: usize) -> Option<Hit> {
     let bytes = text.as_bytes();
-    let before = bytes[..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let before = bytes[..colon]
+        .iter()
+        .rev()
+        .take(5)
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
     let mut start = colon - before;
     if is_escape_letter(bytes, start) {
         start += 1;
@@ -119,21 +157,31 @@ fn ipv6_around(text: &str, colon: usize) -> Option<Hit> {
     while end > start && (bytes[end - 1] == b'.' || (bytes[end - 1] == b':' && bytes[end - 2] != b':')) {
         end -= 1;
     }
-    let goes_on = bytes.get(end).is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_');
+    let goes_on = bytes
+        .get(end)
+        .is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_');
     let value = &text[start..end];
     (!goes_on && is_ipv6(value)).then(|| Hit::sure(start, end, Kind::IpAddress))
 }
 
 /// Whether the address would begin inside a longer row of groups: `…:ab:` stands before, rather than a word as in `ip:`.
 fn follows_group(bytes: &[u8], start: usize) -> bool {
-    let Some(before) = bytes[..start].strip_suffix(b":") else { return false };
-    let group = before.iter().rev().take(6).take_while(|byte| byte.is_ascii_alphanumeric());
+    let Some(before) = bytes[..start].strip_suffix(b":") else {
+        return false;
+    };
+    let group = before
+        .iter()
+        .rev()
+        .take(6)
+        .take_while(|byte| byte.is_ascii_alphanumeric());
     let length = group.clone().count();
     length <= 4 && group.into_iter().all(u8::is_ascii_hexdigit)
 }
 
 fn is_ipv6(value: &str) -> bool {
-    let Ok(address) = value.parse::<Ipv6Addr>() else { return false };
+    let Ok(address) = value.parse::<Ipv6Addr>() else {
+        return false;
+    };
     if address.is_loopback() || address.is_unspecified() {
         return false;
     }
@@ -179,7 +227,10 @@ mod tests {
         }
         for (text, value) in [
             ("ssh 2001:db8::7d76:9457 &&", "2001:db8::7d76:9457"),
-            ("at f79b:3453:2074:7062:59d:3952:8c3c:b153.", "f79b:3453:2074:7062:59d:3952:8c3c:b153"),
+            (
+                "at f79b:3453:2074:7062:59d:3952:8c3c:b153.",
+                "f79b:3453:2074:7062:59d:3952:8c3c:b153",
+            ),
             ("[fe80::1]:443", "fe80::1"),
             ("ip:fe80::1%eth0", "fe80::1"),
             ("::ffff:192.0.2.128", "::ffff:192.0.2.128"),
@@ -192,12 +243,32 @@ mod tests {
     #[test]
     fn look_alikes_stay() {
         for text in [
-            "tokio 14.13.4.17", "v195.1.2.3", "version 195.1.2.3", "1.2.3.4.5", "300.1.2.3", "127.0.0.1", "0.0.0.0", "255.255.255.0",
-            "01.02.103.104", "195.1.2.3-rc1", "1.2.3",
+            "tokio 14.13.4.17",
+            "v195.1.2.3",
+            "version 195.1.2.3",
+            "1.2.3.4.5",
+            "300.1.2.3",
+            "127.0.0.1",
+            "0.0.0.0",
+            "255.255.255.0",
+            "01.02.103.104",
+            "195.1.2.3-rc1",
+            "1.2.3",
         ] {
             assert_eq!(v4(text), None, "{text}");
         }
-        for text in ["std::vec", "a::b", "12:34:56", "::1", "::", "00:1b:44:11:3a:b7", "aa:bb:cc:dd:ee:ff:00:11", "Foo::add1", "fee::add", "\"a\":1"] {
+        for text in [
+            "std::vec",
+            "a::b",
+            "12:34:56",
+            "::1",
+            "::",
+            "00:1b:44:11:3a:b7",
+            "aa:bb:cc:dd:ee:ff:00:11",
+            "Foo::add1",
+            "fee::add",
+            "\"a\":1",
+        ] {
             assert!(v6(text).is_empty(), "{text}: {:?}", v6(text));
         }
     }

@@ -10,18 +10,109 @@ use super::scan::Hit;
 use super::scene::{Scene, is_free_after, is_free_before};
 
 const CUES: &[&str] = &[
-    "phone", "phones", "telephone", "tel", "telno", "ph", "mobile", "mob", "cell", "cellphone", "fax", "call", "calling", "called",
-    "dial", "ring", "sms", "whatsapp", "telegram", "signal", "reach", "msisdn", "landline", "hotline", "callback", "voicemail",
-    "telefon", "telefone", "teléfono", "telefono", "téléphone", "handy", "mobil", "móvil", "movil", "celular", "cellulare",
-    "portable", "appelez", "llame", "ligue", "anrufen", "rufnummer", "handynummer", "telefonnummer", "mobilnummer", "telefoon",
-    "gsm", "telefonu", "telefonszám", "puhelin", "電話", "电话", "手机", "전화", "телефон", "هاتف", "फ़ोन",
+    "phone",
+    "phones",
+    "telephone",
+    "tel",
+    "telno",
+    "ph",
+    "mobile",
+    "mob",
+    "cell",
+    "cellphone",
+    "fax",
+    "call",
+    "calling",
+    "called",
+    "dial",
+    "ring",
+    "sms",
+    "whatsapp",
+    "telegram",
+    "signal",
+    "reach",
+    "msisdn",
+    "landline",
+    "hotline",
+    "callback",
+    "voicemail",
+    "telefon",
+    "telefone",
+    "teléfono",
+    "telefono",
+    "téléphone",
+    "handy",
+    "mobil",
+    "móvil",
+    "movil",
+    "celular",
+    "cellulare",
+    "portable",
+    "appelez",
+    "llame",
+    "ligue",
+    "anrufen",
+    "rufnummer",
+    "handynummer",
+    "telefonnummer",
+    "mobilnummer",
+    "telefoon",
+    "gsm",
+    "telefonu",
+    "telefonszám",
+    "puhelin",
+    "電話",
+    "电话",
+    "手机",
+    "전화",
+    "телефон",
+    "هاتف",
+    "फ़ोन",
 ];
 
 /// Words that say the number is something else.
 const OTHER_CUES: &[&str] = &[
-    "order", "orders", "ticket", "id", "ids", "sku", "ref", "reference", "invoice", "case", "po", "serial", "isbn", "issn", "part",
-    "item", "tracking", "account", "acct", "policy", "version", "build", "commit", "size", "price", "amount", "total", "zip",
-    "checksum", "units", "date", "dated", "timestamp", "ts", "time", "confirmation", "booking", "rma", "upc", "ean", "asin",
+    "order",
+    "orders",
+    "ticket",
+    "id",
+    "ids",
+    "sku",
+    "ref",
+    "reference",
+    "invoice",
+    "case",
+    "po",
+    "serial",
+    "isbn",
+    "issn",
+    "part",
+    "item",
+    "tracking",
+    "account",
+    "acct",
+    "policy",
+    "version",
+    "build",
+    "commit",
+    "size",
+    "price",
+    "amount",
+    "total",
+    "zip",
+    "checksum",
+    "units",
+    "date",
+    "dated",
+    "timestamp",
+    "ts",
+    "time",
+    "confirmation",
+    "booking",
+    "rma",
+    "upc",
+    "ean",
+    "asin",
 ];
 
 /// The telephone number whose first digits are `digits`.
@@ -45,23 +136,37 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
     if scene.follows(start, OTHER_CUES) {
         return None;
     }
-    let national = National { scene, digits, start, is_in_parentheses: start < first };
-    national.north_american().or_else(|| national.with_trunk_zero()).or_else(|| national.under_a_cue())
+    let national = National {
+        scene,
+        digits,
+        start,
+        is_in_parentheses: start < first,
+    };
+    national
+        .north_american()
+        .or_else(|| national.with_trunk_zero())
+        .or_else(|| national.under_a_cue())
 }
 
 /// A country code and a number of a length that its plan has; `skip` digits of international prefix come first.
 fn international(scene: &Scene<'_>, digits: &Digits<'_>, start: usize, skip: usize) -> Option<Hit> {
     let bytes = scene.bytes();
-    let is_glued = start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || matches!(bytes[start - 1], b'/' | b'+'));
-    if skip == 0 && bytes[start] == b'+' && is_glued && !is_free_before(scene.text, start) {
+    let has_plus = bytes[start] == b'+';
+    if has_plus
+        && (!is_free_before(scene.text, start) || bytes[..start].ends_with(b"/") || bytes[..start].ends_with(b"+"))
+    {
         return None;
     }
     let groups = digits.groups();
     for count in (1..=groups.len()).rev() {
         let joined = digits.join(count);
-        let Some(number) = joined.as_bytes().get(skip..) else { continue };
+        let Some(number) = joined.as_bytes().get(skip..) else {
+            continue;
+        };
         // `+44 (0)20 …`: the trunk zero is written but not dialled.
-        let written_zero = groups[..count].iter().any(|group| group.gap == Gap::Paren && group.len() == 1);
+        let written_zero = groups[..count]
+            .iter()
+            .any(|group| group.gap == Gap::Paren && group.len() == 1);
         let fits = plan::fits(number) || (written_zero && number.len() > 8 && plan::fits_with_zero(number));
         if fits && (skip == 0 || count > 1 || scene.follows(start, CUES)) {
             let end = with_extension(bytes, groups[count - 1].end);
@@ -90,12 +195,22 @@ fn with_extension(bytes: &[u8], end: usize) -> usize {
     let spaces = usize::from(rest.first() == Some(&b' '));
     let word = &rest[spaces..];
     let marks: [&[u8]; 5] = [b"extension ", b"ext. ", b"ext.", b"ext ", b"x"];
-    let Some(mark) = marks.into_iter().find(|mark| word.len() >= mark.len() && word[..mark.len()].eq_ignore_ascii_case(mark)) else {
+    let Some(mark) = marks
+        .into_iter()
+        .find(|mark| word.len() >= mark.len() && word[..mark.len()].eq_ignore_ascii_case(mark))
+    else {
         return end;
     };
     let digits_at = end + spaces + mark.len();
-    let digits = bytes[digits_at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if (1..=6).contains(&digits) { digits_at + digits } else { end }
+    let digits = bytes[digits_at..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    if (1..=6).contains(&digits) {
+        digits_at + digits
+    } else {
+        end
+    }
 }
 
 /// A number without country code.
@@ -121,7 +236,10 @@ impl National<'_, '_> {
         let is_prefixed = groups[0].len() == 1 && bytes[groups[0].start] == b'1';
         let body = &groups[usize::from(is_prefixed)..];
         let [area, exchange, line, ..] = body else { return None };
-        let is_plan = [area, exchange].iter().all(|group| group.len() == 3 && bytes[group.start] > b'1') && line.len() == 4;
+        let is_plan = [area, exchange]
+            .iter()
+            .all(|group| group.len() == 3 && bytes[group.start] > b'1')
+            && line.len() == 4;
         if !is_plan {
             return None;
         }
@@ -135,7 +253,9 @@ impl National<'_, '_> {
         if !is_spaces_alone {
             return Some(Hit::sure(start, end, Kind::Phone));
         }
-        self.scene.near(start, CUES).then(|| Hit::by_context(start, end, Kind::Phone))
+        self.scene
+            .near(start, CUES)
+            .then(|| Hit::by_context(start, end, Kind::Phone))
     }
 
     /// `0121 234 5517`, `06 12 34 51 83`, `(030) 123456`, `03-1234-5776`.
@@ -143,8 +263,16 @@ impl National<'_, '_> {
         let groups = self.digits.groups();
         let bytes = self.scene.bytes();
         let code = groups[0];
-        let has_trunk_zero = bytes[code.start] == b'0' && bytes.get(code.start + 1).is_some_and(|digit| (b'1'..=b'9').contains(digit));
+        let has_trunk_zero = bytes[code.start] == b'0'
+            && bytes
+                .get(code.start + 1)
+                .is_some_and(|digit| (b'1'..=b'9').contains(digit));
         if !has_trunk_zero || !(2..=5).contains(&code.len()) {
+            return None;
+        }
+        // Pairs are written in fives (`06 12 34 51 83`); a longer row of pairs is a list.
+        let pairs = groups.iter().take_while(|group| group.len() == 2).count();
+        if pairs > 5 {
             return None;
         }
         for count in (2..=groups.len()).rev() {
@@ -173,7 +301,9 @@ impl National<'_, '_> {
             if !(7..=13).contains(&total) || !is_written_evenly(taken) || is_date(taken) {
                 continue;
             }
-            let Some((start, end)) = self.ending_with(groups[count - 1]) else { continue };
+            let Some((start, end)) = self.ending_with(groups[count - 1]) else {
+                continue;
+            };
             if is_area_code {
                 return Some(Hit::sure(start, end, Kind::Phone));
             }
@@ -188,7 +318,9 @@ impl National<'_, '_> {
 
 /// One kind of gap throughout, the first aside; no group of one digit after it.
 fn is_written_evenly(groups: &[Group]) -> bool {
-    let gaps_agree = groups.windows(2).skip(1).all(|pair| pair[0].gap == pair[1].gap || pair[0].gap != Gap::Dot && pair[1].gap != Gap::Dot && pair[1].gap != Gap::Slash);
+    let gaps_agree = groups.windows(2).skip(1).all(|pair| {
+        pair[0].gap == pair[1].gap || pair[0].gap != Gap::Dot && pair[1].gap != Gap::Dot && pair[1].gap != Gap::Slash
+    });
     gaps_agree && groups[1..].iter().all(|group| (2..=8).contains(&group.len()))
 }
 
@@ -211,19 +343,41 @@ mod tests {
     #[test]
     fn international_numbers() {
         for value in [
-            "+522001234553", "+33 6 12 34 51 83", "+55 11 2345-6769", "+468112198", "+1 506-234-5647", "+49 30 123778", "+351 210 123 456",
-            "+1 (506) 234-5636 x680", "+44 (0)20 7946 0958", "+1-506-234-5647x12", "+46 8 11 21 98", "0049 30 1234567", "+(44) 7911 123456",
+            "+522001234553",
+            "+33 6 12 34 51 83",
+            "+55 11 2345-6769",
+            "+468112198",
+            "+1 506-234-5647",
+            "+49 30 123778",
+            "+351 210 123 456",
+            "+1 (506) 234-5636 x680",
+            "+44 (0)20 7946 0958",
+            "+1-506-234-5647x12",
+            "+46 8 11 21 98",
+            "0049 30 1234567",
+            "+(44) 7911 123456",
         ] {
             assert_eq!(found(&format!("or {value}."), ""), Some(value));
         }
-        assert_eq!(found("tel%2B15062345647&x", ""), Some("15062345647"));
+        let url = "?tel=%2B15062345647&x";
+        let hit = at(&Scene { text: url, label: "" }, &Digits::read(url.as_bytes(), 8)).unwrap();
+        assert_eq!(&url[hit.start..hit.end], "15062345647");
     }
 
     #[test]
     fn national_numbers() {
         for value in [
-            "(506) 234-5636 x680", "506-233-6690", "506.233.6690", "1-506-233-6690", "0121 234 5517", "01234 567890", "06 12 34 51 83",
-            "(030) 123456", "03-1234-5776", "(11) 91234-5678", "030/1234567",
+            "(506) 234-5636 x680",
+            "506-233-6690",
+            "506.233.6690",
+            "1-506-233-6690",
+            "0121 234 5517",
+            "01234 567890",
+            "06 12 34 51 83",
+            "(030) 123456",
+            "03-1234-5776",
+            "(11) 91234-5678",
+            "030/1234567",
         ] {
             assert_eq!(found(&format!("or {value}, thanks"), ""), Some(value));
         }
@@ -241,9 +395,26 @@ mod tests {
     #[test]
     fn ids_epochs_dates_and_orders_stay() {
         for text in [
-            "ticket 9709768856", "1719382210", "order 506-233-6690", "ORD-083016613", "#506-233-6690", "2026-04-13 11:03", "01.02.2024 1030",
-            "b3bd18ec-cb62", "82014734-0d33-4adc", "743507.3713", "$33,786.94", "+100 000 000", "a+15062345647", "640 480 1080",
-            "506-233-6690-1", "106-233-6690", "0.123 456 789", "978-3-16-148410-0", "Will Call window, ticket 9709768856",
+            "ticket 9709768856",
+            "1719382210",
+            "order 506-233-6690",
+            "ORD-083016613",
+            "#506-233-6690",
+            "2026-04-13 11:03",
+            "01.02.2024 1030",
+            "b3bd18ec-cb62",
+            "82014734-0d33-4adc",
+            "743507.3713",
+            "$33,786.94",
+            "+100 000 000",
+            "a+15062345647",
+            "640 480 1080",
+            "506-233-6690-1",
+            "106-233-6690",
+            "01 02 03 04 05 06",
+            "0.123 456 789",
+            "978-3-16-148410-0",
+            "Will Call window, ticket 9709768856",
         ] {
             assert_eq!(found(text, ""), None, "{text}");
         }

@@ -20,11 +20,21 @@ pub(super) struct Hit {
 
 impl Hit {
     pub(super) fn sure(start: usize, end: usize, kind: Kind) -> Hit {
-        Hit { start, end, kind, by_context: false }
+        Hit {
+            start,
+            end,
+            kind,
+            by_context: false,
+        }
     }
 
     pub(super) fn by_context(start: usize, end: usize, kind: Kind) -> Hit {
-        Hit { start, end, kind, by_context: true }
+        Hit {
+            start,
+            end,
+            kind,
+            by_context: true,
+        }
     }
 }
 
@@ -63,7 +73,9 @@ fn number_at(scene: &Scene<'_>, start: usize, run_end: usize) -> Option<Hit> {
         }
     }
     // A digit of a word, or a short number that nothing goes on from, is told without reading on.
-    let goes_on = bytes.get(run_end).is_some_and(|next| !matches!(next, b',' | b'"' | b':' | b'}' | b']' | b'\n'));
+    let goes_on = bytes
+        .get(run_end)
+        .is_some_and(|next| !matches!(next, b',' | b'"' | b':' | b'}' | b']' | b'\n'));
     if run_end - start < 7 && !goes_on {
         return None;
     }

@@ -11,10 +11,10 @@ pub(super) struct Scene<'t> {
 
 /// Words that may stand between a cue and its value: `phone number is …`, `call me at …`.
 const LINKS: &[&str] = &[
-    "is", "me", "at", "on", "us", "to", "number", "numbers", "no", "nr", "num", "my", "your", "our", "his", "her", "their",
-    "the", "a", "an", "via", "of", "or", "and", "back", "new", "under", "with", "in", "for", "value", "as", "was", "ist",
-    "lautet", "unter", "est", "au", "le", "la", "el", "es", "al", "por", "favor", "numero", "número", "numéro", "nummer",
-    "è", "é", "do", "da", "de", "del", "het", "op", "på", "er",
+    "is", "me", "at", "on", "us", "to", "number", "numbers", "no", "nr", "num", "my", "your", "our", "his", "her",
+    "their", "the", "a", "an", "via", "of", "or", "and", "back", "new", "under", "with", "in", "for", "value", "as",
+    "was", "ist", "lautet", "unter", "est", "au", "le", "la", "el", "es", "al", "por", "favor", "numero", "número",
+    "numéro", "nummer", "è", "é", "do", "da", "de", "del", "het", "op", "på", "er",
 ];
 
 /// How far back a word may begin.
@@ -44,7 +44,11 @@ impl<'t> Scene<'t> {
     }
 
     fn words_before(&self, at: usize, across: bool) -> Words<'t> {
-        Words { bytes: &self.bytes()[..at], label: self.label.as_bytes(), across }
+        Words {
+            bytes: &self.bytes()[..at],
+            label: self.label.as_bytes(),
+            across,
+        }
     }
 }
 
@@ -115,7 +119,10 @@ fn is_word_byte(byte: u8) -> bool {
 }
 
 fn is_filler(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'\\' | b':' | b'=' | b'(' | b'[' | b'>' | b'-' | b'*' | b'`' | b'_' | b'+')
+    matches!(
+        byte,
+        b' ' | b'\t' | b'"' | b'\'' | b'\\' | b':' | b'=' | b'(' | b'[' | b'>' | b'-' | b'*' | b'`' | b'_' | b'+'
+    )
 }
 
 /// Whether `bytes[at]` is the letter of a backslash escape (`\n`, `\t`), as in JSON that is read as text.
@@ -125,11 +132,14 @@ pub(super) fn is_escape_letter(bytes: &[u8], at: usize) -> bool {
 
 /// Whether a value may begin at `at`: no letter, digit or underscore stands before it.
 pub(super) fn is_free_before(text: &str, at: usize) -> bool {
-    let Some(last) = text[..at].chars().next_back() else { return true };
+    let Some(last) = text[..at].chars().next_back() else {
+        return true;
+    };
     if last.is_ascii_alphanumeric() {
         return is_escape_letter(text.as_bytes(), at - 1);
     }
-    last != '_' && !(last.is_alphanumeric() && !has_no_spaces(last))
+    let is_letter = last.is_alphanumeric() && !has_no_spaces(last);
+    !is_letter && last != '_'
 }
 
 /// Whether a number may end at `end`: it doesn't go on as a word, a decimal or a hyphenated id.
@@ -161,7 +171,15 @@ mod tests {
 
     #[test]
     fn a_cue_is_seen_through_links_quotes_and_case() {
-        for text in ["phone: ", "Tel. ", "{\"phone\":\"", "\\\"userPhoneNumber\\\": \\\"", "\\nphone=", "phone number is ", "PHONE_NO = "] {
+        for text in [
+            "phone: ",
+            "Tel. ",
+            "{\"phone\":\"",
+            "\\\"userPhoneNumber\\\": \\\"",
+            "\\nphone=",
+            "phone number is ",
+            "PHONE_NO = ",
+        ] {
             assert!(follows(text, ""), "{text}");
         }
         for text in ["phone, ticket ", "phones ", "phone id ", "my phone broke. ", ""] {
@@ -180,7 +198,13 @@ mod tests {
     fn near_looks_past_punctuation() {
         let text = "my phone broke. Ring ";
         assert!(Scene { text, label: "" }.near(text.len(), CUES));
-        assert!(!Scene { text: "ring ", label: "" }.near(5, CUES));
+        assert!(
+            !Scene {
+                text: "ring ",
+                label: ""
+            }
+            .near(5, CUES)
+        );
     }
 
     #[test]

@@ -57,7 +57,10 @@ impl Secrets {
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::DFA))
             .build(&words)
-            .map_err(|source| MaskError::Dictionary { names: "built-in formats of credentials".to_owned(), source })?;
+            .map_err(|source| MaskError::Dictionary {
+                names: "built-in formats of credentials".to_owned(),
+                source,
+            })?;
         Ok(Secrets { search, anchors })
     }
 
@@ -77,7 +80,11 @@ impl Secrets {
                 Anchor::Label(label) => label::value_after(scene.text, found.start(), found.end(), label),
             };
             if let Some(hit) = hit {
-                done = if hit.end - hit.start > TOKEN_BYTES { hit.end } else { done };
+                done = if hit.end - hit.start > TOKEN_BYTES {
+                    hit.end
+                } else {
+                    done
+                };
                 hits.push(hit);
             }
         }
@@ -92,13 +99,17 @@ impl Secrets {
         if !(label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len()) || value.contains(char::is_whitespace) {
             return None;
         }
-        let found = self.search.find_iter(scene.label).find_map(|found| match self.anchors[found.pattern().as_usize()] {
-            Anchor::Label(label) => Some((found, label)),
-            _ => None,
-        });
+        let found =
+            self.search
+                .find_iter(scene.label)
+                .find_map(|found| match self.anchors[found.pattern().as_usize()] {
+                    Anchor::Label(label) => Some((found, label)),
+                    _ => None,
+                });
         let (found, label) = found?;
         let start = scene.text.len() - scene.text.trim_start().len();
-        let is_label = label::names_a_value(scene.label.as_bytes(), found.start(), found.end(), label) == Some(scene.label.len());
+        let is_label =
+            label::names_a_value(scene.label.as_bytes(), found.start(), found.end(), label) == Some(scene.label.len());
         (is_label && label.accepts(value)).then(|| Hit::by_context(start, start + value.len(), Kind::Secret))
     }
 }
@@ -116,7 +127,11 @@ fn token_at(text: &str, start: usize, format: &Format) -> Option<Hit> {
     let goes_on = matches!(bytes.get(end), Some(next) if next.is_ascii_alphanumeric());
     let is_whole = body.len() >= format.least && is_exact && !goes_on && is_random(body);
     // After `AccountKey=` only the value is secret; a token's prefix is part of it.
-    let value_start = if format.prefix.ends_with('=') { body_start } else { start };
+    let value_start = if format.prefix.ends_with('=') {
+        body_start
+    } else {
+        start
+    };
     is_whole.then(|| Hit::sure(value_start, end, Kind::Secret))
 }
 
@@ -142,10 +157,13 @@ fn private_key_at(text: &str, start: usize) -> Option<Hit> {
     }
     let body_start = start + head;
     let area = &bytes[body_start..bytes.len().min(body_start + PEM_BYTES)];
-    let end = match memmem::find(area, b"-----END ").and_then(|end| Some((end, memmem::find(&area[end + 9..], b"-----")?))) {
+    let end = match memmem::find(area, b"-----END ")
+        .and_then(|end| Some((end, memmem::find(&area[end + 9..], b"-----")?)))
+    {
         Some((end, rest)) if rest < 64 => body_start + end + 9 + rest + 5,
         _ => {
-            let goes_on = |byte: &&u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=-\\:,".contains(byte);
+            let goes_on =
+                |byte: &&u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=-\\:,".contains(byte);
             body_start + area.iter().take_while(goes_on).count()
         }
     };
@@ -169,7 +187,10 @@ fn web_token_at(text: &str, start: usize) -> Option<Hit> {
 /// `Bearer TOKEN`, `Basic BASE64`.
 fn after_scheme(text: &str, word: usize, start: usize) -> Option<Hit> {
     let bytes = text.as_bytes();
-    let end = start + run_length(&bytes[start..], |byte| Body::Dotted.holds(byte) || matches!(byte, b'~' | b'+' | b'/' | b'='));
+    let end = start
+        + run_length(&bytes[start..], |byte| {
+            Body::Dotted.holds(byte) || matches!(byte, b'~' | b'+' | b'/' | b'=')
+        });
     let end = trim_stop(bytes, start, end);
     let value = &text[start..end];
     let is_long = value.len() >= 16 || (value.len() >= 8 && follows_authorization(text, word));
@@ -183,7 +204,9 @@ fn follows_authorization(text: &str, word: usize) -> bool {
 /// The password of `scheme://user:password@host`.
 fn password_in_url(text: &str, start: usize) -> Option<Hit> {
     let authority = text.as_bytes()[start..].iter().take(256);
-    let stops = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'"' | b'\'' | b'<' | b'>' | b'`' | b'?' | b'#' | b'\\');
+    let stops = |byte: &u8| {
+        byte.is_ascii_whitespace() || matches!(byte, b'/' | b'"' | b'\'' | b'<' | b'>' | b'`' | b'?' | b'#' | b'\\')
+    };
     let length = authority.take_while(|byte| !stops(byte)).count();
     let authority = text.get(start..start + length)?;
     let (user_info, _) = authority.rsplit_once('@')?;
@@ -204,14 +227,22 @@ fn is_random(body: &str) -> bool {
     }
     let distinct = seen.iter().filter(|seen| **seen).count();
     let has_digit = body.bytes().any(|byte| byte.is_ascii_digit());
-    let has_both_cases = body.bytes().any(|byte| byte.is_ascii_lowercase()) && body.bytes().any(|byte| byte.is_ascii_uppercase());
+    let has_both_cases =
+        body.bytes().any(|byte| byte.is_ascii_lowercase()) && body.bytes().any(|byte| byte.is_ascii_uppercase());
     distinct >= body.len().min(8) && (has_digit || has_both_cases)
 }
 
 /// How many bytes of a secret tell only what it is: a known prefix.
 pub(super) fn public_prefix(value: &str) -> usize {
-    let known = FORMATS.iter().find(|format| value.starts_with(format.prefix)).map_or(0, |format| format.prefix.len());
-    if known == 0 && value.starts_with("eyJ") { 3 } else { known }
+    let known = FORMATS
+        .iter()
+        .find(|format| value.starts_with(format.prefix))
+        .map_or(0, |format| format.prefix.len());
+    if known == 0 && value.starts_with("eyJ") {
+        3
+    } else {
+        known
+    }
 }
 
 #[cfg(test)]
@@ -242,8 +273,17 @@ mod tests {
         for format in FORMATS {
             let body = random(format.least, format.body);
             let token = format!("{}{body}", format.prefix);
-            let value = if format.prefix.ends_with('=') { body } else { token.clone() };
-            assert_eq!(found(&format!("use \"{token}\" or not"), ""), [value], "{}", format.prefix);
+            let value = if format.prefix.ends_with('=') {
+                body
+            } else {
+                token.clone()
+            };
+            assert_eq!(
+                found(&format!("use \"{token}\" or not"), ""),
+                [value],
+                "{}",
+                format.prefix
+            );
             assert_eq!(&token[..public_prefix(&token)], format.prefix);
         }
     }
@@ -251,20 +291,45 @@ mod tests {
     #[test]
     fn keys_tokens_and_urls() {
         let body = random(64, Body::Alnum);
-        let pem = format!("-----BEGIN RSA {0}-----\n{body}\n{body}==\n-----END RSA {0}-----", "PRIVATE KEY");
-        assert_eq!(found(&format!("key.pem\n{pem}\n"), ""), [pem.clone()]);
+        let pem = format!(
+            "-----BEGIN RSA {0}-----\n{body}\n{body}==\n-----END RSA {0}-----",
+            "PRIVATE KEY"
+        );
+        assert_eq!(found(&format!("key.pem\n{pem}\n"), ""), std::slice::from_ref(&pem));
         assert_eq!(found(&pem[..100], ""), [&pem[..100]]);
-        let web_token = format!("ey{}.eyJ{}.{}", "JhbGciOiJIUzI1NiJ9", random(30, Body::Alnum), random(43, Body::Token));
-        assert_eq!(found(&format!("token {web_token}."), ""), [web_token.clone()]);
-        assert_eq!(found(&format!("Authorization: Bearer {body}"), ""), [body.clone()]);
+        let web_token = format!(
+            "ey{}.eyJ{}.{}",
+            "JhbGciOiJIUzI1NiJ9",
+            random(30, Body::Alnum),
+            random(43, Body::Token)
+        );
+        assert_eq!(
+            found(&format!("token {web_token}."), ""),
+            std::slice::from_ref(&web_token)
+        );
+        assert_eq!(
+            found(&format!("Authorization: Bearer {body}"), ""),
+            std::slice::from_ref(&body)
+        );
         assert_eq!(found("postgres://app:pw4prod@db.internal/x", ""), ["pw4prod"]);
     }
 
     #[test]
     fn labels_say_what_is_secret() {
         let value = random(32, Body::Alnum);
-        for text in ["api_key = \"{}\"  # no", "\"apiKey\": \"{}\"", "export DEPLOY_SECRET={}", "client-secret: {}", "?access_token={}&x", "\\\"secret\\\":\\\"{}\\\""] {
-            assert_eq!(found(&text.replace("{}", &value), ""), [value.clone()], "{text}");
+        for text in [
+            "api_key = \"{}\"  # no",
+            "\"apiKey\": \"{}\"",
+            "export DEPLOY_SECRET={}",
+            "client-secret: {}",
+            "?access_token={}&x",
+            "\\\"secret\\\":\\\"{}\\\"",
+        ] {
+            assert_eq!(
+                found(&text.replace("{}", &value), ""),
+                std::slice::from_ref(&value),
+                "{text}"
+            );
         }
         assert_eq!(found("password: hunter2", ""), ["hunter2"]);
         assert_eq!(found("my password is Tr0ub4dor&3.", ""), ["Tr0ub4dor&3"]);
@@ -276,10 +341,24 @@ mod tests {
     fn placeholders_counts_and_ids_stay() {
         let example = format!("AKIA{}", "IOSFODNN7EXAMPLE");
         for text in [
-            "sk-your-key-here", "AKIAIOSFODNN...", &example, "max_tokens: 4096", "\"token\": \" the\"", "password: required",
-            "password = os.environ[\"PASSWORD\"]", "api_key=${API_KEY}", "risk-taking-is-part-of-the-game-in-2024", "Bearer token",
-            "the secret is out", "https://example.com:8080/a@b", "next_page_token=CAUQAAxyz123456789", "password=<password>",
-            "id=toolu_01kRQPMQqeRbOGMSnfGUZabc", "order_yKiwF02OLn4CEL", "-----BEGIN CERTIFICATE-----", "basic functionality1",
+            "sk-your-key-here",
+            "AKIAIOSFODNN...",
+            &example,
+            "max_tokens: 4096",
+            "\"token\": \" the\"",
+            "password: required",
+            "password = os.environ[\"PASSWORD\"]",
+            "api_key=${API_KEY}",
+            "risk-taking-is-part-of-the-game-in-2024",
+            "Bearer token",
+            "the secret is out",
+            "https://example.com:8080/a@b",
+            "next_page_token=CAUQAAxyz123456789",
+            "password=<password>",
+            "id=toolu_01kRQPMQqeRbOGMSnfGUZabc",
+            "order_yKiwF02OLn4CEL",
+            "-----BEGIN CERTIFICATE-----",
+            "basic functionality1",
         ] {
             assert!(found(text, "").is_empty(), "{text}: {:?}", found(text, ""));
         }

@@ -31,7 +31,9 @@ impl Stream {
     }
 
     fn word(&mut self, length: usize) -> String {
-        (0..length).map(|_| char::from(self.pick(b"abcdefghijkmnpqrstuvwxyz23456789"))).collect()
+        (0..length)
+            .map(|_| char::from(self.pick(b"abcdefghijkmnpqrstuvwxyz23456789")))
+            .collect()
     }
 
     fn digit(&mut self) -> u8 {
@@ -65,13 +67,19 @@ impl Surrogates {
             Kind::UsSsn => self.ssn(value),
             Kind::IpAddress => self.address(value),
             Kind::Secret => self.secret(value),
-            Kind::Person | Kind::StreetAddress | Kind::DateOfBirth | Kind::Mrn | Kind::Dictionary => self.words(kind, value),
+            Kind::Person | Kind::StreetAddress | Kind::DateOfBirth | Kind::Mrn | Kind::Dictionary => {
+                self.words(kind, value)
+            }
         }
     }
 
     fn stream(&self, kind: Kind, normalised: &[u8]) -> Stream {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(b"understudy surrogate 1\0").update(kind.as_str().as_bytes()).update(b"\0").update(normalised);
+        hasher
+            .update(b"understudy surrogate 1\0")
+            .update(kind.as_str().as_bytes())
+            .update(b"\0")
+            .update(normalised);
         Stream(hasher.finalize_xof())
     }
 
@@ -91,12 +99,20 @@ impl Surrogates {
         let mut digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).collect();
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
         let is_international = value.starts_with(['+', '%']) || zeros >= 2;
-        let code = if is_international { code_length(&digits[zeros..]).unwrap_or(1) } else { 0 };
+        let code = if is_international {
+            code_length(&digits[zeros..]).unwrap_or(1)
+        } else {
+            0
+        };
         let is_north_american = match digits[zeros..] {
             [b'1', ref rest @ ..] => rest.len() == 10 && (code == 1 || value.contains(['-', ' ', '.', '('])),
             ref all => code == 0 && zeros == 0 && all.len() == 10 && all[0] > b'1' && all[3] > b'1',
         };
-        let normalised = if is_north_american { &digits[digits.len() - 10..] } else { &digits[zeros.min(digits.len())..] };
+        let normalised = if is_north_american {
+            &digits[digits.len() - 10..]
+        } else {
+            &digits[zeros.min(digits.len())..]
+        };
         let mut stream = self.stream(Kind::Phone, normalised);
         if is_north_american {
             let start = digits.len() - 10;
@@ -136,7 +152,13 @@ impl Surrogates {
         let mut letters = letters.into_iter();
         value
             .chars()
-            .map(|letter| if letter.is_ascii_alphanumeric() { letters.next().map_or(letter, char::from) } else { letter })
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letters.next().map_or(letter, char::from)
+                } else {
+                    letter
+                }
+            })
             .collect()
     }
 
@@ -167,7 +189,11 @@ impl Surrogates {
     /// Same length, known prefix kept, each letter and digit by one of its class; the lines around a key block stay.
     fn secret(&self, value: &str) -> String {
         let mut stream = self.stream(Kind::Secret, value.as_bytes());
-        let (head, tail) = if value.starts_with("-----BEGIN") { key_block_lines(value) } else { (public_prefix(value), value.len()) };
+        let (head, tail) = if value.starts_with("-----BEGIN") {
+            key_block_lines(value)
+        } else {
+            (public_prefix(value), value.len())
+        };
         let mut is_escaped = false;
         let replaced = value[head..tail].chars().map(|letter| {
             // In escaped text the letter after a backslash is part of the escape.
@@ -200,7 +226,11 @@ impl Surrogates {
                 }
             })
             .collect();
-        let model = if value.bytes().all(|byte| byte.is_ascii_digit()) { b'1' } else { b'a' };
+        let model = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+            b'1'
+        } else {
+            b'a'
+        };
         surrogate.extend((count..6).map(|_| char::from(stream.like(model))));
         surrogate
     }
@@ -209,13 +239,27 @@ impl Surrogates {
 /// The value with its digits replaced in order.
 fn with_digits(value: &str, digits: &[u8]) -> String {
     let mut digits = digits.iter();
-    value.chars().map(|letter| if letter.is_ascii_digit() { digits.next().map_or(letter, |digit| char::from(*digit)) } else { letter }).collect()
+    value
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_digit() {
+                digits.next().map_or(letter, |digit| char::from(*digit))
+            } else {
+                letter
+            }
+        })
+        .collect()
 }
 
 /// Where the first line of a key block ends and its last begins.
 fn key_block_lines(value: &str) -> (usize, usize) {
-    let head = value.find("KEY").map_or(0, |at| value[at..].find("-----").map_or(value.len(), |dashes| at + dashes + 5));
-    let tail = value.rfind("-----END").filter(|tail| *tail >= head).unwrap_or(value.len());
+    let head = value.find("KEY").map_or(0, |at| {
+        value[at..].find("-----").map_or(value.len(), |dashes| at + dashes + 5)
+    });
+    let tail = value
+        .rfind("-----END")
+        .filter(|tail| *tail >= head)
+        .unwrap_or(value.len());
     (head, tail)
 }
 
@@ -228,29 +272,53 @@ mod tests {
     }
 
     fn shape(value: &str) -> String {
-        value.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect()
+        value
+            .chars()
+            .map(|letter| if letter.is_ascii_digit() { '9' } else { letter })
+            .collect()
     }
 
     #[test]
     fn the_key_decides_and_equal_values_stay_equal() {
         let other = Surrogates::new(&[8; 32]);
-        for (kind, value) in [(Kind::Email, "ann@example.org"), (Kind::Phone, "+33 6 12 34 51 83"), (Kind::Person, "Ann Lee"), (Kind::IpAddress, "195.1.2.3")] {
+        for (kind, value) in [
+            (Kind::Email, "ann@example.org"),
+            (Kind::Phone, "+33 6 12 34 51 83"),
+            (Kind::Person, "Ann Lee"),
+            (Kind::IpAddress, "195.1.2.3"),
+        ] {
             assert_eq!(of(kind, value), of(kind, value));
             assert_ne!(of(kind, value), other.of(kind, value));
             assert_ne!(of(kind, value), value);
         }
         assert_eq!(of(Kind::Email, "Ann@Example.org"), of(Kind::Email, "ann@example.org"));
-        assert_eq!(of(Kind::Email, "ann@example.org").replace('@', "%40"), of(Kind::Email, "ann%40example.org"));
+        assert_eq!(
+            of(Kind::Email, "ann@example.org").replace('@', "%40"),
+            of(Kind::Email, "ann%40example.org")
+        );
         let host = |value: &str| of(Kind::Email, value).split_once('@').unwrap().1.to_owned();
         assert_eq!(host("ann@example.org"), host("bob@example.org"));
         let digits = |value: &str| -> String { value.chars().filter(char::is_ascii_digit).collect() };
-        assert_eq!(digits(&of(Kind::CreditCard, "4111 1111 1111 1111")), of(Kind::CreditCard, "4111111111111111"));
-        assert_eq!(digits(&of(Kind::Phone, "+1 506-233-6690")), format!("1{}", digits(&of(Kind::Phone, "(506) 233-6690"))));
+        assert_eq!(
+            digits(&of(Kind::CreditCard, "4111 1111 1111 1111")),
+            of(Kind::CreditCard, "4111111111111111")
+        );
+        assert_eq!(
+            digits(&of(Kind::Phone, "+1 506-233-6690")),
+            format!("1{}", digits(&of(Kind::Phone, "(506) 233-6690")))
+        );
     }
 
     #[test]
     fn formats_are_kept() {
-        for value in ["+33 6 12 34 51 83", "0121 234 5517", "(506) 234-5636 x680", "506-233-6690", "555-1234", "+49 30 123778"] {
+        for value in [
+            "+33 6 12 34 51 83",
+            "0121 234 5517",
+            "(506) 234-5636 x680",
+            "506-233-6690",
+            "555-1234",
+            "+49 30 123778",
+        ] {
             assert_eq!(shape(&of(Kind::Phone, value)), shape(value));
         }
         assert!(of(Kind::Phone, "+33 6 12 34 51 83").starts_with("+33 6 "));
@@ -263,7 +331,11 @@ mod tests {
         assert!(of(Kind::IpAddress, "fe80::1").starts_with("2001:db8:"));
         assert!(of(Kind::Email, "a@b.io").ends_with(".example.com"));
         let words = of(Kind::Dictionary, "Acme Østfold 42");
-        assert!(words.len() == 15 && words.starts_with(char::is_uppercase) && words.ends_with(|letter: char| letter.is_ascii_digit()));
+        assert!(
+            words.len() == 15
+                && words.starts_with(char::is_uppercase)
+                && words.ends_with(|letter: char| letter.is_ascii_digit())
+        );
         assert_eq!(of(Kind::Person, "Al").len(), 6);
     }
 

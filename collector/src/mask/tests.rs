@@ -38,14 +38,18 @@ fn a_repeated_address_gets_one_surrogate_in_prose_and_arguments() {
     let surrogate = masked("ann@example.org");
     assert_eq!(text.matches(&surrogate).count(), 3, "{text}");
     let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let arguments = parsed["messages"][1]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+    let arguments = parsed["messages"][1]["tool_calls"][0]["function"]["arguments"]
+        .as_str()
+        .unwrap();
     let arguments: serde_json::Value = serde_json::from_str(arguments).unwrap();
     assert_eq!(arguments, serde_json::json!({"email": surrogate, "user": 7}));
 }
 
 #[test]
 fn a_value_found_by_its_context_is_replaced_where_it_recurs_bare() {
-    let text = json(r#"{"phone": "5062336690", "log": "dialled 5062336690 twice", "password": "hunter2x", "line": "su hunter2x"}"#);
+    let text = json(
+        r#"{"phone": "5062336690", "log": "dialled 5062336690 twice", "password": "hunter2x", "line": "su hunter2x"}"#,
+    );
     assert!(!text.contains("5062336690") && !text.contains("hunter2x"), "{text}");
     let text = masked("my password is hunter2x, so type hunter2x");
     assert!(!text.contains("hunter2x"), "{text}");
@@ -75,11 +79,16 @@ fn json_inside_json_is_masked_at_every_level() {
 
 #[test]
 fn sensitive_numbers_stay_numbers() {
-    let text = json(r#"{"card":4111111111111111,"phone":5062336690,"ssn":[123456789],"id":5062336690123,"ts":1719382210,"x":0.4111111111111111}"#);
+    let text = json(
+        r#"{"card":4111111111111111,"phone":5062336690,"ssn":[123456789],"id":5062336690123,"ts":1719382210,"x":0.4111111111111111}"#,
+    );
     let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (key, value) in [("card", 4_111_111_111_111_111_u64), ("phone", 5_062_336_690)] {
         let number = parsed[key].as_u64().unwrap();
-        assert!(number != value && number.to_string().len() == value.to_string().len(), "{text}");
+        assert!(
+            number != value && number.to_string().len() == value.to_string().len(),
+            "{text}"
+        );
     }
     assert_ne!(parsed["ssn"][0], 123_456_789);
     assert!(text.ends_with(r#""id":5062336690123,"ts":1719382210,"x":0.4111111111111111}"#));
@@ -99,7 +108,13 @@ fn bodies_fall_back_to_text() {
     let body = mask.body(b"\xff ann@example.org", &mut counts);
     assert!(body.parse_error && body.text.starts_with("\u{fffd} ") && !body.text.contains("ann@"));
     assert!(!mask.body(b"{\"to\":\"ann@example.org\"}", &mut counts).parse_error);
-    assert_eq!(mask.body(b"", &mut counts), MaskedBody { text: String::new(), parse_error: false });
+    assert_eq!(
+        mask.body(b"", &mut counts),
+        MaskedBody {
+            text: String::new(),
+            parse_error: false
+        }
+    );
     assert_eq!(counts.into_vec().len(), 1);
 }
 
@@ -117,7 +132,10 @@ fn masking_twice_leaks_nothing_and_keeps_formats() {
     let once = masked(source);
     let twice = masked(&once);
     for value in source.split([',', ';']) {
-        assert!(!once.contains(value.trim()) && !twice.contains(value.trim()), "{value}: {once} / {twice}");
+        assert!(
+            !once.contains(value.trim()) && !twice.contains(value.trim()),
+            "{value}: {once} / {twice}"
+        );
     }
     let kinds = |text: &str| mask().find(text).iter().map(|span| span.kind).collect::<Vec<_>>();
     assert_eq!(kinds(source).len(), 7);
@@ -126,11 +144,22 @@ fn masking_twice_leaks_nothing_and_keeps_formats() {
 
 #[test]
 fn rules_can_be_off_and_dictionaries_on() {
-    let dictionary = Dictionary { name: "names".to_owned(), kind: Kind::Person, entries: vec!["Ann Lee".to_owned()], ignore_case: true };
-    let config = MaskConfig { rules: Rules::None, dictionaries: vec![dictionary] };
+    let dictionary = Dictionary {
+        name: "names".to_owned(),
+        kind: Kind::Person,
+        entries: vec!["Ann Lee".to_owned()],
+        ignore_case: true,
+    };
+    let config = MaskConfig {
+        rules: Rules::None,
+        dictionaries: vec![dictionary],
+    };
     let mask = Mask::new(&config, &[7; 32]).unwrap();
     let mut counts = Counts::default();
-    let text = mask.json(r#"{"a":"ann lee <ann@example.org>"}"#, &mut counts).unwrap().into_owned();
+    let text = mask
+        .json(r#"{"a":"ann lee <ann@example.org>"}"#, &mut counts)
+        .unwrap()
+        .into_owned();
     assert!(text.contains("ann@example.org") && !text.contains("ann lee"));
     assert_eq!((counts.get(Kind::Person), counts.total()), (1, 1));
 }

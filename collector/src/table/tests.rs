@@ -297,7 +297,7 @@ fn resent_history_is_stored_almost_once() {
             rows.push(call(&format!("c{conversation}"), step, history.clone()));
         }
     }
-    rows.sort_by(|a, b| b.step.cmp(&a.step));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.step));
     let raw: usize = rows.iter().map(|row| row.request_body.as_ref().unwrap().len()).sum();
     let last: usize = 8 * 20 * 600;
     let written = calls_to_parquet(&rows).unwrap().len();
@@ -325,11 +325,9 @@ fn large_rows_are_written_in_pieces() {
     let batches = call_batches(calls_to_parquet(&rows).unwrap(), &Columns::All).unwrap();
     let lengths: Vec<usize> = batches.map(|batch| batch.unwrap().len()).collect();
     assert_eq!(lengths, [256, 256, 88]);
-    let big = |bytes: usize| -> (Vec<usize>, fn(&usize) -> (&str, usize)) { (vec![bytes; 4], |bytes| ("id", *bytes)) };
-    let (sizes, measure) = big(100 << 20);
-    assert_eq!(piece_len(&sizes.iter().collect::<Vec<_>>(), measure).unwrap(), 2);
-    let (sizes, measure) = big(ROW_TEXT_BYTES + 1);
-    assert!(piece_len(&sizes.iter().collect::<Vec<_>>(), measure).is_err());
+    let pieces = |bytes: usize| piece_len(&[&bytes; 4], |bytes| ("id", *bytes));
+    assert_eq!(pieces(100 << 20).unwrap(), 2);
+    assert!(pieces(ROW_TEXT_BYTES + 1).is_err());
 }
 
 #[test]
@@ -431,4 +429,44 @@ fn a_store_for_other_readers() {
         score_key("invoice-7f3a", "smollm", "job", 0),
         scores_to_parquet(&[score]).unwrap(),
     );
+}
+
+/// Real agents' calls: what they weigh in JSON, and here.
+#[test]
+fn real_conversations_shrink() {
+    let traces = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces/tau_airline.jsonl.zst");
+    let Ok(file) = std::fs::File::open(&traces) else {
+        assert!(std::env::var_os("CI").is_none(), "the traces are missing");
+        eprintln!("SKIPPED: real_conversations_shrink needs {}", traces.display());
+        return;
+    };
+    let mut decoder = zstd::Decoder::new(file).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let rows: Vec<CallRecord> = lines
+        .map(|line| CallRecord {
+            conversation_id: line["session"].to_string(),
+            step: i32::try_from(line["step"].as_i64().unwrap()).unwrap(),
+            response_body: Some(line["response"].to_string()),
+            call_id: line["id"].to_string(),
+            ..call("", 0, line["request"].to_string())
+        })
+        .collect();
+    let raw: usize = rows.iter().map(call_text_bytes).sum();
+    let written = calls_to_parquet(&rows).unwrap();
+    eprintln!(
+        "{} calls: {raw} bytes of bodies, {} bytes of parquet, 1/{}",
+        rows.len(),
+        written.len(),
+        raw / written.len()
+    );
+    assert!(written.len() * 20 < raw, "{} of {raw}", written.len());
+    let mut read = calls_from_parquet(written).unwrap();
+    assert_eq!(read.len(), rows.len());
+    read.retain(|row| row.call_id == rows[0].call_id);
+    assert_eq!(read, rows[..1]);
 }

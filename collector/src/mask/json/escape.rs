@@ -2,6 +2,8 @@
 //!
 //! Takes only strings that the tokens have checked.
 
+use memchr::memchr;
+
 /// A string without its escapes.
 pub(super) struct Decoded {
     pub(super) text: String,
@@ -12,9 +14,12 @@ pub(super) struct Decoded {
 impl Decoded {
     /// Undoes the escapes. A lone surrogate becomes U+FFFD here, and stays as it is in the raw string.
     pub(super) fn new(raw: &str) -> Decoded {
-        let mut decoded = Decoded { text: String::with_capacity(raw.len()), marks: Vec::new() };
+        let mut decoded = Decoded {
+            text: String::with_capacity(raw.len()),
+            marks: Vec::new(),
+        };
         let mut rest = raw;
-        while let Some(at) = rest.find('\\') {
+        while let Some(at) = memchr(b'\\', rest.as_bytes()) {
             decoded.text.push_str(&rest[..at]);
             let (letter, width) = escape(&rest[at..]);
             decoded.text.push(letter);
@@ -49,7 +54,9 @@ fn escape(raw: &str) -> (char, usize) {
 }
 
 fn unicode(raw: &str) -> (char, usize) {
-    let Some(first) = code_unit(raw) else { return (char::REPLACEMENT_CHARACTER, raw.len().min(2)) };
+    let Some(first) = code_unit(raw) else {
+        return (char::REPLACEMENT_CHARACTER, raw.len().min(2));
+    };
     if let Some(letter) = char::from_u32(first) {
         return (letter, 6);
     }
@@ -89,7 +96,14 @@ mod tests {
         let raw = r#"a\u0040b\n\ud83d\ude42\ud800x\"é"#;
         let decoded = Decoded::new(raw);
         assert_eq!(decoded.text, "a@b\n🙂\u{fffd}x\"é");
-        for (text, raw_text) in [("@", "\\u0040"), ("🙂", "\\ud83d\\ude42"), ("\u{fffd}", "\\ud800"), ("x", "x"), ("\"", "\\\""), ("é", "é")] {
+        for (text, raw_text) in [
+            ("@", "\\u0040"),
+            ("🙂", "\\ud83d\\ude42"),
+            ("\u{fffd}", "\\ud800"),
+            ("x", "x"),
+            ("\"", "\\\""),
+            ("é", "é"),
+        ] {
             let start = decoded.text.find(text).unwrap();
             let raw_range = decoded.raw_place(start)..decoded.raw_place(start + text.len());
             assert_eq!(&raw[raw_range], raw_text);

@@ -64,7 +64,13 @@ pub(super) struct Tokens<'t> {
 
 impl<'t> Tokens<'t> {
     pub(super) fn new(json: &'t str) -> Tokens<'t> {
-        Tokens { bytes: json.as_bytes(), at: 0, frames: Vec::new(), expect: Expect::Value, label: 0..0 }
+        Tokens {
+            bytes: json.as_bytes(),
+            at: 0,
+            frames: Vec::new(),
+            expect: Expect::Value,
+            label: 0..0,
+        }
     }
 
     /// The next token; none at the end of a whole text.
@@ -81,7 +87,12 @@ impl<'t> Tokens<'t> {
                 (Expect::Value | Expect::ValueOrEnd, b'{') => self.open(true)?,
                 (Expect::Value | Expect::ValueOrEnd, b'[') => self.open(false)?,
                 (Expect::ValueOrEnd, b']') | (Expect::KeyOrEnd, b'}') => self.close(),
-                (Expect::CommaOrEnd, b']' | b'}') if self.frames.last().is_some_and(|frame| frame.is_object == (byte == b'}')) => {
+                (Expect::CommaOrEnd, b']' | b'}')
+                    if self
+                        .frames
+                        .last()
+                        .is_some_and(|frame| frame.is_object == (byte == b'}')) =>
+                {
                     self.close();
                 }
                 (Expect::CommaOrEnd, b',') => {
@@ -126,8 +137,15 @@ impl<'t> Tokens<'t> {
         if self.frames.len() == DEPTH {
             return Err(self.error("less depth"));
         }
-        self.frames.push(Frame { is_object, label: self.label.clone() });
-        self.expect = if is_object { Expect::KeyOrEnd } else { Expect::ValueOrEnd };
+        self.frames.push(Frame {
+            is_object,
+            label: self.label.clone(),
+        });
+        self.expect = if is_object {
+            Expect::KeyOrEnd
+        } else {
+            Expect::ValueOrEnd
+        };
         self.at += 1;
         Ok(())
     }
@@ -152,13 +170,23 @@ impl<'t> Tokens<'t> {
         let (range, is_escaped) = self.string()?;
         self.label = range.clone();
         self.expect = Expect::Colon;
-        Ok(Token { kind: TokenKind::Key, range, is_escaped, label: 0..0 })
+        Ok(Token {
+            kind: TokenKind::Key,
+            range,
+            is_escaped,
+            label: 0..0,
+        })
     }
 
     fn value(&mut self, kind: TokenKind, range: Range<usize>, is_escaped: bool) -> Token {
         let label = self.label.clone();
         self.after_value();
-        Token { kind, range, is_escaped, label }
+        Token {
+            kind,
+            range,
+            is_escaped,
+            label,
+        }
     }
 
     /// Reads a string whose opening quote is at `self.at`.
@@ -168,7 +196,9 @@ impl<'t> Tokens<'t> {
         let mut is_escaped = false;
         loop {
             let rest = &self.bytes[self.at..];
-            let Some(step) = memchr2(b'"', b'\\', rest) else { return Err(self.error("a closing quote")) };
+            let Some(step) = memchr2(b'"', b'\\', rest) else {
+                return Err(self.error("a closing quote"));
+            };
             // Folded without an early exit, so that it is vectorised.
             if rest[..step].iter().fold(false, |is_bad, byte| is_bad | (*byte < 0x20)) {
                 return Err(self.error("a string without control characters"));
@@ -187,7 +217,14 @@ impl<'t> Tokens<'t> {
     fn escape_width(&self) -> Result<usize, JsonError> {
         match self.bytes.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
-            Some(b'u') if self.bytes.get(self.at + 2..self.at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => Ok(6),
+            Some(b'u')
+                if self
+                    .bytes
+                    .get(self.at + 2..self.at + 6)
+                    .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) =>
+            {
+                Ok(6)
+            }
             _ => Err(self.error("an escape")),
         }
     }
@@ -212,7 +249,10 @@ impl<'t> Tokens<'t> {
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
-        let count = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let count = self.bytes[self.at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         self.at += count;
         if count == 0 { Err(self.error("a digit")) } else { Ok(()) }
     }
@@ -247,7 +287,13 @@ mod tests {
         use TokenKind::{Key, Number, Text};
         let json = r#" {"a": ["x", {"b": -1.5e3}, "y\"z"], "c": null, "d": true} "#;
         let expected = [
-            (Key, "a", ""), (Text, "x", "a"), (Key, "b", ""), (Number, "-1.5e3", "b"), (Text, "y\\\"z", "a"), (Key, "c", ""), (Key, "d", ""),
+            (Key, "a", ""),
+            (Text, "x", "a"),
+            (Key, "b", ""),
+            (Number, "-1.5e3", "b"),
+            (Text, "y\\\"z", "a"),
+            (Key, "c", ""),
+            (Key, "d", ""),
         ];
         assert_eq!(tokens(json).unwrap(), expected);
     }
@@ -255,13 +301,48 @@ mod tests {
     #[test]
     fn what_serde_json_refuses_is_refused_and_the_rest_not() {
         for json in [
-            "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "01", "1.", "+1", "[1 2]", "\"\u{1}\"", "\"\\x\"", "\"\\u12g4\"", "tru", "1 2", "[}", "{\"a\"}",
-            "{\"a\":}", "]", "-", "1e", "\"a", "nul", "[", "{]", "\u{feff}{}",
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "01",
+            "1.",
+            "+1",
+            "[1 2]",
+            "\"\u{1}\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "tru",
+            "1 2",
+            "[}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "]",
+            "-",
+            "1e",
+            "\"a",
+            "nul",
+            "[",
+            "{]",
+            "\u{feff}{}",
         ] {
             assert!(serde_json::from_str::<serde_json::Value>(json).is_err(), "{json}");
             assert!(tokens(json).is_err(), "{json}");
         }
-        for json in ["0", "-0", "1e999", "[]", "{}", "\"\\u00e9\\n\"", " [ ] ", "[[],{}]", "{\"a\":1,\"a\":2}", "false"] {
+        for json in [
+            "0",
+            "-0",
+            "1e999",
+            "[]",
+            "{}",
+            "\"\\u00e9\\n\"",
+            " [ ] ",
+            "[[],{}]",
+            "{\"a\":1,\"a\":2}",
+            "false",
+        ] {
             assert!(tokens(json).is_ok(), "{json}");
         }
     }

@@ -47,16 +47,39 @@ const WORDS: &[(&str, Label)] = &[
 
 /// Each word as it is spelt: `api_key`, `Api_key`, `API_KEY`, and `apiKey` by its own rule.
 pub(super) fn spellings() -> impl Iterator<Item = (String, Label)> {
-    let camel = [("apiKey", Label::Key), ("ApiKey", Label::Key), ("accessKey", Label::Key), ("AccessKey", Label::Key), ("privateKey", Label::Key)];
+    let camel = [
+        ("apiKey", Label::Key),
+        ("ApiKey", Label::Key),
+        ("Api-Key", Label::Key),
+        ("Access-Key", Label::Key),
+        ("accessKey", Label::Key),
+        ("AccessKey", Label::Key),
+        ("privateKey", Label::Key),
+    ];
     let cased = WORDS.iter().flat_map(|(word, label)| {
         let capital = word[..1].to_ascii_uppercase() + &word[1..];
-        [((*word).to_owned(), *label), (capital, *label), (word.to_uppercase(), *label)]
+        [
+            ((*word).to_owned(), *label),
+            (capital, *label),
+            (word.to_uppercase(), *label),
+        ]
     });
     cased.chain(camel.into_iter().map(|(word, label)| (word.to_owned(), label)))
 }
 
 /// What may go on after the word and still name the value itself.
-const TAILS: &[&[u8]] = &[b"_access_key", b"-access-key", b"_key", b"-key", b"_value", b"_string", b"accesskey", b"key", b"s", b""];
+const TAILS: &[&[u8]] = &[
+    b"_access_key",
+    b"-access-key",
+    b"_key",
+    b"-key",
+    b"_value",
+    b"_string",
+    b"accesskey",
+    b"key",
+    b"s",
+    b"",
+];
 
 impl Label {
     pub(super) fn accepts(self, value: &str) -> bool {
@@ -65,7 +88,9 @@ impl Label {
         }
         match self {
             Label::Password => {
-                let is_marked = value.bytes().any(|byte| byte.is_ascii_digit() || b"!@#$%^&*+=?".contains(&byte));
+                let is_marked = value
+                    .bytes()
+                    .any(|byte| byte.is_ascii_digit() || b"!@#$%^&*+=?".contains(&byte));
                 value.len() >= LEAST_BYTES && is_marked
             }
             Label::Key | Label::Token => {
@@ -82,36 +107,67 @@ pub(super) fn names_a_value(bytes: &[u8], start: usize, end: usize, label: Label
     let name_end = end + run_length(&bytes[end..], |byte| Body::Token.holds(byte));
     let tail = &bytes[end..name_end];
     let is_tail = TAILS.iter().any(|known| tail.eq_ignore_ascii_case(known));
-    let name_start = start - bytes[..start].iter().rev().take(32).take_while(|byte| Body::Token.holds(**byte)).count();
+    let name_start = start
+        - bytes[..start]
+            .iter()
+            .rev()
+            .take(32)
+            .take_while(|byte| Body::Token.holds(**byte))
+            .count();
     let head = bytes[name_start..start].to_ascii_lowercase();
     let is_other = label == Label::Token
-        && [&b"page"[..], b"next", b"max", b"continuation", b"sync", b"cursor", b"num", b"count", b"id"]
-            .iter()
-            .any(|word| head.windows(word.len()).any(|part| part == *word));
+        && [
+            &b"page"[..],
+            b"next",
+            b"max",
+            b"continuation",
+            b"sync",
+            b"cursor",
+            b"num",
+            b"count",
+            b"id",
+        ]
+        .iter()
+        .any(|word| head.windows(word.len()).any(|part| part == *word));
     (is_tail && !is_other).then_some(name_end)
 }
 
 /// The value of `name: value`, `name = "value"`, `"name":"value"`, `<name>value<`, `name is value`.
 pub(super) fn value_after(text: &str, word: usize, word_end: usize, label: Label) -> Option<Hit> {
     let bytes = text.as_bytes();
-    let name_end = if bytes[word_end - 1] == b'=' { word_end - 1 } else { names_a_value(bytes, word, word_end, label)? };
+    let name_end = if bytes[word_end - 1] == b'=' {
+        word_end - 1
+    } else {
+        names_a_value(bytes, word, word_end, label)?
+    };
     let (start, quote) = value_start(bytes, name_end)?;
     let is_inside = |byte: u8| match quote {
         Some(quote) => byte != quote && byte != b'\\' && byte != b'\n',
         None => !byte.is_ascii_whitespace() && !b"\"'\\`,;<>(){}[]|".contains(&byte),
     };
     let mut end = start + run_length(&bytes[start..], is_inside);
-    let is_query = word > 0 && bytes[name_end] == b'=' && text[..word].rfind(['?', '&']).is_some_and(|mark| word - mark < 32);
+    let is_query =
+        word > 0 && bytes[name_end] == b'=' && text[..word].rfind(['?', '&']).is_some_and(|mark| word - mark < 32);
     if is_query {
-        end = start + bytes[start..end].iter().position(|byte| *byte == b'&').unwrap_or(end - start);
+        end = start
+            + bytes[start..end]
+                .iter()
+                .position(|byte| *byte == b'&')
+                .unwrap_or(end - start);
     }
     // A call is code, not a value: `password = prompt()`.
     if quote.is_none() && matches!(bytes.get(end), Some(b'(' | b'[')) {
         return None;
     }
     let value = text.get(start..end)?;
-    let value = if quote.is_none() { value.trim_end_matches(['.', '!', '?', ':']) } else { value };
-    label.accepts(value).then(|| Hit::by_context(start, start + value.len(), Kind::Secret))
+    let value = if quote.is_none() {
+        value.trim_end_matches(['.', '!', '?', ':'])
+    } else {
+        value
+    };
+    label
+        .accepts(value)
+        .then(|| Hit::by_context(start, start + value.len(), Kind::Secret))
 }
 
 /// Where the value begins after the name's closing quote and its separator, and the quote it stands in.
@@ -122,7 +178,10 @@ fn value_start(bytes: &[u8], name_end: usize) -> Option<(usize, Option<u8>)> {
     let after_mark = if after_mark > before_mark {
         after_mark
     } else {
-        [&b"is "[..], b"to ", b"was "].iter().find(|word| bytes[before_mark..].starts_with(word)).map(|word| before_mark + word.len())?
+        [&b"is "[..], b"to ", b"was "]
+            .iter()
+            .find(|word| bytes[before_mark..].starts_with(word))
+            .map(|word| before_mark + word.len())?
     };
     let at = skip(after_mark, b" \t\\*`");
     match bytes.get(at)? {
@@ -134,7 +193,20 @@ fn value_start(bytes: &[u8], name_end: usize) -> Option<(usize, Option<u8>)> {
 /// Text that stands for a value: `<token>`, `${KEY}`, `xxxx`, `your-key-here`, `…EXAMPLE`.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    let words = ["your", "xxxx", "placeholder", "changeme", "redacted", "example", "****", "....", "insert", "dummy", "process.env", "environ"];
+    let words = [
+        "your",
+        "xxxx",
+        "placeholder",
+        "changeme",
+        "redacted",
+        "example",
+        "****",
+        "....",
+        "insert",
+        "dummy",
+        "process.env",
+        "environ",
+    ];
     let marks = ["${", "{{", "$(", "<", "%s"];
     lower.starts_with(['$', '%', '*', '{', '<', '[']) && lower.len() < 64
         || words.iter().any(|word| lower.contains(word)) && lower.len() < 64

@@ -25,7 +25,10 @@ struct Gold {
 
 fn rows() -> Option<Vec<Row>> {
     let Ok(text) = std::fs::read_to_string(LABELLED) else {
-        assert!(std::env::var_os("CI").is_none(), "the labelled set is missing: {LABELLED}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "the labelled set is missing: {LABELLED}"
+        );
         eprintln!("SKIPPED: no labelled set at {LABELLED}");
         return None;
     };
@@ -45,9 +48,14 @@ fn score(rows: &[(Row, Vec<Span>)], kind: Kind) -> (f64, f64) {
             all += 1;
             found += usize::from(mine().any(|span| 2 * overlap(span, gold) >= gold.end - gold.start));
         }
-        false_spans += mine().filter(|span| row.spans.iter().all(|gold| overlap(span, gold) == 0)).count();
+        false_spans += mine()
+            .filter(|span| row.spans.iter().all(|gold| overlap(span, gold) == 0))
+            .count();
     }
-    (f64::from(found as u32) / f64::from(all), f64::from(found as u32) / (f64::from(found as u32) + false_spans as f64))
+    (
+        f64::from(found as u32) / f64::from(all),
+        f64::from(found as u32) / (f64::from(found as u32) + false_spans as f64),
+    )
 }
 
 #[test]
@@ -72,7 +80,10 @@ fn floors_on_the_labelled_set() {
     ];
     for (kind, least_recall, least_precision) in floors {
         let (recall, precision) = score(&rows, kind);
-        assert!(recall >= least_recall && precision >= least_precision, "{kind:?}: recall {recall}, precision {precision}");
+        assert!(
+            recall >= least_recall && precision >= least_precision,
+            "{kind:?}: recall {recall}, precision {precision}"
+        );
     }
     let traps: Vec<_> = rows.iter().filter(|(row, _)| row.spans.is_empty()).collect();
     let hit = traps.iter().filter(|(_, spans)| !spans.is_empty()).count();

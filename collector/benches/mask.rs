@@ -1,0 +1,87 @@
+//! How fast text and JSON are masked, in bytes a second on one core.
+//!
+//! Each case checks its answer before the clock starts.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::borrow::Cow;
+use std::hint::black_box;
+use understudy_collector::mask::{Counts, Dictionary, Kind, Mask, MaskConfig};
+
+/// Prose as agents see it, with numbers that are not sensitive; each sentence differs.
+fn prose(bytes: usize) -> String {
+    let mut text = String::new();
+    for number in 0_u64.. {
+        if text.len() >= bytes {
+            break;
+        }
+        text += &format!(
+            "The reservation for table {number} was moved to 2026-04-{:02} at 19:30, since the kitchen closes early; order #W{:07} \
+             stays as it is. Please check the policy before you cancel: a refund takes 5 to 7 days, and gift cards are refunded \
+             at once. Use the tool `find_user_id` first, then `get_order_details`. ",
+            number % 28 + 1,
+            number.wrapping_mul(2_654_435_761) % 10_000_000,
+        );
+    }
+    text
+}
+
+/// A chat request whose messages are that prose.
+fn chat(bytes: usize) -> String {
+    let messages: Vec<_> = (0..bytes / 1_600)
+        .map(|step| serde_json::json!({"role": if step % 2 == 0 { "user" } else { "assistant" }, "content": prose(1_500) + &format!("\nStep {step}.")}))
+        .collect();
+    serde_json::json!({"model": "gpt-4o", "temperature": 0.0, "messages": messages}).to_string()
+}
+
+fn mask(dictionaries: Vec<Dictionary>) -> Mask {
+    Mask::new(
+        &MaskConfig {
+            dictionaries,
+            ..MaskConfig::default()
+        },
+        &[7; 32],
+    )
+    .expect("the dictionaries are small")
+}
+
+fn masking(criterion: &mut Criterion) {
+    let plain = mask(Vec::new());
+    let names = Dictionary {
+        name: "names".to_owned(),
+        kind: Kind::Person,
+        entries: (0..10_000).map(|number| format!("Zyx{number} Quell")).collect(),
+        ignore_case: true,
+    };
+    let with_names = mask(vec![names]);
+    let text = prose(256 * 1024);
+    let json = chat(256 * 1024);
+    let sensitive = json.replace("the kitchen closes early", "ann@example.org asked from 195.1.2.3");
+
+    let mut group = criterion.benchmark_group("mask");
+    group.sample_size(20);
+    for (name, mask, source, is_clean) in [
+        ("json_clean", &plain, &json, true),
+        ("json_clean_10k_names", &with_names, &json, true),
+        ("json_sensitive", &plain, &sensitive, false),
+    ] {
+        let masked = mask.json(source, &mut Counts::default()).expect("it is JSON");
+        assert_eq!(matches!(masked, Cow::Borrowed(_)), is_clean, "{name}");
+        group.throughput(Throughput::Bytes(source.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                mask.json(black_box(source), &mut Counts::default())
+                    .map(|masked| masked.len())
+                    .ok()
+            });
+        });
+    }
+    assert!(plain.find(&text).is_empty());
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("text_clean", |bencher| {
+        bencher.iter(|| plain.find(black_box(&text)).len())
+    });
+    group.finish();
+}
+
+criterion_group!(benches, masking);
+criterion_main!(benches);

@@ -1,0 +1,101 @@
+//! The collector's metrics: one struct, registered once, passed in. Labels are bounded.
+
+use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use understudy_call::record::CallRecord;
+
+/// The most tasks that have a label of their own.
+const MAX_TASKS: usize = 500;
+
+/// What the cold path counts. `kept = stored + waiting + evicted`.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Records in objects.
+    pub stored: IntCounter,
+    /// Records read from the spool and not in an object yet.
+    pub waiting: IntGauge,
+    /// Records lost after they were kept, by reason.
+    pub evicted: IntCounterVec,
+    /// Seconds since the oldest waiting record began.
+    pub lag: prometheus::Gauge,
+    /// Puts that failed.
+    pub store_errors: IntCounter,
+    /// Objects written.
+    pub objects: IntCounter,
+    /// Tokens by upstream and direction.
+    pub tokens: IntCounterVec,
+    /// US dollars by upstream, where the price is known.
+    pub cost: CounterVec,
+    /// Values masked, by kind.
+    pub masked: IntCounterVec,
+    /// Calls by task.
+    pub task_calls: IntCounterVec,
+    tasks_seen: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
+}
+
+impl Metrics {
+    /// Makes and registers all of them.
+    ///
+    /// # Errors
+    /// Where one of the names is taken in this registry.
+    pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
+        fn add<C: prometheus::core::Collector + Clone + 'static>(
+            registry: &Registry,
+            collector: Result<C, prometheus::Error>,
+        ) -> Result<C, prometheus::Error> {
+            let collector = collector?;
+            registry.register(Box::new(collector.clone()))?;
+            Ok(collector)
+        }
+        let counters = |name, help, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels));
+        Ok(Metrics {
+            stored: add(registry, IntCounter::new("understudy_stored_total", "Records in objects."))?,
+            waiting: add(
+                registry,
+                IntGauge::new("understudy_waiting", "Records read from the spool and not in an object yet."),
+            )?,
+            evicted: counters("understudy_evicted_total", "Records lost after they were kept.", &["reason"])?,
+            lag: add(
+                registry,
+                prometheus::Gauge::new("understudy_ingest_lag_seconds", "Age of the oldest waiting record."),
+            )?,
+            store_errors: add(registry, IntCounter::new("understudy_store_errors_total", "Puts that failed."))?,
+            objects: add(registry, IntCounter::new("understudy_store_objects_total", "Objects written."))?,
+            tokens: counters("understudy_tokens_total", "Tokens of kept calls.", &["upstream", "direction"])?,
+            cost: add(
+                registry,
+                CounterVec::new(
+                    Opts::new("understudy_cost_usd_total", "Cost of kept calls in US dollars, where known."),
+                    &["upstream"],
+                ),
+            )?,
+            masked: counters("understudy_masked_total", "Values masked.", &["kind"])?,
+            task_calls: counters("understudy_task_calls_total", "Kept calls by task.", &["task"])?,
+            tasks_seen: std::sync::Arc::default(),
+        })
+    }
+
+    /// Counts what a stored record tells.
+    pub fn count(&self, record: &CallRecord) {
+        let upstream = record.arm.as_deref().or(record.upstream.as_deref()).unwrap_or("unknown");
+        let tokens = [("input", record.input_tokens), ("output", record.output_tokens)];
+        for (direction, count) in tokens {
+            if let Some(count) = count.and_then(|count| u64::try_from(count).ok()) {
+                self.tokens.with_label_values(&[upstream, direction]).inc_by(count);
+            }
+        }
+        if let Some(cost) = record.cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0) {
+            let counter: Counter = self.cost.with_label_values(&[upstream]);
+            counter.inc_by(cost);
+        }
+        for masked in &record.masked {
+            self.masked.with_label_values(&[&masked.kind]).inc_by(u64::try_from(masked.count).unwrap_or(0));
+        }
+        let task = record.task_id.as_deref().unwrap_or("other");
+        let mut seen = self.tasks_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let label = if seen.contains(task) || seen.len() < MAX_TASKS { task } else { "more" };
+        if !seen.contains(label) {
+            seen.insert(label.to_owned());
+        }
+        self.task_calls.with_label_values(&[label]).inc();
+    }
+}

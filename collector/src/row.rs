@@ -1,0 +1,326 @@
+//! One call as captured → the row that is kept: masked first, then parsed, priced and assigned.
+//!
+//! The one way from bodies to a [`CallRecord`], for live calls and imported ones. Pure: no IO, no clock. What is parsed,
+//! digested or counted comes from masked text only; a body that can't be decoded is left out, and the row says so.
+
+mod timing;
+
+use crate::mask::{Counts, Mask};
+use crate::thread::Trail;
+use std::sync::Arc;
+use timing::Timing;
+use understudy_call::call::{Api, Request, Response, ToolOffered, Usage};
+use understudy_call::frame::{BodyNote, FrameHead, RawCall};
+use understudy_call::keys::{Key, keyed_digest};
+use understudy_call::price::PriceTable;
+use understudy_call::record::{Attempt, CallRecord, Outcome, SCHEMA_VERSION};
+use understudy_call::taskbook::CompiledBook;
+use understudy_call::wire::{self, Assembled};
+
+/// What rows are made with; cheap to clone, shared by all threads.
+#[derive(Clone)]
+pub struct RowMaker {
+    /// Masks bodies, errors, paths and tags.
+    pub mask: Arc<Mask>,
+    /// Prices of models.
+    pub prices: Arc<PriceTable>,
+    /// Keys the digests.
+    pub store_key: Key,
+    /// Assigns calls that no task book has seen yet.
+    pub book: Option<Arc<CompiledBook>>,
+}
+
+/// A row, and what threads it into its conversation.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The row. Its conversation is its own call id until [`crate::thread::Threads::place`] says more.
+    pub record: CallRecord,
+    /// Digests of its messages.
+    pub trail: Trail,
+}
+
+/// A body, masked, and what it says.
+struct Read<T> {
+    text: Option<String>,
+    parsed: Option<T>,
+    unreadable: bool,
+}
+
+impl<T> Read<T> {
+    /// No body, for a reason that is no fault.
+    fn nothing() -> Read<T> {
+        Read {
+            text: None,
+            parsed: None,
+            unreadable: false,
+        }
+    }
+
+    /// A body that can't be kept.
+    fn undecodable() -> Read<T> {
+        Read {
+            unreadable: true,
+            ..Read::nothing()
+        }
+    }
+}
+
+impl RowMaker {
+    /// The row of a call.
+    pub fn row(&self, raw: &RawCall) -> Row {
+        let head = &raw.head;
+        let api = head.api.unwrap_or(Api::Other);
+        let mut counts = Counts::default();
+        let mut record = self.of_head(head, api, &mut counts);
+        let request = self.request(api, raw, &mut counts);
+        let response = self.response(api, raw, &mut counts);
+        if head.body_note.is_none() && (request.unreadable || response.unreadable) {
+            record.body_note = Some(BodyNote::ParseError.as_str().to_owned());
+        }
+        if let Some(request) = &request.parsed {
+            self.add_request(&mut record, head, request);
+        }
+        if let Some((answer, streamed)) = &response.parsed {
+            self.add_response(&mut record, head, answer, *streamed);
+            if *streamed && head.content_encoding.is_none() {
+                add_timing(&mut record, &Timing::of(api, raw));
+            }
+        }
+        let trail = Trail::of(
+            &self.store_key,
+            request.parsed.as_ref(),
+            response.parsed.as_ref().map(|(answer, _)| answer),
+        );
+        record.request_body = request.text;
+        record.response_body = response.text;
+        record.masked = counts.into_vec();
+        Row { record, trail }
+    }
+
+    fn of_head(&self, head: &FrameHead, api: Api, counts: &mut Counts) -> CallRecord {
+        let milliseconds = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1000.0);
+        let mut masked = |text: &str| self.mask.text(text, counts).into_owned();
+        CallRecord {
+            schema_version: SCHEMA_VERSION,
+            call_id: head.call_id.clone(),
+            boot_id: given(&head.boot_id),
+            sequence: (head.sequence > 0).then(|| signed(head.sequence)),
+            conversation_id: head.call_id.clone(),
+            affinity_key: head.affinity_key.clone(),
+            client_id: head.client_id.clone(),
+            key_id: head.key_id.clone(),
+            started_at: (head.started_at > 0).then_some(head.started_at),
+            upstream: given(&head.upstream),
+            api: api.as_str().to_owned(),
+            route: head.route.clone(),
+            method: given(&head.method),
+            path: given(&head.path).map(|path| masked(&path)),
+            request_model: wire::model_in_path(&head.path).map(str::to_owned),
+            task_id: head.task_id.clone(),
+            task_confidence: head.task_confidence,
+            taskbook_version: head.taskbook_version,
+            arm: head.arm.clone(),
+            config_hash: head.config_hash.clone(),
+            outcome: head.outcome,
+            status: head.status.map(i32::from),
+            error: head.error.as_deref().map(&mut masked),
+            body_note: head.body_note.map(|note| note.as_str().to_owned()),
+            attempts: head.attempts.clone(),
+            first_chunk_ms: milliseconds(head.first_chunk_us),
+            duration_ms: milliseconds(head.duration_us),
+            overhead_us: head.overhead_us.map(signed),
+            request_bytes: Some(signed(head.request_bytes)),
+            response_bytes: Some(signed(head.response_bytes)),
+            trace_id: head.trace_id.clone(),
+            tags: head
+                .tags
+                .iter()
+                .map(|(name, value)| (masked(name), masked(value)))
+                .collect(),
+            ..CallRecord::default()
+        }
+    }
+
+    fn request(&self, api: Api, raw: &RawCall, counts: &mut Counts) -> Read<Request> {
+        if api == Api::Other || raw.request.is_empty() {
+            return Read::nothing();
+        }
+        if is_encoded(raw.head.request_encoding.as_deref()) {
+            return Read::undecodable();
+        }
+        let masked = self.mask.body(&raw.request, counts);
+        let parsed = wire::parse_request(api, masked.text.as_bytes()).ok();
+        Read {
+            unreadable: parsed.is_none(),
+            parsed,
+            text: Some(masked.text),
+        }
+    }
+
+    /// The response, and whether it was streamed.
+    fn response(&self, api: Api, raw: &RawCall, counts: &mut Counts) -> Read<(Response, bool)> {
+        if api == Api::Other || raw.response.is_empty() {
+            return Read::nothing();
+        }
+        if is_encoded(raw.head.content_encoding.as_deref()) {
+            return Read::undecodable();
+        }
+        let content_type = raw.head.content_type.as_deref();
+        let status = raw.head.status.unwrap_or(0);
+        match wire::assemble(api, content_type, &raw.response) {
+            Ok(assembled) if assembled.streamed => self.streamed(api, status, assembled, counts),
+            Ok(_) => {
+                let text = self.mask.body(&raw.response, counts).text;
+                // Parsed again, from masked text: a surrogate is what a candidate will be compared with.
+                let parsed = wire::assemble(api, None, text.as_bytes());
+                let answer = parsed.map(|assembled| (wire::parse_response(api, status, &assembled), false));
+                Read {
+                    unreadable: answer.is_err(),
+                    parsed: answer.ok(),
+                    text: Some(text),
+                }
+            }
+            Err(_) => Read {
+                text: Some(self.mask.body(&raw.response, counts).text),
+                parsed: None,
+                unreadable: true,
+            },
+        }
+    }
+
+    fn streamed(&self, api: Api, status: u16, mut assembled: Assembled, counts: &mut Counts) -> Read<(Response, bool)> {
+        let text = self.mask.body(assembled.body.to_string().as_bytes(), counts).text;
+        let Ok(body) = serde_json::from_str(&text) else {
+            return Read {
+                text: Some(text),
+                ..Read::undecodable()
+            };
+        };
+        assembled.body = body;
+        assembled.error = assembled.error.map(|error| self.masked_value(&error, counts));
+        Read {
+            parsed: Some((wire::parse_response(api, status, &assembled), true)),
+            text: Some(text),
+            unreadable: false,
+        }
+    }
+
+    fn masked_value(&self, value: &serde_json::Value, counts: &mut Counts) -> serde_json::Value {
+        let text = self.mask.body(value.to_string().as_bytes(), counts).text;
+        serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+    }
+
+    fn add_request(&self, record: &mut CallRecord, head: &FrameHead, request: &Request) {
+        record.request_model = request.model.clone().or(record.request_model.take());
+        record.streamed = request.stream;
+        record.tools_offered = request.tools.iter().map(|tool| tool.name.clone()).collect();
+        let system = request.system_text();
+        record.system_digest = (!system.is_empty()).then(|| keyed_digest(&self.store_key, [system.as_bytes()]));
+        record.tools_digest = (!request.tools.is_empty()).then(|| tools_digest(&self.store_key, &request.tools));
+        if head.taskbook_version.is_some() {
+            return;
+        }
+        if let Some(book) = &self.book {
+            assign(record, book, request);
+        }
+    }
+
+    fn add_response(&self, record: &mut CallRecord, head: &FrameHead, answer: &Response, streamed: bool) {
+        let is_whole = head.body_note.is_none();
+        record.streamed = streamed;
+        record.response_model = answer.model.clone();
+        record.finish_reason = answer.finish_reason.clone();
+        record.output_text = Some(answer.output_text.clone());
+        record.tool_calls = answer.tool_calls.clone();
+        record.partial = answer.partial && is_whole;
+        record.error = answer.error.as_ref().map(error_text).or(record.error.take());
+        record.outcome = refined(record.outcome, answer, streamed, is_whole);
+        self.add_usage(record, &answer.usage);
+    }
+
+    fn add_usage(&self, record: &mut CallRecord, usage: &Usage) {
+        record.input_tokens = usage.input;
+        record.cached_tokens = usage.cached;
+        record.cache_write_tokens = usage.cache_write;
+        record.output_tokens = usage.output;
+        record.reasoning_tokens = usage.reasoning;
+        let models = [&record.response_model, &record.request_model];
+        let price = models.into_iter().flatten().find_map(|model| self.prices.lookup(model));
+        let cost = price.and_then(|price| price.cost(usage));
+        if let Some(served) = record.attempts.iter_mut().find(|attempt| attempt.served) {
+            served.output_tokens = usage.output;
+            served.cost_usd = cost;
+        }
+        record.cost_usd = if record.attempts.is_empty() {
+            cost
+        } else {
+            record.attempts.iter().map(attempt_cost).sum()
+        };
+    }
+}
+
+/// Assigns a row to a task of a book; `request` is parsed from masked text.
+pub fn assign(record: &mut CallRecord, book: &CompiledBook, request: &Request) {
+    let assignment = book.assign(request);
+    record.taskbook_version = Some(book.version());
+    record.task_confidence = assignment.as_ref().map(|assignment| assignment.confidence);
+    record.task_id = assignment.map(|assignment| assignment.task);
+}
+
+/// An attempt that got no answer, or an error status, is not billed.
+fn attempt_cost(attempt: &Attempt) -> Option<f64> {
+    let is_free = attempt.status.is_none_or(|status| status >= 400);
+    attempt.cost_usd.or(is_free.then_some(0.0))
+}
+
+/// What HTTP called a success, a stream may still tell to be an error or cut.
+fn refined(outcome: Outcome, answer: &Response, streamed: bool, is_whole: bool) -> Outcome {
+    match outcome {
+        Outcome::Ok if streamed && answer.error.is_some() => Outcome::InStreamError,
+        Outcome::Ok if streamed && is_whole && answer.partial => Outcome::UpstreamTruncated,
+        outcome => outcome,
+    }
+}
+
+fn add_timing(record: &mut CallRecord, timing: &Timing) {
+    record.first_token_ms = timing.first_token_ms;
+    record.inter_token_p50_ms = timing.gap_p50_ms;
+    record.inter_token_p99_ms = timing.gap_p99_ms;
+    record.longest_stall_ms = timing.longest_ms;
+}
+
+fn tools_digest(key: &Key, tools: &[ToolOffered]) -> String {
+    let texts: Vec<String> = tools
+        .iter()
+        .flat_map(|tool| {
+            [
+                tool.name.clone(),
+                tool.description.clone().unwrap_or_default(),
+                tool.schema.to_string(),
+            ]
+        })
+        .collect();
+    keyed_digest(key, texts.iter().map(String::as_bytes))
+}
+
+fn error_text(error: &serde_json::Value) -> String {
+    match error {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn is_encoded(encoding: Option<&str>) -> bool {
+    encoding.is_some_and(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! One call in flight, as far as its record is concerned: from its first byte to its frame in the spool.
+//!
+//! Every accepted call becomes an [`OpenCall`], and every `OpenCall` ends in exactly one of `kept` and
+//! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
+
+use crate::config::{Bodies, CaptureConfig};
+use crate::metrics::{Metrics, status_class};
+use crate::spool::{Entry, Spool, Submitted};
+use crate::tee::{BodyCopy, Budget};
+use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+use understudy_call::call::Api;
+use understudy_call::frame::{BodyNote, FrameHead, MAX_PIECES};
+use understudy_call::keys::Origins;
+use understudy_call::record::{Attempt, Outcome};
+use uuid::Uuid;
+
+/// What all calls share that are captured.
+pub struct Capture {
+    /// The spool; `None` = nothing is captured.
+    spool: Option<Arc<Spool>>,
+    /// Makes the pseudonyms of clients and conversations.
+    pub origins: Origins,
+    /// The longest that a call waits for its record.
+    pub wait: Duration,
+    /// Whether a call that can't be kept is refused.
+    pub required: bool,
+    bodies: Bodies,
+    sample: f64,
+    copy_limit: u64,
+    budget: Arc<Budget>,
+    boot_id: String,
+    sequence: AtomicU64,
+    metrics: Metrics,
+}
+
+/// Why a call is not to be kept, by config or by the client; the label of `dropped_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// `capture.exclude`, or the client's wish.
+    Excluded,
+    /// Not in the sample.
+    SampledOut,
+}
+
+impl NotKept {
+    fn as_str(self) -> &'static str {
+        match self {
+            NotKept::Excluded => "excluded",
+            NotKept::SampledOut => "sampled_out",
+        }
+    }
+}
+
+impl Capture {
+    /// Captures into `spool`; copies keep `copy_limit` bytes of a body at most.
+    pub fn new(
+        spool: Option<Arc<Spool>>,
+        origins: Origins,
+        config: &CaptureConfig,
+        copy_limit: u64,
+        metrics: Metrics,
+    ) -> Capture {
+        Capture {
+            spool,
+            origins,
+            wait: config.wait,
+            required: config.required,
+            bodies: config.bodies,
+            sample: config.sample,
+            copy_limit,
+            budget: Budget::new(config.memory),
+            boot_id: Uuid::now_v7().to_string(),
+            sequence: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    /// Whether the spool is known to be slow: with `required`, calls are refused meanwhile.
+    pub fn is_slow(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spool| spool.slow())
+    }
+
+    /// Begins a call: from here on it is counted.
+    pub fn begin(self: &Arc<Self>, started: Instant, upstream: &str, api: Api) -> OpenCall {
+        let call_id = Uuid::now_v7();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.calls.with_label_values(&[upstream, api.as_str()]).inc();
+        self.metrics.in_flight.inc();
+        let copy_limit = if api == Api::Other || self.bodies == Bodies::None || self.spool.is_none() {
+            0
+        } else {
+            self.copy_limit
+        };
+        let copy = || BodyCopy::new(self.budget.clone(), copy_limit);
+        OpenCall {
+            head: FrameHead {
+                call_id: call_id.to_string(),
+                boot_id: self.boot_id.clone(),
+                sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+                started_at: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+                upstream: upstream.to_owned(),
+                api: Some(api),
+                body_note: (self.bodies == Bodies::None).then_some(BodyNote::Excluded),
+                ..FrameHead::default()
+            },
+            not_kept: (self.sample < 1.0 && fraction(call_id) >= self.sample).then_some(NotKept::SampledOut),
+            started,
+            request: Arc::new(Mutex::new(copy())),
+            response: copy(),
+            attempt: None,
+            committed: false,
+            permit: None,
+            capture: self.clone(),
+        }
+    }
+}
+
+/// A number in [0, 1) from the random bits of a UUIDv7.
+fn fraction(id: Uuid) -> f64 {
+    (id.as_u128() as u32) as f64 / (f64::from(u32::MAX) + 1.0)
+}
+
+/// A call in flight.
+pub struct OpenCall {
+    /// What is known so far.
+    pub head: FrameHead,
+    /// Why it is not to be kept, if it is not.
+    pub not_kept: Option<NotKept>,
+    /// When its first byte came.
+    pub started: Instant,
+    /// Held while a candidate with `max_in_flight` works on it.
+    pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    request: Arc<Mutex<BodyCopy>>,
+    response: BodyCopy,
+    attempt: Option<(Attempt, Instant)>,
+    committed: bool,
+    capture: Arc<Capture>,
+}
+
+impl OpenCall {
+    /// The copy of the request's body, for the stream that carries it.
+    pub fn request_copy(&self) -> Arc<Mutex<BodyCopy>> {
+        self.request.clone()
+    }
+
+    /// Takes note of a piece of the request's body.
+    pub fn request_piece(&self, piece: &Bytes) {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+    }
+
+    /// An attempt at an upstream begins.
+    pub fn attempt_begins(&mut self, upstream: &str, reason: Option<&str>) {
+        let reason = reason.map(str::to_owned);
+        self.attempt = Some((
+            Attempt {
+                upstream: upstream.to_owned(),
+                reason,
+                ..Attempt::default()
+            },
+            Instant::now(),
+        ));
+    }
+
+    /// The attempt's response head came.
+    pub fn attempt_status(&mut self, status: u16) {
+        if let Some((attempt, _)) = &mut self.attempt {
+            attempt.status = Some(i32::from(status));
+        }
+    }
+
+    /// The attempt ended; `served` says whether the client got its answer.
+    pub fn attempt_ends(&mut self, outcome: Outcome, served: bool, reason: Option<String>) {
+        if let Some((mut attempt, began)) = self.attempt.take() {
+            attempt.outcome = outcome;
+            attempt.served = served;
+            attempt.duration_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+            attempt.reason = reason.or(attempt.reason);
+            self.head.attempts.push(attempt);
+        }
+    }
+
+    /// Takes note of a piece of the response's body. `streamed` keeps its arrival too.
+    pub fn response_piece(&mut self, piece: &Bytes, streamed: bool) {
+        let now = self.micros();
+        self.head.first_chunk_us.get_or_insert(now);
+        if streamed {
+            let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            if self.head.pieces.len() < MAX_PIECES {
+                self.head.pieces.push((length, now));
+            } else if let Some(last) = self.head.pieces.last_mut() {
+                last.0 = last.0.saturating_add(length);
+            }
+        }
+        self.response.push(piece);
+    }
+
+    /// Notes the bytes of a tunnel, which are not copied.
+    pub fn tunnelled(&mut self, up: u64, down: u64) {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).skip(up);
+        self.response.skip(down);
+    }
+
+    /// Adds to the call's own time.
+    pub fn add_overhead(&mut self, time: Duration) {
+        *self.head.overhead_us.get_or_insert(0) += u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The call ended: its frame goes to the spool. Returns what to wait for before the client sees the end.
+    pub fn commit(&mut self, outcome: Outcome) -> Option<oneshot::Receiver<()>> {
+        if self.committed {
+            return None;
+        }
+        self.committed = true;
+        self.permit = None;
+        self.attempt_ends(outcome, true, None);
+        self.head.outcome = match (outcome, self.head.status) {
+            (Outcome::Ok, Some(400..)) => Outcome::UpstreamStatus,
+            (outcome, _) => outcome,
+        };
+        let duration = self.micros();
+        self.head.duration_us = Some(duration);
+        self.head.response_bytes = self.response.seen();
+        let (request, response) = self.take_copies();
+        self.head.request_bytes = request.seen();
+        self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
+        self.count(duration);
+        let metrics = &self.capture.metrics;
+        let spool = match (self.not_kept, &self.capture.spool) {
+            (None, Some(spool)) => spool,
+            (not_kept, _) => {
+                let reason = not_kept.map_or("capture_off", NotKept::as_str);
+                metrics.dropped.with_label_values(&[reason]).inc();
+                metrics.in_flight.dec();
+                return None;
+            }
+        };
+        match spool.submit(Entry::new(std::mem::take(&mut self.head), request, response)) {
+            Submitted::Waiting(written) => Some(written),
+            Submitted::Slow | Submitted::Dropped => None,
+        }
+    }
+
+    fn take_copies(&mut self) -> (BodyCopy, BodyCopy) {
+        let empty = || BodyCopy::new(self.capture.budget.clone(), 0);
+        let request = {
+            let mut shared = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *shared, empty())
+        };
+        let response = empty();
+        (request, std::mem::replace(&mut self.response, response))
+    }
+
+    fn count(&self, duration_us: u64) {
+        let (metrics, head) = (&self.capture.metrics, &self.head);
+        let api = head.api.unwrap_or(Api::Other).as_str();
+        let seconds = |micros: u64| micros as f64 / 1e6;
+        let served = head.arm.as_deref().unwrap_or(&head.upstream);
+        metrics
+            .ended
+            .with_label_values(&[&head.upstream, api, head.outcome.as_str()])
+            .inc();
+        metrics
+            .responses
+            .with_label_values(&[served, status_class(head.status)])
+            .inc();
+        metrics
+            .duration
+            .with_label_values(&[served])
+            .observe(seconds(duration_us));
+        if let Some(first) = head.first_chunk_us {
+            metrics.first_chunk.with_label_values(&[served]).observe(seconds(first));
+        }
+        if let Some(overhead) = head.overhead_us {
+            metrics.overhead.observe(seconds(overhead));
+        }
+        metrics
+            .request_bytes
+            .with_label_values(&[&head.upstream])
+            .inc_by(head.request_bytes);
+        metrics
+            .response_bytes
+            .with_label_values(&[served])
+            .inc_by(head.response_bytes);
+    }
+
+    /// Says how long a wait for the record took, and whether it timed out.
+    pub fn waited(&self, time: Duration, timed_out: bool) {
+        self.capture.metrics.capture_wait.observe(time.as_secs_f64());
+        if timed_out && let Some(spool) = &self.capture.spool {
+            spool.is_slow();
+        }
+    }
+
+    /// The longest that this call waits for its record.
+    pub fn wait_limit(&self) -> Duration {
+        self.capture.wait
+    }
+
+    /// Waits for the record to be written, for `capture.wait` at most.
+    pub async fn wait(&mut self, written: Option<oneshot::Receiver<()>>) {
+        let Some(written) = written else { return };
+        let began = Instant::now();
+        let timed_out = tokio::time::timeout(self.capture.wait, written).await.is_err();
+        self.waited(began.elapsed(), timed_out);
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        // Dropped before its end: the client went away, and with it the upstream call.
+        let _ = self.commit(Outcome::ClientClosed);
+    }
+}

@@ -1,0 +1,402 @@
+//! One call, top to bottom: address, route, split, upstream, and back.
+//!
+//! Bytes travel unchanged both ways. Capture rides along and never decides over the call, unless the operator made it
+//! `required`.
+
+use crate::body::{Buffered, ClientBody, CopiedUp, Resumed, buffer};
+use crate::candidate;
+use crate::capture::{NotKept, OpenCall};
+use crate::choose::{Asked, Choice, Chosen};
+use crate::headers;
+use crate::proxy::{Proxy, Routing, is_excluded};
+use crate::refusal;
+use crate::relay::Relay;
+use crate::route;
+use crate::tunnel;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::Instant;
+use understudy_call::call::Api;
+use understudy_call::record::Outcome;
+use understudy_call::wire::{self, EndMark};
+use understudy_client::{RequestBody, SendError, SendErrorKind, Upstream, empty, full};
+
+/// Answers one request of a client.
+pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> Response<ClientBody> {
+    let started = Instant::now();
+    // Refused before it counts as a call: what is no call to an upstream, or past a limit.
+    if let Some(refusal) = refuse(&proxy, &request) {
+        return refusal.map(ClientBody::full);
+    }
+    let (mut parts, body) = request.into_parts();
+    let whole_path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let (named, path_and_query) = route::address(&whole_path, |name| proxy.upstreams.contains_key(name));
+    let upstream = named
+        .map_or(&proxy.default_upstream, |name| &proxy.upstreams[name])
+        .clone();
+    let path = path_and_query.split('?').next().unwrap_or(path_and_query);
+    let api = if parts.method == Method::POST {
+        wire::detect(path)
+    } else {
+        Api::Other
+    };
+
+    // From here on it is a call: counted, and kept or dropped with a reason.
+    let mut call = proxy.capture.begin(started, upstream.name(), api);
+    let told = headers::take_ours(&mut parts.headers);
+    let routing = proxy.routing.load_full();
+    note_request(&proxy, &mut call, &parts, path, &told, &routing);
+    if tunnel::wanted(&parts.headers) {
+        return tunnel::open(call, &upstream, path_and_query, parts, body).await;
+    }
+    headers::remove_hop_by_hop(&mut parts.headers);
+
+    // The body is read only where a route may need it; otherwise it streams.
+    let mut held = Held::Streaming(body);
+    let mut chosen = Chosen::default();
+    if api != Api::Other && routing.routes.need_body(upstream.name()) {
+        let waiting = Instant::now();
+        held = match held.buffer(&proxy, &call).await {
+            Ok(held) => held,
+            // The client's side failed: nobody is left to answer. Dropping the call records it.
+            Err(_) => {
+                return refusal::error(
+                    api,
+                    StatusCode::BAD_REQUEST,
+                    "client_closed",
+                    "the request's body broke off",
+                )
+                .map(ClientBody::full);
+            }
+        };
+        let waited = waiting.elapsed();
+        chosen = choose(
+            &proxy,
+            &routing,
+            &mut call,
+            upstream.name(),
+            api,
+            path,
+            &parts,
+            &told,
+            &held,
+        );
+        call.add_overhead(started.elapsed().saturating_sub(waited));
+    } else {
+        call.add_overhead(started.elapsed());
+    }
+    if proxy.capture.required && proxy.capture.is_slow() && call.not_kept.is_none() {
+        return refuse_unkept(call, api).await;
+    }
+    if let Some(candidate) = chosen.candidate.as_deref().and_then(|name| proxy.upstreams.get(name)) {
+        match candidate::answer(&proxy, call, candidate, api, held).await {
+            candidate::Answered::Yes(response) => return *response,
+            // The candidate failed before the client saw a byte: the baseline answers.
+            candidate::Answered::No(lost) => {
+                call = lost.call;
+                held = Held::Whole(lost.body);
+            }
+        }
+    }
+    let client_id = call.head.client_id.clone().unwrap_or_default();
+    let response = baseline(&proxy, call, &upstream, api, path_and_query, parts, held).await;
+    if chosen.split {
+        // Only a client whose key the baseline took may be canaried.
+        match response.status() {
+            status if status.is_success() => proxy.accepted.accept(&client_id),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => proxy.accepted.refuse(&client_id),
+            _ => {}
+        }
+    }
+    response
+}
+
+/// A request's body, as far as it has been read.
+pub(crate) enum Held {
+    /// Not at all.
+    Streaming(Incoming),
+    /// Whole.
+    Whole(Bytes),
+    /// Up to the limit; the request goes where it was addressed.
+    Longer(Buffered),
+}
+
+impl Held {
+    async fn buffer(self, proxy: &Proxy, call: &OpenCall) -> Result<Held, hyper::Error> {
+        let Held::Streaming(body) = self else { return Ok(self) };
+        Ok(
+            match buffer(body, proxy.limits.max_routed_body, &call.request_copy()).await? {
+                Buffered::Whole(bytes) => Held::Whole(bytes),
+                longer @ Buffered::Longer(..) => Held::Longer(longer),
+            },
+        )
+    }
+
+    /// The bytes, where all were read.
+    fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Held::Whole(bytes) => Some(bytes),
+            Held::Streaming(_) | Held::Longer(_) => None,
+        }
+    }
+
+    fn into_body(self, call: &OpenCall) -> RequestBody {
+        match self {
+            Held::Streaming(body) if body.is_end_stream() => empty(),
+            Held::Streaming(body) => CopiedUp::body(body, call.request_copy()),
+            Held::Whole(bytes) | Held::Longer(Buffered::Whole(bytes)) => full(bytes),
+            Held::Longer(Buffered::Longer(read, rest, hint)) => Resumed::body(read, rest, hint, call.request_copy()),
+        }
+    }
+}
+
+fn refuse(proxy: &Proxy, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+    let (reason, status, message) = if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        ("method", StatusCode::METHOD_NOT_ALLOWED, "this method is not proxied")
+    } else if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|path| path.as_str().len() > proxy.limits.uri)
+    {
+        ("limits", StatusCode::URI_TOO_LONG, "the URI is longer than limits.uri")
+    } else if proxy
+        .limits
+        .max_body
+        .is_some_and(|limit| request.body().size_hint().lower() > limit)
+    {
+        (
+            "limits",
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is longer than limits.max_body",
+        )
+    } else {
+        return None;
+    };
+    proxy.metrics.rejected.with_label_values(&[reason]).inc();
+    let mut response = refusal::policy(Api::Other, status, message);
+    // The body was not read: what follows it on this connection must not be taken for a request.
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Some(response)
+}
+
+/// Puts into the record what the head of the request tells.
+fn note_request(
+    proxy: &Proxy,
+    call: &mut OpenCall,
+    parts: &Parts,
+    path: &str,
+    told: &headers::Told,
+    routing: &Routing,
+) {
+    let origins = &proxy.capture.origins;
+    let head = &mut call.head;
+    head.method = parts.method.as_str().to_owned();
+    head.path = path.to_owned();
+    head.client_id = headers::credential(&parts.headers).map(|credential| origins.pseudonym("client", credential));
+    head.key_id = Some(origins.key_id.clone());
+    head.trace_id = headers::trace_id(&parts.headers);
+    head.tags = told.tags.clone();
+    head.config_hash = Some(routing.hash.clone());
+    head.request_encoding = headers::text(&parts.headers, header::CONTENT_ENCODING);
+    if let Some(conversation) = &told.conversation {
+        head.affinity_key = Some(origins.pseudonym("conversation", conversation.as_bytes()));
+    }
+    let excluded = is_excluded(
+        &routing.exclude,
+        &head.upstream,
+        path,
+        &parts.headers,
+        None,
+        head.client_id.as_deref(),
+    );
+    if told.no_capture || excluded {
+        call.not_kept = Some(NotKept::Excluded);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "all that is known of the call, each used once")]
+fn choose(
+    proxy: &Proxy,
+    routing: &Routing,
+    call: &mut OpenCall,
+    addressed: &str,
+    api: Api,
+    path: &str,
+    parts: &Parts,
+    told: &headers::Told,
+    held: &Held,
+) -> Chosen {
+    let request = held.whole().and_then(|body| wire::parse_request(api, body).ok());
+    let book = proxy.book.load();
+    let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
+    let choice = Choice {
+        routes: &routing.routes,
+        book: book.as_deref(),
+        accepted: &proxy.accepted,
+        origins: &proxy.capture.origins,
+        upstream: &upstream,
+        allow_pins: proxy.allow_pins,
+    };
+    let client_id = call.head.client_id.clone();
+    let mut chosen = choice.choose(&Asked {
+        addressed,
+        api,
+        path,
+        headers: &parts.headers,
+        told,
+        client_id: client_id.as_deref(),
+        body: held.whole().map(|body| &body[..]),
+        request: request.as_ref(),
+    });
+    // More calls than the candidate takes are shed to the baseline rather than queued.
+    if let Some(slots) = chosen.candidate.as_ref().and_then(|name| proxy.in_flight.get(name)) {
+        match slots.clone().try_acquire_owned() {
+            Ok(permit) => call.permit = Some(permit),
+            Err(_) => {
+                chosen.candidate = None;
+                chosen.not_canaried = Some("candidate_busy");
+            }
+        }
+    }
+    let model = request.as_ref().and_then(|request| request.model.as_deref());
+    if is_excluded(
+        &routing.exclude,
+        addressed,
+        path,
+        &parts.headers,
+        model,
+        client_id.as_deref(),
+    ) {
+        call.not_kept = Some(NotKept::Excluded);
+    }
+    if let Some(route) = &chosen.route {
+        if chosen.split {
+            let arm = chosen.candidate.as_deref().unwrap_or(addressed);
+            proxy.metrics.split_calls.with_label_values(&[route, arm]).inc();
+            call.head.arm = Some(arm.to_owned());
+        }
+        if let Some(reason) = chosen.not_canaried {
+            proxy.metrics.not_canaried.with_label_values(&[route, reason]).inc();
+        }
+    }
+    call.head.route = chosen.route.clone();
+    call.head.task_id = chosen.task.as_ref().map(|assignment| assignment.task.clone());
+    call.head.task_confidence = chosen.task.as_ref().map(|assignment| assignment.confidence);
+    call.head.taskbook_version = chosen.taskbook_version;
+    call.head.affinity_key = chosen.affinity_key.clone().or(call.head.affinity_key.take());
+    chosen
+}
+
+/// With `capture.mode: required`, a call that could not be kept is refused.
+async fn refuse_unkept(mut call: OpenCall, api: Api) -> Response<ClientBody> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let response = refusal::policy(api, status, "the call can't be kept, and capture.mode is `required`");
+    call.head.status = Some(status.as_u16());
+    call.commit(Outcome::Refused);
+    response.map(ClientBody::full)
+}
+
+/// The upstream that the call was addressed to answers.
+async fn baseline(
+    proxy: &Proxy,
+    mut call: OpenCall,
+    upstream: &Upstream,
+    api: Api,
+    path_and_query: &str,
+    parts: Parts,
+    held: Held,
+) -> Response<ClientBody> {
+    let uri = match upstream.uri(path_and_query) {
+        Ok(uri) => uri,
+        Err(error) => {
+            let error = SendError::new(SendErrorKind::Protocol, format!("the path can't be forwarded: {error}"));
+            return failed(call, api, &error).await;
+        }
+    };
+    let mut request = Request::new(held.into_body(&call));
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = parts.headers;
+    call.attempt_begins(upstream.name(), None);
+    match upstream.send(request).await {
+        Ok(response) => relay(proxy, call, api, response, upstream).await,
+        Err(error) => failed(call, api, &error).await,
+    }
+}
+
+/// The response's head goes to the client, and its body is relayed.
+async fn relay(
+    proxy: &Proxy,
+    mut call: OpenCall,
+    api: Api,
+    response: Response<Incoming>,
+    upstream: &Upstream,
+) -> Response<ClientBody> {
+    let began = Instant::now();
+    let (mut parts, body) = response.into_parts();
+    headers::remove_hop_by_hop(&mut parts.headers);
+    note_response(&mut call, parts.status, &parts.headers);
+    if proxy.expose_headers {
+        expose(&call, &mut parts.headers, upstream.name());
+    }
+    if body.is_end_stream() {
+        let written = call.commit(Outcome::Ok);
+        call.wait(written).await;
+        return Response::from_parts(parts, ClientBody::full(Bytes::new()));
+    }
+    let streamed = wire::is_event_stream(call.head.content_type.as_deref());
+    let marked = streamed && call.head.content_encoding.is_none() && api != Api::Other;
+    call.add_overhead(began.elapsed());
+    let relay = Relay::new(
+        body,
+        call,
+        streamed,
+        marked.then(|| EndMark::new(api)),
+        None,
+        upstream.idle_timeout(),
+    );
+    Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
+}
+
+/// Puts into the record what the head of the response tells.
+pub(crate) fn note_response(call: &mut OpenCall, status: StatusCode, headers: &http::HeaderMap) {
+    call.attempt_status(status.as_u16());
+    call.head.status = Some(status.as_u16());
+    call.head.content_type = headers::text(headers, header::CONTENT_TYPE);
+    call.head.content_encoding =
+        headers::text(headers, header::CONTENT_ENCODING).filter(|encoding| encoding != "identity");
+}
+
+/// Adds the response headers of `expose_headers`.
+pub(crate) fn expose(call: &OpenCall, headers: &mut http::HeaderMap, served_by: &str) {
+    let told = [
+        ("x-understudy-served-by", Some(served_by)),
+        ("x-understudy-task", call.head.task_id.as_deref()),
+        ("x-understudy-call", Some(call.head.call_id.as_str())),
+    ];
+    for (name, value) in told {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// No response came: the client gets an error of ours, in its provider's shape.
+pub(crate) async fn failed(mut call: OpenCall, api: Api, error: &SendError) -> Response<ClientBody> {
+    let status = match error.kind() {
+        SendErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    let message = format!("upstream {}: {error}", call.head.upstream);
+    call.head.status = Some(status.as_u16());
+    call.head.error = Some(message.clone());
+    let written = call.commit(error.kind().outcome());
+    call.wait(written).await;
+    refusal::error(api, status, "upstream_error", &message).map(ClientBody::full)
+}

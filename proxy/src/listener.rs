@@ -1,0 +1,226 @@
+//! The only file that knows pingora: it accepts, supervises and shuts down; hyper speaks HTTP on its streams.
+//!
+//! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
+//! ended, or `drain` has passed, whichever comes first.
+
+use crate::exchange::exchange;
+use crate::proxy::Proxy;
+use async_trait::async_trait;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora_core::services::Service;
+use pingora_core::services::listening;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// A bound address, not yet accepting.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why an address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listening on {address}: {source}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub source: std::io::Error,
+}
+
+/// How often the drain looks whether connections are left.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+impl Listener {
+    /// Binds; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where the address is taken or not ours.
+    pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+        let fail = |source| BindError { address, source };
+        let socket = TcpListener::bind(address).map_err(fail)?;
+        socket.set_nonblocking(true).map_err(fail)?;
+        let address = socket.local_addr().map_err(fail)?;
+        Ok(Listener { socket, address })
+    }
+
+    /// The address bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts until SIGTERM or SIGINT, then lets open calls end for `drain` at most. Blocks until then.
+    pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration) {
+        let open = Arc::new(AtomicUsize::new(0));
+        let (stopped, mut has_stopped) = watch::channel(false);
+        let app = App {
+            proxy,
+            open: open.clone(),
+        };
+        let mut service = listening::Service::new("proxy".into(), app);
+        let address = self.address.to_string();
+        service.add_tcp(&address);
+        let bound = Bound {
+            inner: service,
+            address,
+            socket: Some(self.socket),
+            stopped,
+        };
+        let conf = ServerConf {
+            threads,
+            // Longer than any drain: the process ends when `run` returns, not when pingora wakes.
+            grace_period_seconds: Some(drain.as_secs() + 3600),
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        server.bootstrap();
+        server.add_service(bound);
+        let started = std::thread::Builder::new().name("pingora".into()).spawn(move || {
+            server.run(RunArgs {
+                shutdown_signal: Box::new(Signals),
+            })
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "starting the server's thread failed");
+            return;
+        }
+        // The accept loop has ended; what is left are connections.
+        while !*has_stopped.borrow_and_update() {
+            std::thread::sleep(DRAIN_POLL);
+        }
+        let began = Instant::now();
+        while open.load(Ordering::Acquire) > 0 && began.elapsed() < drain {
+            std::thread::sleep(DRAIN_POLL);
+        }
+        match open.load(Ordering::Acquire) {
+            0 => tracing::info!("all calls have ended"),
+            left => tracing::warn!(connections = left, "timeouts.drain has passed: open calls are cut"),
+        }
+    }
+}
+
+/// SIGTERM and SIGINT both drain.
+struct Signals;
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            }
+            _ => std::future::pending().await,
+        }
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// pingora's service over a socket that is bound already, so that a free port is known before it accepts.
+struct Bound {
+    inner: listening::Service<App>,
+    address: String,
+    socket: Option<TcpListener>,
+    stopped: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Service for Bound {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        if let (Some(fds), Some(socket)) = (&fds, self.socket.take()) {
+            fds.lock().add(self.address.clone(), socket.into_raw_fd());
+        }
+        Service::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
+        let _ = self.stopped.send(true);
+    }
+
+    fn name(&self) -> &str {
+        "proxy"
+    }
+}
+
+struct App {
+    proxy: Arc<Proxy>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Counts a connection while it lives.
+struct Connection(Arc<AtomicUsize>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[async_trait]
+impl ServerApp for App {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let before = self.open.fetch_add(1, Ordering::AcqRel);
+        let _connection = Connection(self.open.clone());
+        let proxy = self.proxy.clone();
+        if before >= proxy.limits.connections {
+            proxy.metrics.rejected.with_label_values(&["connections"]).inc();
+            return None;
+        }
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(proxy.header_read)
+            .max_headers(proxy.limits.headers)
+            .max_buf_size(proxy.limits.head.max(8192));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX));
+        let service = {
+            let proxy = proxy.clone();
+            service_fn(move |request: Request<Incoming>| {
+                let proxy = proxy.clone();
+                async move { Ok::<_, Infallible>(exchange(proxy, request).await) }
+            })
+        };
+        let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut shutdown = shutdown.clone();
+        let going_down = async move { shutdown.wait_for(|down| *down).await.is_ok() };
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            _ = going_down => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result
+            && let Some(reason) = refused_head(&*error)
+        {
+            proxy.metrics.rejected.with_label_values(&[reason]).inc();
+        }
+        None
+    }
+}
+
+/// Why hyper refused a request's head, if that is why the connection ended.
+fn refused_head(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if error.is_parse_too_large() {
+        Some("limits")
+    } else if error.is_parse() {
+        Some("framing")
+    } else if error.is_timeout() {
+        Some("header_read")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,197 @@
+//! What all calls share: upstreams, routing in force, capture, memory of clients.
+
+use crate::accepted::Accepted;
+use crate::capture::Capture;
+use crate::choose::shares;
+use crate::config::{Config, Exclude, Limits};
+use crate::metrics::Metrics;
+use crate::route::{Routes, glob, headers_match};
+use crate::spool::{Spool, SpoolConfig, SpoolError};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use understudy_call::keys::{Keys, Origins};
+use understudy_call::taskbook::CompiledBook;
+use understudy_client::{OpenError, Upstream, UpstreamConfig};
+
+/// The part of the config that is reloaded while running.
+pub struct Routing {
+    /// Routes in order.
+    pub routes: Routes,
+    /// Calls that are not kept.
+    pub exclude: Vec<Exclude>,
+    /// Hash of the config.
+    pub hash: String,
+}
+
+/// The shared state of the hot path.
+pub struct Proxy {
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) default_upstream: Arc<Upstream>,
+    pub(crate) routing: ArcSwap<Routing>,
+    pub(crate) book: ArcSwapOption<CompiledBook>,
+    pub(crate) capture: Arc<Capture>,
+    pub(crate) accepted: Accepted,
+    pub(crate) limits: Limits,
+    pub(crate) header_read: Duration,
+    pub(crate) expose_headers: bool,
+    pub(crate) allow_pins: bool,
+    pub(crate) in_flight: BTreeMap<String, Arc<Semaphore>>,
+    /// The proxy's metrics.
+    pub metrics: Metrics,
+    spool: Arc<Spool>,
+}
+
+/// Why the proxy can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An upstream can't be opened.
+    #[error(transparent)]
+    Upstream(#[from] OpenError),
+    /// The spool can't be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl Proxy {
+    /// Opens upstreams and spool; listens nowhere yet.
+    ///
+    /// # Errors
+    /// Where an upstream or the spool can't be opened.
+    pub fn open(config: &Config, keys: &Keys, metrics: Metrics) -> Result<Proxy, StartError> {
+        let mut upstreams = BTreeMap::new();
+        for (name, upstream) in &config.upstreams {
+            upstreams.insert(
+                name.clone(),
+                Arc::new(Upstream::open(upstream.clone(), config.timeouts.upstream)?),
+            );
+        }
+        let default_upstream = upstreams
+            .get(&config.default_upstream)
+            .cloned()
+            .expect("validation checked that the default upstream is among the upstreams");
+        let spool_config = SpoolConfig {
+            dir: config.spool_dir(),
+            max: config.capture.spool_max,
+            max_age: config.capture.spool_max_age,
+            commit_interval: config.capture.commit_interval,
+            when_full: config.capture.when_full,
+        };
+        let spool = Arc::new(Spool::open(spool_config, keys.spool.clone(), metrics.clone())?);
+        let capture = Capture::new(
+            Some(spool.clone()),
+            Origins::new(&keys.origin),
+            &config.capture,
+            config.limits.max_routed_body,
+            metrics.clone(),
+        );
+        let limited = |(name, config): (&String, &UpstreamConfig)| {
+            config
+                .max_in_flight
+                .map(|limit| (name.clone(), Arc::new(Semaphore::new(limit))))
+        };
+        let proxy = Proxy {
+            in_flight: config.upstreams.iter().filter_map(limited).collect(),
+            upstreams,
+            default_upstream,
+            routing: ArcSwap::from_pointee(Routing {
+                routes: Routes::default(),
+                exclude: Vec::new(),
+                hash: String::new(),
+            }),
+            book: ArcSwapOption::empty(),
+            capture: Arc::new(capture),
+            accepted: Accepted::new(config.auth_memory),
+            limits: config.limits,
+            header_read: config.timeouts.header_read,
+            expose_headers: config.expose_headers,
+            allow_pins: config.allow_pins,
+            metrics,
+            spool,
+        };
+        proxy.apply(config);
+        Ok(proxy)
+    }
+
+    /// Puts the reloadable part of a config in force. Calls in flight keep what they began with.
+    pub fn apply(&self, config: &Config) {
+        let old = self.routing.load();
+        if !old.hash.is_empty() {
+            self.metrics.config_info.with_label_values(&[&old.hash]).set(0);
+        }
+        self.metrics.config_info.with_label_values(&[&config.hash]).set(1);
+        self.metrics.split_weight.reset();
+        for route in config.routes.all() {
+            for (arm, share) in shares(route) {
+                self.metrics
+                    .split_weight
+                    .with_label_values(&[&route.id, arm])
+                    .set(share);
+            }
+        }
+        let exclude = config.capture.exclude.clone();
+        self.routing.store(Arc::new(Routing {
+            routes: config.routes.clone(),
+            exclude,
+            hash: config.hash.clone(),
+        }));
+        self.check_tasks();
+    }
+
+    /// Puts a task book in force.
+    pub fn apply_book(&self, book: CompiledBook) {
+        self.metrics.taskbook_version.set(f64::from(book.version()));
+        self.book.store(Some(Arc::new(book)));
+        self.check_tasks();
+    }
+
+    /// Version of the task book in force, 0 = none.
+    pub fn book_version(&self) -> i32 {
+        self.book.load().as_ref().map_or(0, |book| book.version())
+    }
+
+    /// A route that names an unknown task warns and raises a gauge; it does not fail.
+    fn check_tasks(&self) {
+        let (routing, book) = (self.routing.load(), self.book.load());
+        let unknown = routing.routes.all().iter().filter(|route| {
+            let task = route.matching.task.as_deref().filter(|task| !task.contains('*'));
+            task.is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
+        });
+        let count = unknown
+            .inspect(|route| tracing::warn!(route = route.id, "the task book has no such task"))
+            .count();
+        self.metrics
+            .unknown_task_routes
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Writes and syncs what is captured, and ends the spool's threads. For after the last call.
+    pub fn close(&self) {
+        self.spool.close();
+    }
+}
+
+/// Whether a call is excluded from capture.
+pub(crate) fn is_excluded(
+    exclude: &[Exclude],
+    upstream: &str,
+    path: &str,
+    headers: &HeaderMap,
+    model: Option<&str>,
+    client_id: Option<&str>,
+) -> bool {
+    exclude.iter().any(|rule| {
+        rule.upstream.as_deref().is_none_or(|name| name == upstream)
+            && rule.path.as_deref().is_none_or(|pattern| glob(pattern, path))
+            && rule
+                .model
+                .as_deref()
+                .is_none_or(|pattern| model.is_some_and(|model| glob(pattern, model)))
+            && rule.client.as_deref().is_none_or(|client| client_id == Some(client))
+            && headers_match(&rule.header, headers)
+            && *rule != Exclude::default()
+    })
+}
