@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Integration tests: the real program between a raw client and fake upstreams, one file per feature.
+//!
+//! Never looks inside the program: only at its ports, its files, its signals and its stderr.
+
+mod canary;
+mod capture;
+mod dependencies;
+mod faults;
+mod recordings;
+mod secrets;

@@ -1,0 +1,309 @@
+//! The program itself as a child process: built once, started on free ports, ended as an operator or a crash ends it.
+//!
+//! Never talks to it but by its ports, its files, its signals and its stderr.
+
+use crate::http::Request;
+use crate::metrics::Metrics;
+use crate::{PATIENCE, eventually};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+use tempfile::TempDir;
+use understudy_call::record::CallRecord;
+use understudy_collector::scan::{self, CallFilter};
+use understudy_collector::store::Store;
+
+/// The binary, built like the tests are.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        // <target>/<profile>/deps/integration-…
+        let profile_folder = test.parent().and_then(Path::parent).expect("tests lie in deps");
+        let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let target = profile_folder.parent().expect("profiles lie in a target folder");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .args(["build", "--quiet", "--bin", "understudy", "--profile", profile])
+            .arg("--target-dir")
+            .arg(target);
+        // What cargo tells a test would make it build again what it has just built.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.starts_with(own)) {
+                cargo.env_remove(name);
+            }
+        }
+        let built = cargo.status().expect("cargo runs");
+        assert!(built.success(), "building the program failed: {built}");
+        profile_folder.join(format!("understudy{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// A temporary folder with a data directory and a config: what outlives one run of the program.
+#[derive(Debug)]
+pub struct Home(TempDir);
+
+impl Default for Home {
+    fn default() -> Home {
+        Home::new()
+    }
+}
+
+impl Home {
+    /// An empty one.
+    pub fn new() -> Home {
+        Home(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The config file.
+    pub fn config(&self) -> PathBuf {
+        self.path().join("understudy.yaml")
+    }
+
+    /// Writes the config file; readers see the old text or the new, nothing between.
+    pub fn write_config(&self, text: &str) {
+        let draft = self.path().join("understudy.yaml.draft");
+        std::fs::write(&draft, text).expect("the folder is writable");
+        std::fs::rename(draft, self.config()).expect("the folder is writable");
+    }
+
+    /// All stored calls.
+    pub fn rows(&self) -> Vec<CallRecord> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let store = Store::open(&self.data().to_string_lossy()).expect("a readable data directory");
+        runtime
+            .block_on(scan::calls(&store, &CallFilter::default()))
+            .unwrap_or_else(|error| panic!("the stored calls can't be read: {error}"))
+    }
+
+    /// The one stored call with this value of `tags["case"]`.
+    pub fn row(&self, case: &str) -> CallRecord {
+        let mut rows = self.rows();
+        let all = rows.len();
+        rows.retain(|row| row.tags.get("case").is_some_and(|tag| tag == case));
+        assert_eq!(rows.len(), 1, "rows of case {case:?} among {all}");
+        rows.remove(0)
+    }
+
+    /// All files in the data directory but keys, with their bytes.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.data()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() && !path.ends_with("keys") {
+                    folders.push(path);
+                } else if let Ok(bytes) = std::fs::read(&path) {
+                    files.push((path, bytes));
+                }
+            }
+        }
+        files
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Starts `serve` in front of one upstream.
+    pub fn serve_upstream(&self, url: &str) -> Program {
+        self.serve(&["--upstream", url], &[])
+    }
+
+    /// Writes the config, and starts `serve` with it.
+    pub fn serve_config(&self, config: &str) -> Program {
+        self.write_config(config);
+        self.serve(&["--config", "understudy.yaml"], &[])
+    }
+
+    /// Starts `serve` on free ports with these arguments and environment variables, and waits until it listens.
+    pub fn serve(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
+        let any = "127.0.0.1:0";
+        let mut command = self.command(&["serve", "--listen", any, "--metrics", any, "--admin", any, "--data"]);
+        command
+            .arg(self.data())
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Program::start(command)
+    }
+}
+
+/// A running `serve`; killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where Prometheus connects.
+    pub metrics: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` = a signal.
+    pub code: Option<i32>,
+    /// All that it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Program {
+    fn start(mut command: Command) -> Program {
+        let mut child = command.spawn().expect("the program starts");
+        let stderr: Arc<Mutex<String>> = Arc::default();
+        let (writer, pipe) = (stderr.clone(), child.stderr.take().expect("stderr is piped"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let mut text = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(&String::from_utf8_lossy(&line));
+                text.push('\n');
+            }
+        });
+        let text = || stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let begun = Instant::now();
+        let addresses = loop {
+            let words = ["listening on", "metrics on", "admin on"];
+            let found: Vec<SocketAddr> = words.iter().filter_map(|words| address_after(&text(), words)).collect();
+            if let [listen, metrics, admin] = found[..] {
+                break [listen, metrics, admin];
+            }
+            let ended = child.try_wait().expect("a child can be asked");
+            if ended.is_some() || begun.elapsed() > PATIENCE {
+                // A moment for the last lines.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                let _ = child.kill();
+                panic!("serve did not say where it listens (ended: {ended:?}); stderr:\n{}", text());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let [listen, metrics, admin] = addresses;
+        Program {
+            child,
+            stderr,
+            listen,
+            metrics,
+            admin,
+        }
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A scrape of its metrics.
+    pub fn scrape(&self) -> Metrics {
+        let answer = Request::get("/metrics").send(self.metrics);
+        assert_eq!(answer.status(), 200, "a scrape failed: {}", answer.text());
+        Metrics::parse(answer.text())
+    }
+
+    /// Waits until no call is in flight any more, and scrapes.
+    pub fn scrape_at_rest(&self) -> Metrics {
+        eventually("no call is in flight", || {
+            self.scrape().sum("understudy_calls_in_flight", &[]) == 0.0
+        });
+        self.scrape()
+    }
+
+    /// The most memory that it has held at once, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a Linux system");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a figure in KiB") << 10
+    }
+
+    /// Sends SIGTERM and goes on.
+    pub fn begin_to_terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> Ended {
+        let mut code = None;
+        eventually("the program ends", || {
+            let ended = self.child.try_wait().expect("a child can be asked");
+            code = ended.map(|status| status.code());
+            code.is_some()
+        });
+        // The reader of stderr holds the other handle until it has read the last line.
+        eventually("stderr is read", || Arc::strong_count(&self.stderr) == 1);
+        Ended {
+            code: code.flatten(),
+            stderr: self.stderr(),
+        }
+    }
+
+    /// Ends it as an operator does, and asserts that it ended well: what it took is stored then.
+    pub fn terminate(self) -> Ended {
+        self.begin_to_terminate();
+        let ended = self.wait();
+        assert_eq!(ended.code, Some(0), "after SIGTERM; stderr:\n{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "a thread panicked:\n{}", ended.stderr);
+        ended
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill_9(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- stderr of the program ---\n{}", self.stderr());
+        }
+    }
+}
+
+/// The address in `… WORDS http://ADDRESS…`.
+fn address_after(text: &str, words: &str) -> Option<SocketAddr> {
+    // Only whole lines: the rest of an address may still be on its way.
+    let line = text.split_inclusive('\n').find(|line| line.contains(words) && line.ends_with('\n'))?;
+    let (_, rest) = line.split_once(words)?.1.split_once("http://")?;
+    let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
