@@ -23,7 +23,11 @@ impl Metrics {
         self.samples
             .iter()
             .filter(|(sample, _, _)| sample == name)
-            .filter(|(_, found, _)| labels.iter().all(|(key, value)| found.get(*key).is_some_and(|f| f == value)))
+            .filter(|(_, found, _)| {
+                labels
+                    .iter()
+                    .all(|(key, value)| found.get(*key).is_some_and(|f| f == value))
+            })
             .map(|(_, _, value)| value)
             .sum()
     }
