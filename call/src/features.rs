@@ -276,6 +276,7 @@ mod tests {
     fn lines_hold_the_phrases_of_features() {
         let call = request("You are a clerk.\nReport 7 items of \"stock\".", "Now 8:\nok");
         let shown = lines(&call);
+        assert_eq!(lines(&request("On 2024-05-15 15:00.", ""))[0].0, "On <n>.");
         assert_eq!(shown[1].0, "Report <n> items of <quoted>.");
         let phrases: Vec<u32> = shown.into_iter().flat_map(|(_, phrases)| phrases).collect();
         assert_eq!(phrases, features(&call).phrases);

@@ -226,3 +226,129 @@ impl TaskBook {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Message, Request};
+    use crate::features::features;
+
+    fn request(system: &str, last: Role) -> Request {
+        let messages = vec![
+            Message::text(Role::System, system),
+            Message::text(last, "Go on.\nThought 7:"),
+        ];
+        Request {
+            messages,
+            ..Request::default()
+        }
+    }
+
+    const CLERK: &str = "You are a clerk who reads invoices and reports their totals.";
+    const COOK: &str = "You are a cook and turn what is in the fridge into a meal.";
+
+    /// A clerk's template cut by last speaker and cue, and a cook's.
+    fn book() -> TaskBook {
+        let mut vocabulary = Vec::new();
+        let mut template = |system: &str| {
+            let phrases = features(&request(system, Role::User)).phrases;
+            let first = vocabulary.len() as u32;
+            vocabulary.extend(phrases.iter().map(|phrase| (*phrase, 1.0)));
+            Template {
+                phrases: (first..vocabulary.len() as u32).map(|at| (at, 100)).collect(),
+                floor: 0.5,
+            }
+        };
+        let templates = vec![template(CLERK), template(COOK)];
+        let task = |id: &str, size| Task {
+            id: id.into(),
+            name: id.into(),
+            size,
+            share: 0.25,
+            ..Task::default()
+        };
+        let rule = |template, last, cue, task: &str| Rule {
+            template,
+            last,
+            cue,
+            task: task.into(),
+        };
+        let cue = features(&request(CLERK, Role::User)).cue;
+        TaskBook {
+            version: 3,
+            schema: SCHEMA,
+            tasks: vec![task("clerk-thought-1", 30), task("clerk-2", 20), task("cook-3", 10)],
+            vocabulary,
+            templates,
+            rules: vec![
+                rule(0, Some(Role::User), cue, "clerk-thought-1"),
+                rule(0, None, None, "clerk-2"),
+                rule(1, Some(Role::User), None, "cook-3"),
+            ],
+            ..TaskBook::default()
+        }
+    }
+
+    fn task_of(book: &TaskBook, request: &Request) -> Option<String> {
+        book.clone().compile().assign(request).map(|assignment| assignment.task)
+    }
+
+    #[test]
+    fn the_narrowest_rule_of_the_nearest_template_decides() {
+        let book = book();
+        assert_eq!(
+            task_of(&book, &request(CLERK, Role::User)).as_deref(),
+            Some("clerk-thought-1")
+        );
+        assert_eq!(
+            task_of(&book, &request(CLERK, Role::Assistant)).as_deref(),
+            Some("clerk-2")
+        );
+        assert_eq!(task_of(&book, &request(COOK, Role::User)).as_deref(), Some("cook-3"));
+        assert_eq!(task_of(&book, &request(COOK, Role::Assistant)), None);
+        assert_eq!(task_of(&book, &request("Write a poem.", Role::User)), None);
+        assert_eq!(task_of(&book, &Request::default()), None);
+    }
+
+    #[test]
+    fn a_book_comes_back_from_json_and_a_broken_one_does_not() {
+        let book = book();
+        assert_eq!(TaskBook::from_json(book.to_json().as_bytes()).unwrap(), book);
+        assert!(matches!(TaskBook::from_json(b"{"), Err(BookError::Json(_))));
+        let other_schema = TaskBook {
+            schema: SCHEMA + 1,
+            ..book.clone()
+        };
+        assert!(matches!(
+            TaskBook::from_json(other_schema.to_json().as_bytes()),
+            Err(BookError::Schema { found: 2 })
+        ));
+        let mut dangling = book.clone();
+        dangling.rules[0].template = 9;
+        assert!(matches!(
+            TaskBook::from_json(dangling.to_json().as_bytes()),
+            Err(BookError::Unknown { .. })
+        ));
+        let mut nameless = book;
+        nameless.tasks.remove(0);
+        assert!(matches!(
+            TaskBook::from_json(nameless.to_json().as_bytes()),
+            Err(BookError::Unknown { .. })
+        ));
+    }
+
+    #[test]
+    fn edits_change_what_is_assigned_and_no_more() {
+        let mut book = book();
+        book.rename("cook-3", "Cook").unwrap();
+        assert_eq!(book.task("cook-3").unwrap().name, "Cook");
+        book.ignore("cook-3", true).unwrap();
+        assert_eq!(task_of(&book, &request(COOK, Role::User)), None);
+        book.merge("clerk-thought-1", "clerk-2").unwrap();
+        assert_eq!(task_of(&book, &request(CLERK, Role::User)).as_deref(), Some("clerk-2"));
+        assert_eq!(book.task("clerk-2").unwrap().size, 50);
+        assert!(book.task("clerk-thought-1").is_none());
+        assert!(book.merge("clerk-thought-1", "clerk-2").is_err());
+        TaskBook::from_json(book.to_json().as_bytes()).unwrap();
+    }
+}

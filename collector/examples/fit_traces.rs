@@ -106,7 +106,6 @@ fn main() {
             None if argument == "--" => after = true,
             None => if after { &mut assigned_to } else { &mut fitted_on }.extend(read(&argument)),
             Some(("likeness", value)) => options.likeness = value.parse().unwrap(),
-            Some(("rarity", value)) => options.rarity = value.parse().unwrap(),
             Some(("sample", value)) => options.sample = value.parse().unwrap(),
             Some(("seed", value)) => options.seed = value.parse().unwrap(),
             Some(("min_calls", value)) => options.min_calls = value.parse().unwrap(),

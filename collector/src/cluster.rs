@@ -1,15 +1,20 @@
 //! Finds the tasks in kept calls and writes them to a task book.
 //!
-//! Template phrases are those that recur over distinct prompts; prompts that share them are of one template, templates
-//! that are versions of one another are one cluster, and a cluster is cut by who spoke last and by its closed set of
-//! cues. Reads requests; a response only describes a task, it never decides one. The result depends neither on the
+//! Template phrases are those that recur over distinct prompts; prompts that share most of them are of one template, a template
+//! whose slots take a few values is several, and each is cut by who spoke last and by its closed set of cues. Reads requests; a response only describes a task, it never decides one. The result depends neither on the
 //! order of the calls nor on a clock.
 
 mod describe;
+mod groups;
 mod identity;
 mod linkage;
 mod prompts;
+mod subdivide;
 mod templates;
+#[cfg(test)]
+mod tests;
+mod units;
+mod vocabulary;
 
 use prompts::Prompts;
 use understudy_call::call::{Request, Response};
@@ -43,8 +48,6 @@ pub struct FitOptions {
     pub min_prompts: usize,
     /// Templates at least this alike (mean cosine, 0..=1) are versions of one.
     pub likeness: f32,
-    /// Power of a phrase's rarity in its weight.
-    pub rarity: f32,
 }
 
 impl Default for FitOptions {
@@ -54,9 +57,8 @@ impl Default for FitOptions {
             sample: 20_000,
             min_calls: 5,
             min_conversations: 3,
-            min_prompts: 3,
-            likeness: 0.35,
-            rarity: 1.0,
+            min_prompts: 4,
+            likeness: 0.40,
         }
     }
 }
@@ -93,42 +95,45 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         return Err(FitError::NoCalls { calls: calls.len() });
     }
     let fitted = templates::fit(&prompts, options);
-    let mut groups = prompts.groups(&fitted, options);
-    groups.sort_by(|one, other| {
-        other
-            .calls
-            .len()
-            .cmp(&one.calls.len())
-            .then(one.key().cmp(&other.key()))
-    });
-    let ids = identity::ids(&groups, &prompts, previous);
-    let mut book = TaskBook {
+    let groups = groups::groups(&prompts, &fitted, options);
+    let portraits = describe::portraits(&groups, &prompts, &fitted);
+    let slugs = describe::slugs(&groups, &portraits, &prompts);
+    let ids = identity::ids(&groups, &slugs, &prompts, previous);
+    let mut tasks = Vec::with_capacity(groups.len());
+    let mut rules = Vec::with_capacity(groups.len());
+    for ((group, portrait), id) in groups.iter().zip(&portraits).zip(ids) {
+        let template = group.template as u32;
+        rules.push(Rule {
+            template,
+            last: group.last,
+            cue: group.cue,
+            task: id.clone(),
+        });
+        if group.main {
+            rules.push(Rule {
+                template,
+                last: None,
+                cue: None,
+                task: id.clone(),
+            });
+        }
+        let before = previous.and_then(|book| book.task(&id));
+        tasks.push(describe::task(id, group, portrait, &prompts, before));
+    }
+    // The narrowest rule first.
+    rules.sort_by_key(|rule| (rule.template, rule.cue.is_none(), rule.last.is_none()));
+    rules.dedup();
+    let (vocabulary, templates) = templates::prune(&fitted.vocabulary, fitted.templates);
+    Ok(TaskBook {
         version: previous.map_or(1, |previous| previous.version + 1),
         schema: SCHEMA,
         created_at: None,
         calls: calls.len() as u64,
         sampled: prompts.calls.len() as u64,
-        other: 0.0,
-        tasks: Vec::new(),
-        vocabulary: fitted.vocabulary.clone(),
-        templates: fitted.templates.clone(),
-        rules: Vec::new(),
-    };
-    for (group, id) in groups.iter().zip(&ids) {
-        book.tasks
-            .push(describe::task(group, &prompts, &fitted, previous, id.clone()));
-        let rule = |(template, last, cue): &(u32, _, _)| Rule {
-            template: *template,
-            last: *last,
-            cue: *cue,
-            task: id.clone(),
-        };
-        book.rules.extend(group.rules.iter().map(rule));
-    }
-    // The narrowest rule first.
-    book.rules
-        .sort_by_key(|rule| (rule.template, rule.cue.is_none(), rule.last.is_none()));
-    let used: u64 = book.tasks.iter().map(|task| task.size).sum();
-    book.other = 1.0 - used as f64 / book.sampled as f64;
-    Ok(book)
+        other: 1.0 - tasks.iter().map(|task| task.share).sum::<f64>(),
+        tasks,
+        vocabulary,
+        templates,
+        rules,
+    })
 }

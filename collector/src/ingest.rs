@@ -156,8 +156,12 @@ impl Ingest {
             return Ok(true);
         }
         let read = !self.is_full() && self.read(finishing)?;
-        let due = self.batch.since.is_some_and(|since| since.elapsed() >= self.config.flush_after);
-        let flush = !self.batch.rows.is_empty() && (due || self.is_full() || self.batch.segment_ended || (finishing && !read));
+        let due = self
+            .batch
+            .since
+            .is_some_and(|since| since.elapsed() >= self.config.flush_after);
+        let flush =
+            !self.batch.rows.is_empty() && (due || self.is_full() || self.batch.segment_ended || (finishing && !read));
         if flush {
             self.store_batch()?;
         } else if self.batch.segment_ended {
@@ -177,7 +181,9 @@ impl Ingest {
         if self.batch.segment_ended {
             return Ok(false);
         }
-        let Some(segment) = self.segments.current_or_next(self.position.segment.as_deref())? else { return Ok(false) };
+        let Some(segment) = self.segments.current_or_next(self.position.segment.as_deref())? else {
+            return Ok(false);
+        };
         if self.position.segment.as_deref() != Some(&segment) {
             self.position.begin(&segment);
             self.batch = Batch::default();
@@ -190,7 +196,10 @@ impl Ingest {
         self.batch.end = chunk.end;
         self.batch.segment_ended = chunk.segment_ended;
         if chunk.damaged > 0 {
-            self.metrics.evicted.with_label_values(&["corrupt"]).inc_by(chunk.damaged);
+            self.metrics
+                .evicted
+                .with_label_values(&["corrupt"])
+                .inc_by(chunk.damaged);
             tracing::warn!(segment, frames = chunk.damaged, "damaged frames were skipped");
         }
         if !self.batch.rows.is_empty() {
@@ -202,7 +211,8 @@ impl Ingest {
     fn take(&mut self, chunk: &Chunk) {
         for call in &chunk.calls {
             let mut row = self.rows.row(call);
-            self.threads.place(&mut row.record, &row.trail, call.head.affinity_key.as_deref());
+            self.threads
+                .place(&mut row.record, &row.trail, call.head.affinity_key.as_deref());
             self.batch.rows.push(row.record);
         }
     }
@@ -212,7 +222,12 @@ impl Ingest {
         let first = self.position.row;
         let last = first + self.batch.rows.len() as u64 - 1;
         let segment = self.position.segment.clone().unwrap_or_default();
-        let pending = Pending { from: self.position.offset, to: self.batch.end, first, last };
+        let pending = Pending {
+            from: self.position.offset,
+            to: self.batch.end,
+            first,
+            last,
+        };
         self.position.begin_put(pending)?;
         self.put_rows(&segment, first, last)?;
         self.position.end_put()?;
@@ -260,7 +275,10 @@ impl Ingest {
         self.metrics.stored.inc_by(self.batch.rows.len() as u64);
         self.batch.rows.iter().for_each(|row| self.metrics.count(row));
         let ended = self.batch.segment_ended;
-        self.batch = Batch { end: self.position.offset, ..Batch::default() };
+        self.batch = Batch {
+            end: self.position.offset,
+            ..Batch::default()
+        };
         self.gauge();
         if ended { self.next_segment() } else { Ok(()) }
     }
@@ -276,10 +294,17 @@ impl Ingest {
     }
 
     fn gauge(&self) {
-        self.metrics.waiting.set(i64::try_from(self.batch.rows.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .waiting
+            .set(i64::try_from(self.batch.rows.len()).unwrap_or(i64::MAX));
         let oldest = self.batch.rows.iter().filter_map(|row| row.started_at).min();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as f64;
-        self.metrics.lag.set(oldest.map_or(0.0, |oldest| ((now - oldest as f64) / 1e6).max(0.0)));
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros() as f64;
+        self.metrics
+            .lag
+            .set(oldest.map_or(0.0, |oldest| ((now - oldest as f64) / 1e6).max(0.0)));
     }
 
     /// Rows of calls that the proxy did not assign are assigned by the newest task book.
@@ -317,6 +342,8 @@ pub async fn newer_book(store: &Store, known: i32) -> Result<Option<TaskBook>, S
 
 /// Between half and all of a delay, so that collectors do not retry in step.
 fn jittered(delay: Duration) -> Duration {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
     delay.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
 }

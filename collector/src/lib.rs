@@ -2,12 +2,16 @@
 //!
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
+pub mod books;
 pub mod cluster;
 pub mod compare;
 pub mod dataset;
+pub mod evidence;
+pub mod import;
 pub mod ingest;
 pub mod mask;
 pub mod metrics;
+pub mod replay;
 pub mod row;
 pub mod scan;
 pub mod score;

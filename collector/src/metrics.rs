@@ -48,23 +48,46 @@ impl Metrics {
         }
         let counters = |name, help, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels));
         Ok(Metrics {
-            stored: add(registry, IntCounter::new("understudy_stored_total", "Records in objects."))?,
+            stored: add(
+                registry,
+                IntCounter::new("understudy_stored_total", "Records in objects."),
+            )?,
             waiting: add(
                 registry,
-                IntGauge::new("understudy_waiting", "Records read from the spool and not in an object yet."),
+                IntGauge::new(
+                    "understudy_waiting",
+                    "Records read from the spool and not in an object yet.",
+                ),
             )?,
-            evicted: counters("understudy_evicted_total", "Records lost after they were kept.", &["reason"])?,
+            evicted: counters(
+                "understudy_evicted_total",
+                "Records lost after they were kept.",
+                &["reason"],
+            )?,
             lag: add(
                 registry,
                 prometheus::Gauge::new("understudy_ingest_lag_seconds", "Age of the oldest waiting record."),
             )?,
-            store_errors: add(registry, IntCounter::new("understudy_store_errors_total", "Puts that failed."))?,
-            objects: add(registry, IntCounter::new("understudy_store_objects_total", "Objects written."))?,
-            tokens: counters("understudy_tokens_total", "Tokens of kept calls.", &["upstream", "direction"])?,
+            store_errors: add(
+                registry,
+                IntCounter::new("understudy_store_errors_total", "Puts that failed."),
+            )?,
+            objects: add(
+                registry,
+                IntCounter::new("understudy_store_objects_total", "Objects written."),
+            )?,
+            tokens: counters(
+                "understudy_tokens_total",
+                "Tokens of kept calls.",
+                &["upstream", "direction"],
+            )?,
             cost: add(
                 registry,
                 CounterVec::new(
-                    Opts::new("understudy_cost_usd_total", "Cost of kept calls in US dollars, where known."),
+                    Opts::new(
+                        "understudy_cost_usd_total",
+                        "Cost of kept calls in US dollars, where known.",
+                    ),
                     &["upstream"],
                 ),
             )?,
@@ -76,7 +99,11 @@ impl Metrics {
 
     /// Counts what a stored record tells.
     pub fn count(&self, record: &CallRecord) {
-        let upstream = record.arm.as_deref().or(record.upstream.as_deref()).unwrap_or("unknown");
+        let upstream = record
+            .arm
+            .as_deref()
+            .or(record.upstream.as_deref())
+            .unwrap_or("unknown");
         let tokens = [("input", record.input_tokens), ("output", record.output_tokens)];
         for (direction, count) in tokens {
             if let Some(count) = count.and_then(|count| u64::try_from(count).ok()) {
@@ -88,11 +115,20 @@ impl Metrics {
             counter.inc_by(cost);
         }
         for masked in &record.masked {
-            self.masked.with_label_values(&[&masked.kind]).inc_by(u64::try_from(masked.count).unwrap_or(0));
+            self.masked
+                .with_label_values(&[&masked.kind])
+                .inc_by(u64::try_from(masked.count).unwrap_or(0));
         }
         let task = record.task_id.as_deref().unwrap_or("other");
-        let mut seen = self.tasks_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let label = if seen.contains(task) || seen.len() < MAX_TASKS { task } else { "more" };
+        let mut seen = self
+            .tasks_seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let label = if seen.contains(task) || seen.len() < MAX_TASKS {
+            task
+        } else {
+            "more"
+        };
         if !seen.contains(label) {
             seen.insert(label.to_owned());
         }

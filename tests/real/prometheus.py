@@ -167,7 +167,9 @@ def accounted(metrics):
 def reload(understudy, path, text, result):
     """Write the config; the program must say that it was applied or refused."""
     before = reloads(understudy, result)
-    path.write_text(text)
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)  # in one step, so that no half-written file is read
     wait_for(f"a reload whose outcome is {result}", lambda: reloads(understudy, result) > before)
 
 

@@ -56,31 +56,39 @@ const WORD: usize = 32;
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// Calls `emit` for every token of `text`, in order. Neighbouring placeholders of one kind in a line are
-/// one token.
+/// Calls `emit` for every token of `text`, in order. Neighbouring placeholders of one kind in a line are one token.
 pub(crate) fn scan(text: &[u8], mut emit: impl FnMut(Token)) {
     let addresses = memchr::memchr(b'@', text).is_some() || memchr::memmem::find(text, b"://").is_some();
-    let mut last = Kind::Word;
+    let mut open: Option<Token> = None;
     let mut at = 0;
     while at < text.len() {
         let token = match text[at] {
             b'"' | b'\'' => quoted(text, at),
             byte if is_word(byte) => Some(word(text, at, addresses)),
+            b'\n' => {
+                open.take().into_iter().for_each(&mut emit);
+                None
+            }
             _ => None,
         };
         let Some(token) = token else {
-            if text[at] == b'\n' {
-                last = Kind::Word;
-            }
             at += 1;
             continue;
         };
         at = token.end;
-        if token.kind == Kind::Word || token.kind != last {
-            emit(token);
+        match &mut open {
+            Some(placeholder) if placeholder.kind == token.kind => placeholder.end = token.end,
+            _ => {
+                open.take().into_iter().for_each(&mut emit);
+                if token.kind == Kind::Word {
+                    emit(token)
+                } else {
+                    open = Some(token)
+                }
+            }
         }
-        last = token.kind;
     }
+    open.into_iter().for_each(emit);
 }
 
 fn is_word(byte: u8) -> bool {
@@ -218,6 +226,7 @@ mod tests {
             shown("Invoice 4711 of 1,234.50 EUR"),
             ["Invoice", "<n>", "of", "<n>", "EUR"]
         );
+        assert_eq!(shown("on 2024-05-15 15:00:00 EST\n7"), ["on", "<n>", "EST", "<n>"]);
         assert_eq!(shown("mail ann.b+c@example.org, now"), ["mail", "<address>", "now"]);
         assert_eq!(shown("see https://a.b/c?d=1 there"), ["see", "<address>", "there"]);
         assert_eq!(

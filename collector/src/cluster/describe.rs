@@ -1,62 +1,355 @@
-//! Names and descriptions of tasks, without a model. Never shows text that isn't template.
+//! What a task is called and how it looks, without a model. Shows template lines with literals masked, never content.
 
-use super::prompts::{Group, Prompts};
+use super::groups::Group;
+use super::prompts::Prompts;
 use super::templates::Fitted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use understudy_call::call::{Response, Role};
-use understudy_call::taskbook::{Task, TaskBook};
+use understudy_call::features::lines;
+use understudy_call::taskbook::Task;
 
 /// How many example calls a task names.
 const EXAMPLES: usize = 5;
+/// How many template lines a task shows, and how many characters of each.
+const LINES: usize = 8;
+/// See [`LINES`].
+const LINE: usize = 160;
+/// A line of fewer words is a heading.
+const SENTENCE: usize = 7;
+/// Per cent of a template's prompts that have a phrase of it, for a line to be template.
+const TYPICAL: u8 = 60;
+/// Words of a slug.
+const WORDS: usize = 3;
+/// The longest and shortest word of a slug.
+const WORD: std::ops::RangeInclusive<usize> = 3..=16;
+/// Words that say nothing of a task.
+const STOP: &[&str] = &[
+    "about",
+    "above",
+    "according",
+    "action",
+    "actions",
+    "after",
+    "all",
+    "also",
+    "always",
+    "and",
+    "any",
+    "answer",
+    "are",
+    "assistant",
+    "based",
+    "been",
+    "before",
+    "begin",
+    "below",
+    "but",
+    "can",
+    "cannot",
+    "content",
+    "context",
+    "could",
+    "current",
+    "does",
+    "don",
+    "each",
+    "ensure",
+    "etc",
+    "every",
+    "example",
+    "examples",
+    "false",
+    "few",
+    "final",
+    "first",
+    "following",
+    "for",
+    "format",
+    "from",
+    "given",
+    "good",
+    "has",
+    "have",
+    "help",
+    "helpful",
+    "her",
+    "here",
+    "his",
+    "how",
+    "http",
+    "https",
+    "human",
+    "ing",
+    "input",
+    "instruction",
+    "instructions",
+    "into",
+    "its",
+    "just",
+    "language",
+    "last",
+    "like",
+    "list",
+    "make",
+    "may",
+    "might",
+    "more",
+    "most",
+    "must",
+    "name",
+    "need",
+    "never",
+    "new",
+    "next",
+    "nothing",
+    "not",
+    "now",
+    "null",
+    "number",
+    "one",
+    "only",
+    "order",
+    "other",
+    "our",
+    "output",
+    "please",
+    "provide",
+    "question",
+    "quoted",
+    "response",
+    "role",
+    "same",
+    "should",
+    "some",
+    "step",
+    "steps",
+    "string",
+    "such",
+    "system",
+    "text",
+    "than",
+    "that",
+    "the",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "true",
+    "two",
+    "type",
+    "use",
+    "used",
+    "user",
+    "uses",
+    "using",
+    "very",
+    "want",
+    "was",
+    "well",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "who",
+    "will",
+    "with",
+    "without",
+    "word",
+    "words",
+    "would",
+    "you",
+    "your",
+];
 
-pub(super) fn task(
-    group: &Group,
-    prompts: &Prompts,
-    _fitted: &Fitted,
-    previous: Option<&TaskBook>,
-    id: String,
-) -> Task {
-    let before = previous.and_then(|book| book.task(&id));
+/// What a group shows of itself: its template lines in order, and its words with their weight in them.
+pub(super) struct Portrait {
+    lines: Vec<String>,
+    words: Vec<String>,
+}
+
+/// The portrait of each group, from its most typical call.
+pub(super) fn portraits(groups: &[Group], prompts: &Prompts, fitted: &Fitted) -> Vec<Portrait> {
+    groups.iter().map(|group| portrait(group, prompts, fitted)).collect()
+}
+
+fn portrait(group: &Group, prompts: &Prompts, fitted: &Fitted) -> Portrait {
+    let typical: BTreeSet<u32> = fitted.templates[group.template]
+        .phrases
+        .iter()
+        .filter(|(_, percent)| *percent >= TYPICAL)
+        .map(|(phrase, _)| *phrase)
+        .collect();
+    let template = |phrases: &[u32]| {
+        let known = phrases
+            .iter()
+            .filter(|phrase| fitted.vocabulary.at(**phrase).is_some_and(|at| typical.contains(&at)));
+        known.count() * 3 > phrases.len() * 2
+    };
+    let shown = group
+        .calls
+        .first()
+        .map(|call| lines(prompts.calls[*call].input.request))
+        .unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    let is_line =
+        |(line, phrases): &(String, Vec<u32>)| !line.is_empty() && template(phrases) && seen.insert(line.clone());
+    let lines: Vec<String> = shown.into_iter().filter(is_line).map(|(line, _)| line).collect();
+    let words = lines.iter().flat_map(|line| words(line)).collect();
+    Portrait { lines, words }
+}
+
+/// The words of a line that may name a task, in lower case.
+fn words(line: &str) -> Vec<String> {
+    let words = line
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .map(str::to_ascii_lowercase);
+    let telling = |word: &String| {
+        WORD.contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase()) && !STOP.contains(&&**word)
+    };
+    words.filter(telling).collect()
+}
+
+/// A slug for each group: the words that tell it from the others, in the order in which they come.
+pub(super) fn slugs(groups: &[Group], portraits: &[Portrait], prompts: &Prompts) -> Vec<String> {
+    // Words count per template, since the groups of one template have the same.
+    let mut templates_with: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for (group, portrait) in groups.iter().zip(portraits) {
+        for word in &portrait.words {
+            templates_with.entry(word).or_default().insert(group.template);
+        }
+    }
+    let templates = groups
+        .iter()
+        .map(|group| group.template)
+        .collect::<BTreeSet<usize>>()
+        .len() as f64;
+    let rarity = |word: &str| (1.0 + templates / templates_with.get(word).map_or(1, BTreeSet::len) as f64).ln();
+    groups
+        .iter()
+        .zip(portraits)
+        .map(|(group, portrait)| slug(group, portrait, prompts, rarity))
+        .collect()
+}
+
+fn slug(group: &Group, portrait: &Portrait, prompts: &Prompts, rarity: impl Fn(&str) -> f64) -> String {
+    let mut scores: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+    for (position, word) in portrait.words.iter().enumerate() {
+        // What stands early says what the rest is about.
+        let weight = rarity(word) / (8.0 + position as f64).sqrt();
+        scores.entry(word).or_insert((0.0, position)).0 += weight;
+    }
+    let mut scores: Vec<(&str, (f64, usize))> = scores.into_iter().collect();
+    scores.sort_by(|one, other| other.1.0.total_cmp(&one.1.0));
+    scores.truncate(WORDS);
+    scores.sort_by_key(|(_, (_, position))| *position);
+    let mut slug: Vec<String> = scores.into_iter().map(|(word, _)| word.to_owned()).collect();
+    if slug.is_empty() {
+        slug = tools(group, prompts)
+            .first()
+            .map(|tool| words(&tool.replace('_', " ")))
+            .unwrap_or_default();
+    }
+    if slug.is_empty() {
+        slug.push("talk".to_owned());
+    }
+    if group.last == Some(Role::Tool) {
+        slug.extend(["after".to_owned(), "tool".to_owned()]);
+    }
+    if group.cue.is_some() {
+        slug.extend(
+            cue(group, prompts)
+                .split_whitespace()
+                .map(str::to_ascii_lowercase)
+                .take(2),
+        );
+    }
+    slug.join("-")
+}
+
+/// The letters of the line that the group's calls end with.
+fn cue(group: &Group, prompts: &Prompts) -> String {
+    let last = group
+        .calls
+        .first()
+        .and_then(|call| prompts.calls[*call].input.request.messages.last());
+    let line = last
+        .and_then(|message| message.text.trim_end().lines().last())
+        .unwrap_or_default();
+    let letters = |character: char| {
+        if character.is_ascii_alphabetic() {
+            character
+        } else {
+            ' '
+        }
+    };
+    line.chars().map(letters).collect::<String>().trim().to_owned()
+}
+
+/// The task of a group; `before` is the task that had its id in the previous book.
+pub(super) fn task(id: String, group: &Group, portrait: &Portrait, prompts: &Prompts, before: Option<&Task>) -> Task {
+    let tools = tools(group, prompts);
     let answers = answers(group, prompts);
-    let name = before.map_or_else(
-        || id.rsplit_once('-').map_or(&*id, |(words, _)| words).replace('-', " "),
-        |task| task.name.clone(),
-    );
+    let plain = id.rsplit_once('-').map_or(&*id, |(words, _)| words).replace('-', " ");
+    let shorten = |line: &String| line.chars().take(LINE).collect::<String>();
     Task {
-        name,
-        description: String::new(),
-        lines: Vec::new(),
-        tools: tools(group, prompts),
+        name: before.map_or(plain, |task| task.name.clone()),
+        description: description(group, portrait, &tools, &answers),
+        lines: portrait.lines.iter().take(LINES).map(shorten).collect(),
         size: group.calls.len() as u64,
         share: group.calls.len() as f64 / prompts.calls.len() as f64,
         conversations: group.conversations as u64,
-        answers,
-        examples: group
-            .calls
-            .iter()
-            .take(EXAMPLES)
-            .map(|at| prompts.calls[*at].input.call_id.to_owned())
-            .collect(),
+        examples: examples(group, prompts),
         ignored: before.is_some_and(|task| task.ignored),
         id,
+        tools,
+        answers,
     }
 }
 
-pub(super) fn slug(group: &Group, prompts: &Prompts) -> String {
-    let tools = tools(group, prompts);
-    let mut slug = tools.first().map_or_else(
-        || "prompt".to_owned(),
-        |tool| {
-            tool.to_ascii_lowercase()
-                .replace(|c: char| !c.is_ascii_alphanumeric(), "-")
-        },
-    );
-    if group.last == Some(Role::Tool) {
-        slug.push_str("-after-tool");
-    }
-    slug
+/// Calls of the most typical prompts, of different conversations where there are.
+fn examples(group: &Group, prompts: &Prompts) -> Vec<String> {
+    let mut conversations = BTreeSet::new();
+    let inputs = group.calls.iter().map(|call| prompts.calls[*call].input);
+    let fresh = inputs.filter(|input| conversations.insert(input.conversation));
+    fresh.take(EXAMPLES).map(|input| input.call_id.to_owned()).collect()
 }
 
+fn description(group: &Group, portrait: &Portrait, tools: &[String], answers: &[(String, f64)]) -> String {
+    let mut parts = Vec::new();
+    let sentence = portrait
+        .lines
+        .iter()
+        .find(|line| line.split_whitespace().count() >= SENTENCE);
+    if let Some(line) = sentence.or(portrait.lines.first()) {
+        parts.push(line.chars().take(LINE).collect());
+    }
+    match tools {
+        [] => {}
+        [tool] => parts.push(format!("offers the tool {tool}")),
+        [..] => parts.push(format!("offers {} tools", tools.len())),
+    }
+    match group.last {
+        Some(Role::Tool) => parts.push("after a tool's result".to_owned()),
+        Some(Role::Assistant) => parts.push("after the model's own answer".to_owned()),
+        _ => {}
+    }
+    let most: Vec<String> = answers
+        .iter()
+        .take(3)
+        .map(|(kind, share)| format!("{} {:.0} %", kind.replace(':', " "), share * 100.0))
+        .collect();
+    if !most.is_empty() {
+        parts.push(format!("answers {}", most.join(", ")));
+    }
+    parts.join("; ")
+}
+
+/// Tools that most of the group's calls offer, sorted.
 fn tools(group: &Group, prompts: &Prompts) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for at in &group.calls {
@@ -64,39 +357,36 @@ fn tools(group: &Group, prompts: &Prompts) -> Vec<String> {
             *counts.entry(&tool.name).or_default() += 1;
         }
     }
-    counts
-        .into_iter()
-        .filter(|(_, count)| count * 2 > group.calls.len())
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    let usual = |(name, count): (&str, usize)| (count * 2 > group.calls.len()).then(|| name.to_owned());
+    counts.into_iter().filter_map(usual).collect()
 }
 
 fn answers(group: &Group, prompts: &Prompts) -> Vec<(String, f64)> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut known = 0;
     for response in group.calls.iter().filter_map(|at| prompts.calls[*at].input.response) {
-        known += 1;
         *counts.entry(kind(response)).or_default() += 1;
     }
+    let known = counts.values().sum::<usize>() as f64;
     let mut answers: Vec<(String, f64)> = counts
         .into_iter()
-        .map(|(kind, count)| (kind, count as f64 / f64::from(known.max(1))))
+        .map(|(kind, count)| (kind, count as f64 / known))
         .collect();
     answers.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
     answers
 }
 
+/// What kind of answer this is: `tool:<name>`, `empty`, `json`, `label` or `prose`.
 fn kind(response: &Response) -> String {
     if let Some(call) = response.tool_calls.first() {
         return format!("tool:{}", call.name);
     }
     let text = response.output_text.trim();
-    match text.len() {
-        0 => "empty".to_owned(),
-        _ if text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => {
-            "json".to_owned()
-        }
-        1..=40 if !text.contains('\n') => "label".to_owned(),
-        _ => "prose".to_owned(),
-    }
+    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let kind = match text.len() {
+        0 => "empty",
+        _ if text.starts_with(['{', '[']) && is_json() => "json",
+        1..=40 if !text.contains('\n') => "label",
+        _ => "prose",
+    };
+    kind.to_owned()
 }

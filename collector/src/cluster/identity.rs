@@ -1,11 +1,13 @@
 //! Ids of tasks: kept from the previous book by overlap, or made at birth.
 
-use super::prompts::{Group, Prompts};
+use super::groups::Group;
+use super::prompts::Prompts;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use understudy_call::taskbook::TaskBook;
 
-/// One id per group: that of the previous task with which it shares most calls, else a new one.
-pub(super) fn ids(groups: &[Group], prompts: &Prompts, previous: Option<&TaskBook>) -> Vec<String> {
+/// One id per group: that of the previous task with which it shares most calls, else a new one of `words` (one slug per
+/// group).
+pub(super) fn ids(groups: &[Group], words: &[String], prompts: &Prompts, previous: Option<&TaskBook>) -> Vec<String> {
     let mut ids: Vec<Option<String>> = vec![None; groups.len()];
     let mut taken: BTreeSet<String> = BTreeSet::new();
     if let Some(previous) = previous {
@@ -13,21 +15,24 @@ pub(super) fn ids(groups: &[Group], prompts: &Prompts, previous: Option<&TaskBoo
         carry(groups, prompts, previous, &mut ids);
     }
     let mut named = Vec::with_capacity(groups.len());
-    for (group, id) in groups.iter().zip(ids) {
-        let id = id.unwrap_or_else(|| born(group, prompts, &taken));
+    for ((group, words), id) in groups.iter().zip(words).zip(ids) {
+        let id = id.unwrap_or_else(|| born(group, words, prompts, &taken));
         taken.insert(id.clone());
         named.push(id);
     }
     named
 }
 
-/// Gives previous ids to groups, the greatest overlap first; each id once.
+/// Gives previous ids to groups, the greatest overlap first; each id once. The operator's wish to ignore a task must not
+/// hide it here, or a refit would give it a new id.
 fn carry(groups: &[Group], prompts: &Prompts, previous: &TaskBook, ids: &mut [Option<String>]) {
-    let compiled = previous.clone().compile();
+    let mut seen = previous.clone();
+    seen.tasks.iter_mut().for_each(|task| task.ignored = false);
+    let seen = seen.compile();
     let mut before: HashMap<usize, String> = HashMap::new();
-    for (at, call) in prompts.calls.iter().enumerate() {
-        if let Some(assignment) = compiled.assign(call.input.request) {
-            before.insert(at, assignment.task);
+    for call in groups.iter().flat_map(|group| &group.calls) {
+        if let Some(assignment) = seen.assign(prompts.calls[*call].input.request) {
+            before.insert(*call, assignment.task);
         }
     }
     let mut overlaps: BTreeMap<(usize, &str), usize> = BTreeMap::new();
@@ -37,7 +42,7 @@ fn carry(groups: &[Group], prompts: &Prompts, previous: &TaskBook, ids: &mut [Op
         }
     }
     let mut overlaps: Vec<((usize, &str), usize)> = overlaps.into_iter().collect();
-    overlaps.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(&other.0)));
+    overlaps.sort_by_key(|(pair, overlap)| (std::cmp::Reverse(*overlap), *pair));
     let mut used: BTreeSet<&str> = BTreeSet::new();
     for ((at, id), _) in overlaps {
         if ids[at].is_none() && used.insert(id) {
@@ -46,19 +51,20 @@ fn carry(groups: &[Group], prompts: &Prompts, previous: &TaskBook, ids: &mut [Op
     }
 }
 
-/// A slug of the group's words and four hex digits.
-fn born(group: &Group, prompts: &Prompts, taken: &BTreeSet<String>) -> String {
-    let words = super::describe::slug(group, prompts);
+/// The words and four hex digits of a hash over them and the most typical prompt.
+fn born(group: &Group, words: &str, prompts: &Prompts, taken: &BTreeSet<String>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(words.as_bytes());
-    hasher.update(&group.cue.unwrap_or_default().to_le_bytes());
-    let mut salt = 0u32;
+    if let Some(call) = group.calls.first() {
+        for (line, _) in understudy_call::features::lines(prompts.calls[*call].input.request) {
+            hasher.update(line.as_bytes());
+        }
+    }
     loop {
-        hasher.update(&salt.to_le_bytes());
         let id = format!("{words}-{}", &hasher.finalize().to_hex()[..4]);
         if !taken.contains(&id) {
             return id;
         }
-        salt += 1;
+        hasher.update(b"again");
     }
 }

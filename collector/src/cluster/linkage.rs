@@ -1,5 +1,7 @@
 //! Average-linkage clustering by nearest-neighbour chains (Murtagh 1983), cut at a likeness.
 
+use super::units::{Unit, dot};
+
 /// A symmetric matrix of likenesses, row by row.
 pub(super) struct Likeness {
     pub(super) cells: Vec<f32>,
@@ -7,6 +9,18 @@ pub(super) struct Likeness {
 }
 
 impl Likeness {
+    /// Of every pair of mean unit vectors: the mean cosine over the pairs of their members.
+    pub(super) fn of(means: &[Unit]) -> Likeness {
+        let cells = means
+            .iter()
+            .flat_map(|one| means.iter().map(move |other| dot(one, other)))
+            .collect();
+        Likeness {
+            cells,
+            side: means.len(),
+        }
+    }
+
     fn at(&self, one: usize, other: usize) -> f32 {
         self.cells[one * self.side + other]
     }

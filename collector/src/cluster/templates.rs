@@ -1,188 +1,138 @@
-//! Template phrases, templates, and clusters of templates that are versions of one another.
+//! Templates: prompts that share most of their recurring phrases, versions of one prompt included.
 
 use super::FitOptions;
 use super::linkage::{Likeness, average};
-use super::prompts::{Prompt, Prompts};
-use std::collections::HashMap;
+use super::prompts::Prompts;
+use super::subdivide::subdivide;
+use super::units::{Unit, cosine, lead, mean};
+use super::vocabulary::Vocabulary;
+use std::collections::{BTreeMap, BTreeSet};
 use understudy_call::taskbook::Template;
 
-/// Prompts this alike (cosine) are of one template.
-const SAME: f32 = 0.80;
-/// The most templates that are compared with one another.
-const MOST: usize = 3000;
+/// What is in too small a cluster is gathered again at this share of the likeness: open-ended talk is one task.
+const LOOSE: f32 = 0.5;
+/// Phrases that fewer per cent of a template's prompts have are content.
+const CONTENT: usize = 5;
+/// No template reaches further than this cosine.
+const FLOOR: f32 = 0.30;
+/// How far below its least typical prompts a template reaches.
+const SLACK: f32 = 0.75;
 
 /// What the prompts have in common.
 pub(super) struct Fitted {
-    pub(super) vocabulary: Vec<(u32, f32)>,
+    pub(super) vocabulary: Vocabulary,
     pub(super) templates: Vec<Template>,
-    /// For each prompt its template, if it has one.
-    pub(super) template_of: Vec<Option<usize>>,
-    /// For each template its cluster.
-    pub(super) cluster_of: Vec<usize>,
+    /// For each template its prompts, those nearest to its centre first.
+    pub(super) prompts_of: Vec<Vec<usize>>,
 }
 
-/// A prompt as a unit vector over the vocabulary, sorted by phrase.
-type Unit = Vec<(u32, f32)>;
-
-/// Finds vocabulary, templates and clusters.
+/// Finds vocabulary and templates.
 pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
-    let vocabulary = vocabulary(&prompts.prompts, options);
-    let index: HashMap<u32, u32> = vocabulary
-        .iter()
-        .zip(0u32..)
-        .map(|((hash, _), at)| (*hash, at))
-        .collect();
-    let units: Vec<Unit> = prompts
-        .prompts
-        .iter()
-        .map(|prompt| unit(prompt, &index, &vocabulary))
-        .collect();
-    let (leaders, template_of) = lead(&units, vocabulary.len());
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); leaders];
-    for (prompt, template) in template_of.iter().enumerate() {
-        if let Some(template) = template {
-            members[*template].push(prompt);
-        }
-    }
-    let means: Vec<Unit> = members
-        .iter()
-        .map(|of| mean(of.iter().map(|prompt| &units[*prompt])))
-        .collect();
-    let sizes: Vec<f32> = members.iter().map(|of| of.len() as f32).collect();
-    let cells = means
-        .iter()
-        .flat_map(|one| means.iter().map(move |other| dot(one, other)))
-        .collect();
-    let cluster_of = average(Likeness { cells, side: leaders }, &sizes, options.likeness);
-    let templates = members.iter().map(|of| template(of, prompts, &index)).collect();
-    Fitted {
+    let vocabulary = Vocabulary::of(&prompts.prompts, options);
+    let units: Vec<Unit> = prompts.prompts.iter().map(|prompt| vocabulary.unit(prompt)).collect();
+    let everything = (0..units.len()).collect();
+    let (mut clusters, small) = split_small(cluster(everything, &units, options.likeness), prompts, options);
+    let again = cluster(small.into_iter().flatten().collect(), &units, options.likeness * LOOSE);
+    clusters.extend(split_small(again, prompts, options).0);
+    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
+    let parts = clusters
+        .into_iter()
+        .flat_map(|cluster| subdivide(cluster, &units, &conversations));
+    let mut fitted = Fitted {
+        templates: Vec::new(),
+        prompts_of: Vec::new(),
         vocabulary,
-        templates,
-        template_of,
-        cluster_of,
+    };
+    for part in parts {
+        let (template, members) = template(part, prompts, &units, &fitted.vocabulary);
+        fitted.templates.push(template);
+        fitted.prompts_of.push(members);
     }
+    fitted
 }
 
-/// Phrases that recur over distinct prompts, and those of prompts that recur whole and have hardly any such phrase.
-fn vocabulary(prompts: &[Prompt], options: &FitOptions) -> Vec<(u32, f32)> {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    for phrase in prompts.iter().flat_map(|prompt| &prompt.phrases) {
-        *counts.entry(*phrase).or_default() += 1;
-    }
-    let mut kept: HashMap<u32, usize> = counts
+/// Clusters of these prompts by average linkage; prompts without template phrases are in none.
+fn cluster(prompts: Vec<usize>, units: &[Unit], likeness: f32) -> Vec<Vec<usize>> {
+    let gathered = lead(prompts.iter().map(|prompt| &units[*prompt]));
+    let means: Vec<Unit> = gathered
         .iter()
-        .filter(|(_, count)| **count >= options.min_prompts)
-        .map(|(phrase, count)| (*phrase, *count))
+        .map(|of| mean(of.iter().map(|at| &units[prompts[*at]])))
         .collect();
-    for prompt in prompts
-        .iter()
-        .filter(|prompt| prompt.conversations >= options.min_conversations)
-    {
-        let known = prompt
-            .phrases
+    let sizes: Vec<f32> = gathered.iter().map(|of| of.len() as f32).collect();
+    let mut clusters: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (of, cluster) in gathered.iter().zip(average(Likeness::of(&means), &sizes, likeness)) {
+        clusters
+            .entry(cluster)
+            .or_default()
+            .extend(of.iter().map(|at| prompts[*at]));
+    }
+    clusters.into_values().collect()
+}
+
+/// Clusters that can be tasks, and the others.
+fn split_small(
+    clusters: Vec<Vec<usize>>,
+    prompts: &Prompts,
+    options: &FitOptions,
+) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+    clusters.into_iter().partition(|cluster| {
+        let calls: Vec<usize> = cluster
             .iter()
-            .filter(|phrase| counts[phrase] >= options.min_prompts)
-            .count();
-        if known * 5 < prompt.phrases.len() {
-            kept.extend(
-                prompt
-                    .phrases
-                    .iter()
-                    .map(|phrase| (*phrase, counts[phrase].max(options.min_prompts))),
-            );
+            .flat_map(|prompt| &prompts.prompts[*prompt].calls)
+            .copied()
+            .collect();
+        prompts.enough(&calls, options)
+    })
+}
+
+/// The template of these prompts, and the prompts with the nearest first.
+fn template(part: Vec<usize>, prompts: &Prompts, units: &[Unit], vocabulary: &Vocabulary) -> (Template, Vec<usize>) {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for prompt in &part {
+        for phrase in vocabulary.known(&prompts.prompts[*prompt]) {
+            *counts.entry(phrase).or_default() += 1;
         }
     }
-    let total = prompts.len() as f32;
-    let mut vocabulary: Vec<(u32, f32)> = kept
+    let percent = |(phrase, count): (u32, usize)| (phrase, (count * 100 / part.len().max(1)).min(100) as u8);
+    let phrases: Vec<(u32, u8)> = counts
         .into_iter()
-        .map(|(phrase, count)| (phrase, (1.0 + total / count as f32).ln().powf(options.rarity)))
+        .map(percent)
+        .filter(|(_, percent)| usize::from(*percent) >= CONTENT)
         .collect();
-    vocabulary.sort_by_key(|(phrase, _)| *phrase);
-    vocabulary
-}
-
-fn unit(prompt: &Prompt, index: &HashMap<u32, u32>, vocabulary: &[(u32, f32)]) -> Unit {
-    let known = prompt.phrases.iter().filter_map(|phrase| index.get(phrase));
-    let mut unit: Unit = known.map(|at| (*at, vocabulary[*at as usize].1)).collect();
-    unit.sort_by_key(|(at, _)| *at);
-    let length = unit.iter().map(|(_, weight)| weight * weight).sum::<f32>().sqrt();
-    for (_, weight) in &mut unit {
-        *weight /= length;
-    }
-    unit
-}
-
-/// Gives each prompt to the nearest earlier leader, or makes it one; prompts are in a fixed order.
-fn lead(units: &[Unit], phrases: usize) -> (usize, Vec<Option<usize>>) {
-    let mut postings: Vec<Vec<(u32, f32)>> = vec![Vec::new(); phrases];
-    let mut leaders = 0;
-    let mut template_of = Vec::with_capacity(units.len());
-    let mut scores: Vec<f32> = Vec::new();
-    for unit in units {
-        scores.clear();
-        scores.resize(leaders, 0.0);
-        for (phrase, weight) in unit {
-            for (leader, of_leader) in &postings[*phrase as usize] {
-                scores[*leader as usize] += weight * of_leader;
-            }
-        }
-        let best = scores.iter().enumerate().fold(
-            (0, 0f32),
-            |best, (at, score)| if *score > best.1 { (at, *score) } else { best },
-        );
-        if unit.is_empty() {
-            template_of.push(None);
-        } else if best.1 >= SAME || leaders >= MOST {
-            template_of.push(Some(best.0));
-        } else {
-            for (phrase, weight) in unit {
-                postings[*phrase as usize].push((leaders as u32, *weight));
-            }
-            template_of.push(Some(leaders));
-            leaders += 1;
-        }
-    }
-    (leaders, template_of)
-}
-
-fn mean<'a>(units: impl ExactSizeIterator<Item = &'a Unit>) -> Unit {
-    let count = units.len() as f32;
-    let mut sums: HashMap<u32, f32> = HashMap::new();
-    for (phrase, weight) in units.flatten() {
-        *sums.entry(*phrase).or_default() += weight / count;
-    }
-    let mut mean: Unit = sums.into_iter().collect();
-    mean.sort_by_key(|(phrase, _)| *phrase);
-    mean
-}
-
-fn dot(one: &Unit, other: &Unit) -> f32 {
-    let (mut at, mut sum) = (0, 0.0);
-    for (phrase, weight) in one {
-        while at < other.len() && other[at].0 < *phrase {
-            at += 1;
-        }
-        if at < other.len() && other[at].0 == *phrase {
-            sum += weight * other[at].1;
-        }
-    }
-    sum
-}
-
-/// The share of its prompts that have each phrase.
-fn template(members: &[usize], prompts: &Prompts, index: &HashMap<u32, u32>) -> Template {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    for phrase in members.iter().flat_map(|prompt| &prompts.prompts[*prompt].phrases) {
-        if let Some(at) = index.get(phrase) {
-            *counts.entry(*at).or_default() += 1;
-        }
-    }
-    let percent = |count: usize| (count * 100 / members.len().max(1)) as u8;
-    let mut phrases: Vec<(u32, u8)> = counts
-        .into_iter()
-        .map(|(at, count)| (at, percent(count)))
-        .filter(|(_, percent)| *percent >= 5)
+    let weigh = |(at, percent): &(u32, u8)| (*at, vocabulary.phrases[*at as usize].1 * f32::from(*percent) / 100.0);
+    let centre: Unit = phrases.iter().map(weigh).collect();
+    let mut near: Vec<(f32, usize)> = part
+        .iter()
+        .map(|prompt| (cosine(&centre, &units[*prompt]), *prompt))
         .collect();
-    phrases.sort_unstable();
-    Template { phrases, floor: 0.25 }
+    near.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    let least_typical = near.get(near.len() * 19 / 20).map_or(0.0, |(likeness, _)| *likeness);
+    let template = Template {
+        phrases,
+        floor: (least_typical * SLACK).max(FLOOR),
+    };
+    (template, near.into_iter().map(|(_, prompt)| prompt).collect())
+}
+
+/// Leaves out of the book the phrases that no template has.
+pub(super) fn prune(vocabulary: &Vocabulary, templates: Vec<Template>) -> (Vec<(u32, f32)>, Vec<Template>) {
+    let used: BTreeSet<u32> = templates
+        .iter()
+        .flat_map(|template| &template.phrases)
+        .map(|(at, _)| *at)
+        .collect();
+    let renumbered: BTreeMap<u32, u32> = used.iter().copied().zip(0u32..).collect();
+    let renumber = |template: Template| Template {
+        phrases: template
+            .phrases
+            .into_iter()
+            .map(|(at, percent)| (renumbered[&at], percent))
+            .collect(),
+        floor: template.floor,
+    };
+    let templates = templates.into_iter().map(renumber).collect();
+    (
+        used.into_iter().map(|at| vocabulary.phrases[at as usize]).collect(),
+        templates,
+    )
 }

@@ -41,7 +41,10 @@ pub struct PositionError {
 impl Position {
     pub(super) fn load(spool_dir: &Path) -> Result<Position, PositionError> {
         let path = spool_dir.join("collector.json");
-        let fail = |reason: String| PositionError { path: path.clone(), reason };
+        let fail = |reason: String| PositionError {
+            path: path.clone(),
+            reason,
+        };
         let mut position: Position = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Position::default(),
@@ -82,7 +85,10 @@ impl Position {
     }
 
     fn save(&self) -> Result<(), PositionError> {
-        let fail = |error: std::io::Error| PositionError { path: self.path.clone(), reason: error.to_string() };
+        let fail = |error: std::io::Error| PositionError {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        };
         let temporary = self.path.with_extension("json.new");
         let json = serde_json::to_vec(self).map_err(|error| fail(error.into()))?;
         let mut file = File::create(&temporary).map_err(fail)?;
@@ -103,10 +109,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut position = Position::load(dir.path()).unwrap();
         position.begin("s1");
-        let pending = Pending { from: 0, to: 500, first: 0, last: 9 };
+        let pending = Pending {
+            from: 0,
+            to: 500,
+            first: 0,
+            last: 9,
+        };
         position.begin_put(pending.clone()).unwrap();
         let mut again = Position::load(dir.path()).unwrap();
-        assert_eq!((again.segment.as_deref(), again.pending.clone()), (Some("s1"), Some(pending)));
+        assert_eq!(
+            (again.segment.as_deref(), again.pending.clone()),
+            (Some("s1"), Some(pending))
+        );
         again.end_put().unwrap();
         let after = Position::load(dir.path()).unwrap();
         assert_eq!((after.offset, after.row, after.pending), (500, 10, None));

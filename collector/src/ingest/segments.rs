@@ -64,7 +64,11 @@ impl Segments {
 
     /// Names of all segments, oldest first.
     fn names(&self) -> Result<Vec<String>, SpoolReadError> {
-        let io = |source| SpoolReadError::Io { action: "listing the spool", path: self.dir.clone(), source };
+        let io = |source| SpoolReadError::Io {
+            action: "listing the spool",
+            path: self.dir.clone(),
+            source,
+        };
         let mut names = Vec::new();
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -115,17 +119,34 @@ impl Segments {
 
     fn read_range(&self, segment: &str, offset: u64, end: u64, closed: bool) -> Result<Chunk, SpoolReadError> {
         let path = self.path(segment);
-        let io = |source| SpoolReadError::Io { action: "reading", path: path.clone(), source };
+        let io = |source| SpoolReadError::Io {
+            action: "reading",
+            path: path.clone(),
+            source,
+        };
         let mut file = File::open(&path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len().min(end);
         let mut header = Vec::new();
-        file.by_ref().take(HEADER_LENGTH as u64).read_to_end(&mut header).map_err(io)?;
+        file.by_ref()
+            .take(HEADER_LENGTH as u64)
+            .read_to_end(&mut header)
+            .map_err(io)?;
         let reader = match SegmentReader::open(&header, &self.key) {
             Ok(reader) => reader,
             // Torn before its first frame: nothing is in it.
-            Err(SegmentError::NoHeader) => return Ok(Chunk { segment_ended: closed, ..Chunk::default() }),
+            Err(SegmentError::NoHeader) => {
+                return Ok(Chunk {
+                    segment_ended: closed,
+                    ..Chunk::default()
+                });
+            }
             Err(SegmentError::BadHeader) if closed => {
-                return Ok(Chunk { damaged: 1, segment_ended: true, end: length, ..Chunk::default() });
+                return Ok(Chunk {
+                    damaged: 1,
+                    segment_ended: true,
+                    end: length,
+                    ..Chunk::default()
+                });
             }
             Err(source) => return Err(SpoolReadError::Segment { path, source }),
         };
@@ -134,7 +155,10 @@ impl Segments {
         loop {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(start)).map_err(io)?;
-            file.by_ref().take(wanted.min(length.saturating_sub(start))).read_to_end(&mut bytes).map_err(io)?;
+            file.by_ref()
+                .take(wanted.min(length.saturating_sub(start)))
+                .read_to_end(&mut bytes)
+                .map_err(io)?;
             let at_end = start + bytes.len() as u64 >= length;
             let chunk = frames(&reader, &bytes, start, closed && at_end);
             // One frame longer than what was read: read more of it.
@@ -150,9 +174,11 @@ impl Segments {
     pub(super) fn delete(&self, segment: &str) -> Result<(), SpoolReadError> {
         let path = self.path(segment);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(SpoolReadError::Io { action: "deleting", path, source: error })
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(SpoolReadError::Io {
+                action: "deleting",
+                path,
+                source: error,
+            }),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,139 @@
+//! The key files of a deployment: read, or made once on a machine that keeps everything locally.
+
+use anyhow::{Context, Result, bail};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use understudy_call::keys::{Key, Keys, hex};
+
+/// Reads the four keys in `dir`. Missing ones are made where `may_create`, and that is said on stderr.
+///
+/// # Errors
+/// Where a key is missing and may not be made, or is no key.
+pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
+    let missing: Vec<&str> = Keys::NAMES
+        .into_iter()
+        .filter(|name| !path(dir, name).exists())
+        .collect();
+    if !missing.is_empty() {
+        if !may_create {
+            bail!(
+                "the keys {} are missing in {}: with a remote store or a collector of its own all processes must share them. \
+                 Make each once (`openssl rand -hex 32 > NAME.key`) and give the folder to every replica as `keys: {{ dir: … }}`",
+                missing.join(", "),
+                dir.display()
+            );
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("making {}", dir.display()))?;
+        for name in &missing {
+            create(dir, name)?;
+        }
+        eprintln!(
+            "made the keys {} in {}. Keep a copy: what they protect can't be read without them. \
+             Keys beside the data protect copies of the spool, not this machine.",
+            missing.join(", "),
+            dir.display()
+        );
+    }
+    Ok(Keys {
+        spool: read(dir, "spool")?,
+        store: read(dir, "store")?,
+        origin: read(dir, "origin")?,
+        surrogate: read(dir, "surrogate")?,
+    })
+}
+
+fn path(dir: &Path, name: &str) -> std::path::PathBuf {
+    dir.join(format!("{name}.key"))
+}
+
+/// Another process may be making it at the same moment: whoever comes second uses the first one's.
+fn create(dir: &Path, name: &str) -> Result<()> {
+    let mut bytes = [0; 32];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        bail!("the system gives no random bytes");
+    }
+    // Written aside and linked into place, so that nobody reads half a key.
+    let temporary = dir.join(format!(".{name}.{}.new", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .with_context(|| format!("making {}", temporary.display()))?;
+    writeln!(file, "{}", hex(&bytes))
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", temporary.display()))?;
+    let linked = std::fs::hard_link(&temporary, path(dir, name));
+    std::fs::remove_file(&temporary).with_context(|| format!("removing {}", temporary.display()))?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("making {}", path(dir, name).display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(dir: &Path, name: &str) -> Result<Key> {
+    let path = path(dir, name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let Some(bytes) = unhex(text.trim()) else {
+        bail!("{} is no key: it must hold 64 hexadecimal digits", path.display());
+    };
+    Ok(Key::new(bytes))
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_and_only_for_their_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("keys");
+        assert!(
+            load(&dir, false)
+                .unwrap_err()
+                .to_string()
+                .contains("openssl rand -hex 32")
+        );
+        let first = load(&dir, true).unwrap();
+        let second = load(&dir, false).unwrap();
+        assert_eq!(first.spool, second.spool);
+        assert_ne!(first.spool, first.store);
+        let mode = std::fs::metadata(dir.join("spool.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn what_is_no_key_is_an_error_that_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        load(dir.path(), true).unwrap();
+        std::fs::write(dir.path().join("store.key"), "hello").unwrap();
+        assert!(
+            load(dir.path(), true)
+                .unwrap_err()
+                .to_string()
+                .contains("64 hexadecimal digits")
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! `serve` and `collect`: wires proxy and collector together, runs them, and ends them in order.
+//!
+//! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
+
+use crate::keys;
+use anyhow::{Context, Result};
+use prometheus::Registry;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+use understudy_call::keys::Keys;
+use understudy_call::price::PriceTable;
+use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
+use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Rules};
+use understudy_collector::row::RowMaker;
+use understudy_collector::store::Store;
+use understudy_proxy::admin::{self, Door};
+use understudy_proxy::config::{Config, LogFormat, MaskRules, Overrides};
+use understudy_proxy::listener::Listener;
+use understudy_proxy::proxy::Proxy;
+use understudy_proxy::{NewestBook, TaskBookSource, watch_config, watch_task_book};
+
+/// What `serve` is asked to do.
+pub(crate) struct Serve {
+    /// The config in force at the start.
+    pub(crate) config: Config,
+    /// The file that it came from, which is watched.
+    pub(crate) file: Option<PathBuf>,
+    /// Flags that override the file.
+    pub(crate) overrides: Overrides,
+    /// Whether a collector runs in this process.
+    pub(crate) collect: bool,
+}
+
+/// An environment variable, for `key_env`.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs the proxy, and unless told otherwise a collector, until SIGTERM or SIGINT.
+pub(crate) fn serve(serve: Serve) -> Result<()> {
+    let Serve {
+        config,
+        file,
+        overrides,
+        collect,
+    } = serve;
+    start_log(&config);
+    let keys = keys::load(&config.keys_dir(), collect && config.store_is_local())?;
+    // Bound before anything else, so that a taken port is the first thing said.
+    let listener = Listener::bind(config.listen)?;
+    let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
+    let (admin_socket, admin_address) = admin::bind(config.admin)?;
+    let registry = Registry::new();
+    let metrics = understudy_proxy::metrics::Metrics::register(&registry, env!("CARGO_PKG_VERSION"))?;
+    let proxy = Arc::new(Proxy::open(&config, &keys, metrics)?);
+    let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
+    let cold = cold_runtime()?;
+    let collector = if collect {
+        Some(Collector::start(&config, &keys, store.clone(), &registry, &cold)?)
+    } else {
+        None
+    };
+    cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
+    cold.spawn(admin::serve(Door::Admin, admin_socket, registry));
+    cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
+    if let Some(file) = file {
+        cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
+    }
+    eprintln!("listening on http://{}", listener.address());
+    eprintln!("metrics on http://{metrics_address}/metrics");
+    eprintln!("admin on http://{admin_address}");
+    listener.run(proxy.clone(), config.threads, config.timeouts.drain);
+    proxy.close();
+    if let Some(collector) = collector {
+        collector.finish();
+    }
+    Ok(())
+}
+
+/// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
+pub(crate) fn collect(config: &Config) -> Result<()> {
+    start_log(config);
+    let keys = keys::load(&config.keys_dir(), false)?;
+    let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
+    let registry = Registry::new();
+    let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
+    let cold = cold_runtime()?;
+    let collector = Collector::start(config, &keys, store, &registry, &cold)?;
+    cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
+    eprintln!("collecting from {}", config.spool_dir().display());
+    eprintln!("metrics on http://{metrics_address}/metrics");
+    cold.block_on(until_signal())?;
+    collector.finish();
+    Ok(())
+}
+
+async fn until_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
+/// Threads for everything that is not a call.
+fn cold_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("cold")
+        .enable_all()
+        .build()
+        .context("starting the threads of the cold path")
+}
+
+/// A collector on a thread of its own.
+pub(crate) struct Collector {
+    finish: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Collector {
+    /// Starts ingest from the config's spool into `store`.
+    pub(crate) fn start(
+        config: &Config,
+        keys: &Keys,
+        store: Store,
+        registry: &Registry,
+        runtime: &Runtime,
+    ) -> Result<Collector> {
+        let ingest = Ingest::open(
+            IngestConfig {
+                spool_dir: config.spool_dir(),
+                flush_after: config.flush.after,
+                flush_bytes: config.flush.bytes,
+            },
+            keys.spool.clone(),
+            store,
+            row_maker(config, keys)?,
+            understudy_collector::metrics::Metrics::register(registry)?,
+            runtime.handle().clone(),
+        )?;
+        let finish = Arc::new(AtomicBool::new(false));
+        let told = finish.clone();
+        let thread = std::thread::Builder::new()
+            .name("ingest".into())
+            .spawn(move || ingest.run(&told))?;
+        Ok(Collector { finish, thread })
+    }
+
+    /// Stores what is left in the spool, whose writer has ended.
+    pub(crate) fn finish(self) {
+        self.finish.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("ingest panicked: the spool is kept and stored at the next start");
+        }
+    }
+}
+
+/// What makes rows of calls, by config.
+pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
+    Ok(RowMaker {
+        mask: Arc::new(mask(config, keys)?),
+        prices: Arc::new(PriceTable::builtin()),
+        store_key: keys.store.clone(),
+        book: None,
+    })
+}
+
+/// The mask, by config; dictionaries hold a word or phrase a line.
+pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
+    let mut dictionaries = Vec::new();
+    for path in &config.mask.dictionaries {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading the dictionary {}", path.display()))?;
+        let entries = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        dictionaries.push(Dictionary {
+            name,
+            kind: Kind::Dictionary,
+            entries,
+            ignore_case: true,
+        });
+    }
+    let rules = match config.mask.rules {
+        MaskRules::Default => Rules::Default,
+        MaskRules::None => Rules::None,
+    };
+    Ok(Mask::new(&MaskConfig { rules, dictionaries }, keys.surrogate.bytes())?)
+}
+
+/// Task books come from the store.
+struct StoreBooks(Store);
+
+impl TaskBookSource for StoreBooks {
+    fn newer_than(&self, version: i32) -> NewestBook {
+        let store = self.0.clone();
+        Box::pin(async move {
+            Ok(newer_book(&store, version)
+                .await?
+                .map(|book| book.to_json().into_bytes()))
+        })
+    }
+}
+
+/// Log lines go to stderr: text for people, JSON where config asks for it. `RUST_LOG` wins over the config's level.
+fn start_log(config: &Config) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{},pingora_core=warn", config.log_level)));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second start in one process (the demo) keeps the first one's log.
+    let _ = match config.log_format {
+        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.with_ansi(colours).try_init(),
+    };
+}
