@@ -39,6 +39,15 @@ impl Metrics {
             - self.sum("understudy_kept_total", &[])
             - self.sum("understudy_dropped_total", &[])
     }
+
+    /// Kept calls less those stored, waiting and evicted: 0 where the collector's accounting is right.
+    pub fn mislaid(&self) -> f64 {
+        self.sum("understudy_kept_total", &[])
+            - self.sum("understudy_stored_total", &[])
+            - self.sum("understudy_waiting", &[])
+            - self.sum("understudy_evicted_total", &[])
+            - self.sum("understudy_spool_evicted_total", &[])
+    }
 }
 
 fn sample(line: &str) -> Option<(String, BTreeMap<String, String>, f64)> {

@@ -228,6 +228,10 @@ fn calls_are_in_flight_kept_or_dropped_for_a_reason() {
         metrics.sum("understudy_calls_ended_total", &[("outcome", "ok")]),
         completed.len() as f64 + 2.0
     );
+    // The collector reads the spool a moment later.
+    eventually("kept = stored + waiting + evicted", || {
+        program.scrape().mislaid() == 0.0
+    });
     program.terminate();
     let kept = kept(&home);
     assert_eq!(kept.len(), completed.len(), "rows, of calls kept");
