@@ -45,17 +45,19 @@ pub fn answer_chat(seen: &Seen, model: &str, text: &str) -> Vec<Step> {
     if !seen.wants_stream() {
         return json(200, &chat_answer(model, text));
     }
-    let mut events: Vec<String> = text
-        .split_inclusive(' ')
-        .map(|word| chat_event(model, word))
-        .collect();
+    let mut events: Vec<String> = text.split_inclusive(' ').map(|word| chat_event(model, word)).collect();
     events.push(chat_end(model));
     stream(&events)
 }
 
 /// The text of a chat answer, streamed or not.
 pub fn chat_text(body: &str) -> String {
-    let text = |value: &Value, at: &str| value["choices"][0][at]["content"].as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value, at: &str| {
+        value["choices"][0][at]["content"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     if let Ok(whole) = serde_json::from_str::<Value>(body) {
         return text(&whole, "message");
     }

@@ -38,8 +38,7 @@ impl Head {
     /// A response's status.
     pub fn status(&self) -> u16 {
         let word = self.start.split(' ').nth(1).unwrap_or_default();
-        word.parse()
-            .unwrap_or_else(|_| panic!("no status in {:?}", self.start))
+        word.parse().unwrap_or_else(|_| panic!("no status in {:?}", self.start))
     }
 
     /// A request's path and query.
@@ -199,7 +198,11 @@ impl Wire {
         match framing {
             Framing::Length(0) => Ok(false),
             Framing::Length(left) => {
-                let read = self.reader.by_ref().take((*left).min(64 << 10)).read_to_end_once(body)?;
+                let read = self
+                    .reader
+                    .by_ref()
+                    .take((*left).min(64 << 10))
+                    .read_to_end_once(body)?;
                 *left -= read as u64;
                 Ok(true)
             }

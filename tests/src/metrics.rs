@@ -23,7 +23,11 @@ impl Metrics {
         self.samples
             .iter()
             .filter(|(sample, _, _)| sample == name)
-            .filter(|(_, found, _)| labels.iter().all(|(key, value)| found.get(*key).is_some_and(|f| f == value)))
+            .filter(|(_, found, _)| {
+                labels
+                    .iter()
+                    .all(|(key, value)| found.get(*key).is_some_and(|f| f == value))
+            })
             .map(|(_, _, value)| value)
             .sum()
     }
@@ -34,6 +38,15 @@ impl Metrics {
             - self.sum("understudy_calls_in_flight", &[])
             - self.sum("understudy_kept_total", &[])
             - self.sum("understudy_dropped_total", &[])
+    }
+
+    /// Kept calls less those stored, waiting and evicted: 0 where the collector's accounting is right.
+    pub fn mislaid(&self) -> f64 {
+        self.sum("understudy_kept_total", &[])
+            - self.sum("understudy_stored_total", &[])
+            - self.sum("understudy_waiting", &[])
+            - self.sum("understudy_evicted_total", &[])
+            - self.sum("understudy_spool_evicted_total", &[])
     }
 }
 

@@ -37,7 +37,10 @@ fn binary() -> &'static Path {
         // What cargo tells a test would make it build again what it has just built.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.starts_with(own)) {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+                .iter()
+                .any(|own| name.starts_with(own))
+            {
                 cargo.env_remove(name);
             }
         }
@@ -131,7 +134,14 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "RUST_LOG"] {
+        for name in [
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "ALL_PROXY",
+            "RUST_LOG",
+        ] {
             command.env_remove(name);
         }
         command
@@ -209,7 +219,10 @@ impl Program {
                 // A moment for the last lines.
                 std::thread::sleep(std::time::Duration::from_millis(50));
                 let _ = child.kill();
-                panic!("serve did not say where it listens (ended: {ended:?}); stderr:\n{}", text());
+                panic!(
+                    "serve did not say where it listens (ended: {ended:?}); stderr:\n{}",
+                    text()
+                );
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         };
@@ -253,7 +266,9 @@ impl Program {
 
     /// Sends SIGTERM and goes on.
     pub fn begin_to_terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
     }
 
@@ -278,7 +293,11 @@ impl Program {
         self.begin_to_terminate();
         let ended = self.wait();
         assert_eq!(ended.code, Some(0), "after SIGTERM; stderr:\n{}", ended.stderr);
-        assert!(!ended.stderr.contains("panicked"), "a thread panicked:\n{}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("panicked"),
+            "a thread panicked:\n{}",
+            ended.stderr
+        );
         ended
     }
 
@@ -302,8 +321,12 @@ impl Drop for Program {
 /// The address in `… WORDS http://ADDRESS…`.
 fn address_after(text: &str, words: &str) -> Option<SocketAddr> {
     // Only whole lines: the rest of an address may still be on its way.
-    let line = text.split_inclusive('\n').find(|line| line.contains(words) && line.ends_with('\n'))?;
+    let line = text
+        .split_inclusive('\n')
+        .find(|line| line.contains(words) && line.ends_with('\n'))?;
     let (_, rest) = line.split_once(words)?.1.split_once("http://")?;
-    let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c))
+        .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }

@@ -206,7 +206,10 @@ pub fn head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
 pub fn json(status: u16, body: &serde_json::Value) -> Vec<Step> {
     let body = body.to_string();
     let length = body.len().to_string();
-    let head = head(status, &[("content-type", "application/json"), ("content-length", &length)]);
+    let head = head(
+        status,
+        &[("content-type", "application/json"), ("content-length", &length)],
+    );
     vec![Step::Send([&head, body.as_bytes()].concat())]
 }
 

@@ -26,7 +26,9 @@ struct Stage {
 
 impl Stage {
     fn new(baseline_weight: u32, candidate_weight: u32) -> Stage {
-        Stage::with_baseline(baseline_weight, candidate_weight, |seen| answer_chat(seen, MODEL, FROM_BASELINE))
+        Stage::with_baseline(baseline_weight, candidate_weight, |seen| {
+            answer_chat(seen, MODEL, FROM_BASELINE)
+        })
     }
 
     fn with_baseline(
@@ -55,8 +57,12 @@ impl Stage {
     }
 
     fn set_weights(&self, baseline_weight: u32, candidate_weight: u32) {
-        self.home
-            .write_config(&config(&self.baseline, &self.candidate, baseline_weight, candidate_weight));
+        self.home.write_config(&config(
+            &self.baseline,
+            &self.candidate,
+            baseline_weight,
+            candidate_weight,
+        ));
     }
 
     fn send(&self, conversation: &str) -> Answer {
@@ -72,7 +78,11 @@ impl Stage {
 
     /// Makes the client one that the baseline knows.
     fn introduce(&self) {
-        assert_eq!(self.arm("introduction"), FROM_BASELINE, "the first call of an unknown client");
+        assert_eq!(
+            self.arm("introduction"),
+            FROM_BASELINE,
+            "the first call of an unknown client"
+        );
     }
 }
 
@@ -102,7 +112,11 @@ fn a_client_with_a_wrong_key_never_gets_a_candidates_answer() {
             .header("x-understudy-conversation", conversation)
             .send(stage.program.listen);
         assert_eq!(answer.status(), 401, "{}", answer.text());
-        assert!(answer.text().contains("Incorrect API key"), "not the baseline's own answer: {}", answer.text());
+        assert!(
+            answer.text().contains("Incorrect API key"),
+            "not the baseline's own answer: {}",
+            answer.text()
+        );
     };
     wrong("first");
     wrong("second");
@@ -130,7 +144,11 @@ fn a_key_that_the_baseline_refuses_is_not_canaried_any_more() {
     assert_eq!(call("refused", false).send(stage.program.listen).status(), 401);
     stage.set_weights(0, 100);
     eventually("the new weights are in force", || {
-        stage.program.scrape().sum("understudy_split_weight", &[("arm", "small")]) > 0.0
+        stage
+            .program
+            .scrape()
+            .sum("understudy_split_weight", &[("arm", "small")])
+            > 0.0
     });
     assert_eq!(call("after", false).send(stage.program.listen).status(), 401);
     assert_eq!(stage.candidate.count(), 0, "calls at the candidate");
@@ -147,8 +165,16 @@ fn a_known_clients_next_conversation_goes_to_the_candidate_and_carries_the_model
 
     let streamed = call("streamed", true).send(stage.program.listen);
     assert_eq!(chat_text(&streamed.text()), FROM_CANDIDATE);
-    assert!(streamed.complete && streamed.text().ends_with("data: [DONE]\n\n"), "{}", streamed.text());
-    assert!(!streamed.text().contains("small-1"), "the candidate's model shows: {}", streamed.text());
+    assert!(
+        streamed.complete && streamed.text().ends_with("data: [DONE]\n\n"),
+        "{}",
+        streamed.text()
+    );
+    assert!(
+        !streamed.text().contains("small-1"),
+        "the candidate's model shows: {}",
+        streamed.text()
+    );
     let content_type = streamed.head.header("content-type").unwrap_or_default();
     assert!(content_type.starts_with("text/event-stream"), "{content_type}");
 
@@ -157,13 +183,20 @@ fn a_known_clients_next_conversation_goes_to_the_candidate_and_carries_the_model
         assert_eq!(body["model"], "small-1", "the candidate is asked for its own model");
         assert_eq!(body["messages"][0]["content"], "How are you?");
         let key = format!("Bearer {CANDIDATE_KEY}");
-        assert_eq!(seen.head.header("authorization"), Some(&key[..]), "the candidate's own key");
+        assert_eq!(
+            seen.head.header("authorization"),
+            Some(&key[..]),
+            "the candidate's own key"
+        );
         assert_eq!(seen.head.path(), CHAT);
     }
     let metrics = stage.program.scrape_at_rest();
     let arm = |arm| metrics.sum("understudy_split_calls_total", &[("route", "canary"), ("arm", arm)]);
     assert_eq!((arm("baseline"), arm("small")), (1.0, 2.0), "{}", metrics.text);
-    assert_eq!(metrics.sum("understudy_not_canaried_total", &[("route", "canary")]), 1.0);
+    assert_eq!(
+        metrics.sum("understudy_not_canaried_total", &[("route", "canary")]),
+        1.0
+    );
 
     stage.program.terminate();
     for case in ["whole", "streamed"] {
@@ -212,7 +245,10 @@ fn nothing_of_the_clients_but_its_words_reaches_a_candidate() {
         }
         request
     };
-    assert_eq!(chat_text(&loaded("first").send(stage.program.listen).text()), FROM_BASELINE);
+    assert_eq!(
+        chat_text(&loaded("first").send(stage.program.listen).text()),
+        FROM_BASELINE
+    );
     // The client is known by its credential; with a query as well.
     for path in [CHAT.to_owned(), format!("{CHAT}?key={secret}")] {
         let answer = loaded("next").to(&path).send(stage.program.listen);
@@ -226,8 +262,14 @@ fn nothing_of_the_clients_but_its_words_reaches_a_candidate() {
         }
     }
     for seen in stage.baseline.requests() {
-        assert!(contains(&seen.head.raw, secret), "the baseline gets all headers of its client");
-        assert!(!contains(&seen.head.raw, CANDIDATE_KEY), "the candidate's key went to the baseline");
+        assert!(
+            contains(&seen.head.raw, secret),
+            "the baseline gets all headers of its client"
+        );
+        assert!(
+            !contains(&seen.head.raw, CANDIDATE_KEY),
+            "the candidate's key went to the baseline"
+        );
     }
 }
 
@@ -239,7 +281,9 @@ fn a_conversation_stays_with_its_arm() {
     for _ in 0..3 {
         for number in 0..24 {
             let conversation = format!("conversation {number}");
-            arms.entry(conversation.clone()).or_default().insert(stage.arm(&conversation));
+            arms.entry(conversation.clone())
+                .or_default()
+                .insert(stage.arm(&conversation));
         }
     }
     for (conversation, arms) in &arms {
@@ -255,7 +299,11 @@ fn weight_0_is_never_and_100_is_always() {
         let stage = Stage::new(baseline_weight, candidate_weight);
         stage.introduce();
         for number in 0..30 {
-            assert_eq!(stage.arm(&format!("{number}")), expected, "at weight {candidate_weight}");
+            assert_eq!(
+                stage.arm(&format!("{number}")),
+                expected,
+                "at weight {candidate_weight}"
+            );
         }
     }
 }
@@ -273,7 +321,12 @@ fn a_candidate_that_fails_before_its_first_byte_is_covered_by_the_baseline() {
     let stage = Stage::new(0, 100);
     let config = config(&stage.baseline, &stage.candidate, 0, 100);
     let nobody = format!("http://{}", refusing_address());
-    let Stage { baseline, candidate, home, program } = stage;
+    let Stage {
+        baseline,
+        candidate,
+        home,
+        program,
+    } = stage;
     program.terminate();
     home.write_config(&config.replace(&candidate.url(), &nobody));
     let program = home.serve(&["--config", "understudy.yaml"], &[("CANDIDATE_KEY", CANDIDATE_KEY)]);
@@ -340,7 +393,11 @@ fn a_bad_config_keeps_the_old_one_and_says_so() {
     {
         stage.home.write_config(bad);
         eventually("the bad config is noticed", || failed() == 1.0);
-        assert_eq!(stage.arm(&format!("bad {number}")), FROM_CANDIDATE, "the old config is in force");
+        assert_eq!(
+            stage.arm(&format!("bad {number}")),
+            FROM_CANDIDATE,
+            "the old config is in force"
+        );
         stage.set_weights(0, 100);
         eventually("the good config is noticed", || failed() == 0.0);
     }
@@ -351,5 +408,8 @@ fn a_bad_config_keeps_the_old_one_and_says_so() {
         stage.arm(&format!("good {number}")) == FROM_BASELINE
     });
     let stderr = stage.program.stderr();
-    assert!(stderr.contains("splti"), "stderr does not say why a reload failed:\n{stderr}");
+    assert!(
+        stderr.contains("splti"),
+        "stderr does not say why a reload failed:\n{stderr}"
+    );
 }

@@ -34,7 +34,9 @@ fn call(case: &str, streamed: bool) -> Request {
 fn kept(home: &Home) -> BTreeMap<String, usize> {
     let mut kept = BTreeMap::new();
     for row in home.rows() {
-        *kept.entry(row.tags.get("case").cloned().unwrap_or_default()).or_default() += 1;
+        *kept
+            .entry(row.tags.get("case").cloned().unwrap_or_default())
+            .or_default() += 1;
     }
     kept
 }
@@ -95,7 +97,11 @@ fn kill_9_under_load_loses_no_call_that_its_client_saw_complete() {
     let twice: Vec<_> = kept.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "kept more than once: {twice:?}");
     assert!(completed.len() > 100, "only {} calls completed", completed.len());
-    eprintln!("{} calls completed over {KILLS} kills, {} kept", completed.len(), kept.len());
+    eprintln!(
+        "{} calls completed over {KILLS} kills, {} kept",
+        completed.len(),
+        kept.len()
+    );
 }
 
 #[test]
@@ -121,7 +127,11 @@ fn sigterm_lets_an_open_stream_end_and_stores_it() {
     eventually("no new connection is taken", || Wire::connect(address).is_err());
     gate.open();
     let answer = open.finish();
-    assert!(answer.complete && answer.text().contains("[DONE]"), "the stream was cut: {}", answer.text());
+    assert!(
+        answer.complete && answer.text().contains("[DONE]"),
+        "the stream was cut: {}",
+        answer.text()
+    );
     let ended = program.wait();
     assert_eq!(ended.code, Some(0), "after SIGTERM; stderr:\n{}", ended.stderr);
     let row = home.row("open");
@@ -196,7 +206,10 @@ fn calls_are_in_flight_kept_or_dropped_for_a_reason() {
         for _ in 0..20 {
             // A scrape reads one counter after the other, so a call may move in between.
             let unaccounted = program.scrape().unaccounted();
-            assert!(unaccounted.abs() <= CLIENTS as f64, "{unaccounted} calls unaccounted for under load");
+            assert!(
+                unaccounted.abs() <= CLIENTS as f64,
+                "{unaccounted} calls unaccounted for under load"
+            );
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -215,11 +228,18 @@ fn calls_are_in_flight_kept_or_dropped_for_a_reason() {
         metrics.sum("understudy_calls_ended_total", &[("outcome", "ok")]),
         completed.len() as f64 + 2.0
     );
+    // The collector reads the spool a moment later.
+    eventually("kept = stored + waiting + evicted", || {
+        program.scrape().mislaid() == 0.0
+    });
     program.terminate();
     let kept = kept(&home);
     assert_eq!(kept.len(), completed.len(), "rows, of calls kept");
     assert!(kept.values().all(|times| *times == 1), "a call is kept twice");
     for seen in upstream.requests() {
-        assert!(!contains(&seen.head.raw, "x-understudy"), "our headers went to the upstream");
+        assert!(
+            !contains(&seen.head.raw, "x-understudy"),
+            "our headers went to the upstream"
+        );
     }
 }

@@ -12,7 +12,12 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ("understudy-collector", &["understudy-call", "understudy-client"]),
     (
         "understudy-cli",
-        &["understudy-call", "understudy-client", "understudy-proxy", "understudy-collector"],
+        &[
+            "understudy-call",
+            "understudy-client",
+            "understudy-proxy",
+            "understudy-collector",
+        ],
     ),
     // The harness reads stored rows; it must not see the proxy but from outside.
     ("understudy-tests", &["understudy-call", "understudy-collector"]),
@@ -51,7 +56,8 @@ fn graph(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     list(&metadata["resolve"]["nodes"])
         .iter()
         .map(|node| {
-            let is_normal = |dependency: &Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
+            let is_normal =
+                |dependency: &Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
             let dependencies = list(&node["deps"]);
             let dependencies = dependencies.iter().filter(|dependency| is_normal(dependency));
             let used = dependencies.map(|dependency| names[&text(&dependency["pkg"])].clone());
@@ -63,11 +69,21 @@ fn graph(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn crates_depend_on_each_other_in_one_direction() {
     let graph = graph(&metadata());
-    let ours: BTreeSet<&str> = graph.keys().map(String::as_str).filter(|name| name.starts_with("understudy-")).collect();
+    let ours: BTreeSet<&str> = graph
+        .keys()
+        .map(String::as_str)
+        .filter(|name| name.starts_with("understudy-"))
+        .collect();
     let known: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
-    assert_eq!(ours, known, "a crate without a rule: add it here and to ARCHITECTURE.md");
+    assert_eq!(
+        ours, known,
+        "a crate without a rule: add it here and to ARCHITECTURE.md"
+    );
     for (name, allowed) in ALLOWED {
-        let used = graph[name].iter().map(String::as_str).filter(|used| ours.contains(used));
+        let used = graph[name]
+            .iter()
+            .map(String::as_str)
+            .filter(|used| ours.contains(used));
         let wrong: Vec<&str> = used.filter(|used| !allowed.contains(used)).collect();
         assert!(wrong.is_empty(), "{name} may not depend on {wrong:?}");
     }
@@ -84,5 +100,8 @@ fn what_both_sides_speak_is_pure() {
     }
     let impure: Vec<&str> = IMPURE.into_iter().filter(|name| reached.contains(name)).collect();
     assert!(impure.is_empty(), "understudy-call reaches {impure:?}");
-    assert!(reached.contains("serde_json"), "the graph was read wrongly: {reached:?}");
+    assert!(
+        reached.contains("serde_json"),
+        "the graph was read wrongly: {reached:?}"
+    );
 }

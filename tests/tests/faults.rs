@@ -57,19 +57,13 @@ fn assert_openai_error(answer: &Answer, status: u16) {
 fn an_unknown_config_key_is_refused_with_file_line_and_the_nearest_key() {
     let home = Home::new();
     home.write_config("upstreams:\n  llm: { url: 'http://127.0.0.1:9' }\ncapture:\n  wiat: 5ms\n");
-    for command in ["serve", "check"] {
-        let arguments: &[&str] = match command {
-            "serve" => &["serve", "--config", "understudy.yaml"],
-            _ => &["check", "understudy.yaml"],
-        };
-        let output = home.run(arguments);
-        let words = String::from_utf8_lossy(&output.stderr);
-        let code = output.status.code();
-        assert!(matches!(code, Some(1 | 2)), "{command} ended with {code:?}: {words}");
-        assert!(words.contains("understudy.yaml:4"), "{command} does not say where: {words}");
-        assert!(words.contains("`wait`"), "{command} does not name the nearest key: {words}");
-        assert!(output.stdout.is_empty(), "{command} has words on stdout");
-    }
+    let output = home.run(&["serve", "--config", "understudy.yaml"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    let code = output.status.code();
+    assert!(matches!(code, Some(1 | 2)), "serve ended with {code:?}: {words}");
+    assert!(words.contains("understudy.yaml:4"), "serve does not say where: {words}");
+    assert!(words.contains("`wait`"), "serve does not name the nearest key: {words}");
+    assert!(output.stdout.is_empty(), "serve has words on stdout");
 }
 
 #[test]
@@ -81,7 +75,11 @@ fn an_upstream_that_cannot_be_reached_is_a_502_at_once_in_the_providers_error_sh
     let messages = Request::post(MESSAGES, r#"{"model":"claude","max_tokens":1,"messages":[]}"#)
         .header("x-understudy-tag-case", "messages")
         .send(program.listen);
-    assert!(begun.elapsed() < Duration::from_secs(2), "two refusals took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "two refusals took {:?}",
+        begun.elapsed()
+    );
     assert_openai_error(&chat, 502);
     assert_eq!(messages.status(), 502);
     let body = messages.json();
@@ -110,7 +108,10 @@ fn an_upstream_that_hangs_is_a_504_when_the_deadline_passes() {
     let answer = call("it").send(program.listen);
     let took = begun.elapsed();
     assert_openai_error(&answer, 504);
-    assert!(took > Duration::from_millis(290) && took < Duration::from_secs(3), "it took {took:?}");
+    assert!(
+        took > Duration::from_millis(290) && took < Duration::from_secs(3),
+        "it took {took:?}"
+    );
     eventually("the upstream's connection is closed", || upstream.closed().len() == 1);
     assert_serves(&program);
     program.terminate();
@@ -146,13 +147,18 @@ fn a_request_that_is_no_json_is_forwarded_as_it_is() {
     let bodies: [(&str, &[u8]); 6] = [
         ("cut", br#"{"model": "gpt-4o", "messages": [{"role": "user""#),
         ("bytes", b"\xff\xfe\x00{\x80\x81}"),
-        ("order", b"{ \"model\" :\"gpt-4o\",\"messages\":[ ],\"z\":1e999, \"a\":-0, \"a\":18446744073709551616}"),
+        (
+            "order",
+            b"{ \"model\" :\"gpt-4o\",\"messages\":[ ],\"z\":1e999, \"a\":-0, \"a\":18446744073709551616}",
+        ),
         ("bom", b"\xef\xbb\xbf{\"model\":\"gpt-4o\",\"messages\":[]}"),
         ("empty", b""),
         ("deep", deep.as_bytes()),
     ];
     for (case, body) in bodies {
-        let request = Request::post(CHAT, body).header("x-understudy-tag-case", case).header("x-case", case);
+        let request = Request::post(CHAT, body)
+            .header("x-understudy-tag-case", case)
+            .header("x-case", case);
         assert_eq!(request.send(program.listen).status(), 200, "{case}");
         let requests = upstream.requests();
         let seen = requests.iter().find(|seen| seen.head.header("x-case") == Some(case));
@@ -163,7 +169,11 @@ fn a_request_that_is_no_json_is_forwarded_as_it_is() {
     for case in ["cut", "bytes", "deep"] {
         let row = home.row(case);
         assert_eq!(row.body_note.as_deref(), Some("parse_error"), "{case}");
-        assert_eq!(row.output_text.as_deref(), Some("well"), "{case}: the answer is parsed all the same");
+        assert_eq!(
+            row.output_text.as_deref(),
+            Some("well"),
+            "{case}: the answer is parsed all the same"
+        );
     }
     assert_eq!(home.rows().len(), bodies.len());
 }
@@ -182,7 +192,11 @@ fn a_body_of_100_mb_streams_through_and_its_copy_is_cut() {
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let grown = program.peak_memory() - before;
     let seen = upstream.requests().pop().expect("the request arrived");
-    assert_eq!(sha256(&seen.body), sha256(body.as_bytes()), "the upstream got other bytes");
+    assert_eq!(
+        sha256(&seen.body),
+        sha256(body.as_bytes()),
+        "the upstream got other bytes"
+    );
     // Twice `max_routed_body` (8 MiB) for copies, and as much again for buffers and what the allocator holds.
     assert!(grown < 48 << 20, "memory grew by {} MiB for one long body", grown >> 20);
     program.terminate();
@@ -233,7 +247,8 @@ fn a_client_that_hangs_up_before_the_answer_cancels_the_upstream_call() {
     let home = Home::new();
     let program = home.serve_upstream(&upstream.url());
     let wire = Wire::connect(program.listen).expect("the program listens");
-    wire.write(&call("it").bytes(program.listen)).expect("the program reads");
+    wire.write(&call("it").bytes(program.listen))
+        .expect("the program reads");
     eventually("the request arrives", || upstream.count() == 1);
     drop(wire);
     let hung_up = Instant::now();
@@ -247,7 +262,12 @@ fn a_client_that_hangs_up_before_the_answer_cancels_the_upstream_call() {
 #[test]
 fn a_hang_up_after_the_end_mark_is_no_fault_of_the_client() {
     let end = understudy_tests::fixtures::chat_end("gpt-4o");
-    let upstream = faulty(half_a_stream(Step::Send(chunk(end.as_bytes()))).into_iter().chain([Step::Hang]).collect());
+    let upstream = faulty(
+        half_a_stream(Step::Send(chunk(end.as_bytes())))
+            .into_iter()
+            .chain([Step::Hang])
+            .collect(),
+    );
     let home = Home::new();
     let program = home.serve_upstream(&upstream.url());
     let mut open = call("it").open(program.listen);
@@ -261,15 +281,28 @@ fn a_hang_up_after_the_end_mark_is_no_fault_of_the_client() {
 
 #[test]
 fn a_stream_that_the_upstream_resets_has_no_clean_end() {
-    let (answer, row) = one_call(half_a_stream(Step::Pause(Duration::from_millis(50))).into_iter().chain([Step::Reset]).collect());
+    let (answer, row) = one_call(
+        half_a_stream(Step::Pause(Duration::from_millis(50)))
+            .into_iter()
+            .chain([Step::Reset])
+            .collect(),
+    );
     assert_eq!(answer.status(), 200);
-    assert!(!answer.complete, "the client must not take a reset stream for a whole one: {}", answer.text());
+    assert!(
+        !answer.complete,
+        "the client must not take a reset stream for a whole one: {}",
+        answer.text()
+    );
     assert!(
         matches!(row.outcome, Outcome::UpstreamReset | Outcome::UpstreamTruncated),
         "{:?}",
         row.outcome
     );
-    assert!(row.partial && row.output_text.as_deref() == Some("half"), "{:?}", row.output_text);
+    assert!(
+        row.partial && row.output_text.as_deref() == Some("half"),
+        "{:?}",
+        row.output_text
+    );
 }
 
 #[test]
@@ -315,7 +348,12 @@ fn an_upstream_that_does_not_speak_http_is_a_502() {
     for bytes in garbage {
         let (answer, row) = one_call(vec![Step::Send(bytes.to_vec()), Step::Close]);
         assert_openai_error(&answer, 502);
-        assert_eq!(row.outcome, Outcome::UpstreamProtocol, "{}", String::from_utf8_lossy(bytes));
+        assert_eq!(
+            row.outcome,
+            Outcome::UpstreamProtocol,
+            "{}",
+            String::from_utf8_lossy(bytes)
+        );
     }
 }
 
@@ -324,8 +362,14 @@ fn errors_of_the_provider_pass_unchanged() {
     let body = json!({"error": {"message": "slow down", "type": "rate_limit_error", "code": "x"}});
     let text = body.to_string();
     let length = text.len().to_string();
-    let headers = [("content-type", "application/json"), ("retry-after", "7"), ("content-length", &length)];
-    let (answer, row) = one_call(vec![Step::Send([head(429, &headers), text.clone().into_bytes()].concat())]);
+    let headers = [
+        ("content-type", "application/json"),
+        ("retry-after", "7"),
+        ("content-length", &length),
+    ];
+    let (answer, row) = one_call(vec![Step::Send(
+        [head(429, &headers), text.clone().into_bytes()].concat(),
+    )]);
     assert_eq!((answer.status(), answer.text()), (429, text));
     assert_eq!(answer.head.header("retry-after"), Some("7"));
     assert_eq!((row.outcome, row.status), (Outcome::UpstreamStatus, Some(429)));
@@ -347,15 +391,36 @@ fn metrics_and_admin_are_never_on_the_data_port() {
     let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "from the upstream"));
     let home = Home::new();
     let program = home.serve_upstream(&upstream.url());
-    let paths = ["/metrics", "/healthz", "/readyz", "/admin", "//admin", "/v1/../../metrics", "/%2e%2e/admin", "/bypass"];
+    let paths = [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/admin",
+        "//admin",
+        "/v1/../../metrics",
+        "/%2e%2e/admin",
+        "/bypass",
+    ];
     for path in paths {
         let answer = Request::get(path).send(program.listen);
-        assert!(answer.text().contains("from the upstream"), "{path} is answered by us: {}", answer.text());
+        assert!(
+            answer.text().contains("from the upstream"),
+            "{path} is answered by us: {}",
+            answer.text()
+        );
     }
-    let seen: Vec<String> = upstream.requests().iter().map(|seen| seen.head.path().to_owned()).collect();
+    let seen: Vec<String> = upstream
+        .requests()
+        .iter()
+        .map(|seen| seen.head.path().to_owned())
+        .collect();
     assert_eq!(seen, paths, "paths pass byte for byte");
     for path in ["/healthz", "/readyz", "/metrics"] {
-        assert_eq!(Request::get(path).send(program.metrics).status(), 200, "{path} on its own port");
+        assert_eq!(
+            Request::get(path).send(program.metrics).status(),
+            200,
+            "{path} on its own port"
+        );
     }
 }
 
@@ -372,30 +437,83 @@ fn bad_framing_is_refused_and_never_reaches_the_upstream() {
     let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
     let home = Home::new();
     let program = home.serve_upstream(&upstream.url());
-    let post = |headers: &str, body: &str| format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\n{headers}\r\n{body}").into_bytes();
+    let post =
+        |headers: &str, body: &str| format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\n{headers}\r\n{body}").into_bytes();
     let cases: Vec<(&str, Vec<u8>, &[u16])> = vec![
-        ("two different lengths", post("content-length: 2\r\ncontent-length: 3\r\n", "{}x"), &[400]),
+        (
+            "two different lengths",
+            post("content-length: 2\r\ncontent-length: 3\r\n", "{}x"),
+            &[400],
+        ),
         ("length +2", post("content-length: +2\r\n", "{}"), &[400]),
         ("length -1", post("content-length: -1\r\n", "{}"), &[400]),
         ("length 0x2", post("content-length: 0x2\r\n", "{}"), &[400]),
-        ("length 2^64+2", post("content-length: 18446744073709551618\r\n", "{}"), &[400]),
+        (
+            "length 2^64+2",
+            post("content-length: 18446744073709551618\r\n", "{}"),
+            &[400],
+        ),
         ("space before the colon", post("content-length : 2\r\n", "{}"), &[400]),
-        ("unknown coding", post("transfer-encoding: xchunked\r\n", "0\r\n\r\n"), &[400, 501]),
-        ("chunked is not last", post("transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"), &[400, 501]),
-        ("bare CR in a value", post("x: a\rb\r\ncontent-length: 2\r\n", "{}"), &[400]),
+        (
+            "unknown coding",
+            post("transfer-encoding: xchunked\r\n", "0\r\n\r\n"),
+            &[400, 501],
+        ),
+        (
+            "chunked is not last",
+            post("transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"),
+            &[400, 501],
+        ),
+        (
+            "bare CR in a value",
+            post("x: a\rb\r\ncontent-length: 2\r\n", "{}"),
+            &[400],
+        ),
         ("NUL in a value", post("x: a\0b\r\ncontent-length: 2\r\n", "{}"), &[400]),
-        ("obsolete folding", post("x: a\r\n b\r\ncontent-length: 2\r\n", "{}"), &[400]),
+        (
+            "obsolete folding",
+            post("x: a\r\n b\r\ncontent-length: 2\r\n", "{}"),
+            &[400],
+        ),
         ("space in a name", post("x y: a\r\ncontent-length: 2\r\n", "{}"), &[400]),
         ("no colon", post("xy\r\ncontent-length: 2\r\n", "{}"), &[400]),
-        ("no host", format!("POST {CHAT} HTTP/1.1\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes(), &[400]),
+        (
+            "no host",
+            format!("POST {CHAT} HTTP/1.1\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes(),
+            &[400],
+        ),
         ("two hosts", post("host: other\r\ncontent-length: 2\r\n", "{}"), &[400]),
-        ("HTTP/9.9", format!("GET {CHAT} HTTP/9.9\r\nhost: h\r\n\r\n").into_bytes(), &[400, 505]),
-        ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), &[400]),
-        ("a header of 80 KiB", post(&format!("x: {}\r\n", "a".repeat(80 << 10)), ""), &[400, 431]),
+        (
+            "HTTP/9.9",
+            format!("GET {CHAT} HTTP/9.9\r\nhost: h\r\n\r\n").into_bytes(),
+            &[400, 505],
+        ),
+        (
+            "TLS on a plain port",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(),
+            &[400],
+        ),
+        (
+            "a header of 80 KiB",
+            post(&format!("x: {}\r\n", "a".repeat(80 << 10)), ""),
+            &[400, 431],
+        ),
         ("300 headers", post(&"x: a\r\n".repeat(300), ""), &[400, 431]),
-        ("a URI of 20 KiB", format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(20 << 10)).into_bytes(), &[414]),
-        ("CONNECT", b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n".to_vec(), &[405]),
-        ("TRACE", format!("TRACE {CHAT} HTTP/1.1\r\nhost: h\r\nauthorization: k\r\n\r\n").into_bytes(), &[405]),
+        (
+            "a URI of 20 KiB",
+            format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(20 << 10)).into_bytes(),
+            &[414],
+        ),
+        (
+            "CONNECT",
+            b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n".to_vec(),
+            &[405],
+        ),
+        (
+            "TRACE",
+            format!("TRACE {CHAT} HTTP/1.1\r\nhost: h\r\nauthorization: k\r\n\r\n").into_bytes(),
+            &[405],
+        ),
     ];
     let mut faults = Vec::new();
     for (case, bytes, expected) in &cases {
@@ -405,17 +523,27 @@ fn bad_framing_is_refused_and_never_reaches_the_upstream() {
         }
     }
     for seen in upstream.requests() {
-        faults.push(format!("reached the upstream: {:?} {:?}", seen.head.start, seen.head.headers));
+        faults.push(format!(
+            "reached the upstream: {:?} {:?}",
+            seen.head.start, seen.head.headers
+        ));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_serves(&program);
     let metrics = program.scrape_at_rest();
     let rejected = metrics.sum("understudy_rejected_total", &[]);
     assert_eq!(metrics.unaccounted(), 0.0);
-    assert_eq!(metrics.sum("understudy_calls_total", &[]), 1.0, "calls, of which only the good one is one");
+    assert_eq!(
+        metrics.sum("understudy_calls_total", &[]),
+        1.0,
+        "calls, of which only the good one is one"
+    );
     assert!(rejected > 0.0, "refusals are counted: {}", metrics.text);
     program.terminate();
-    assert!(home.rows().len() <= 1, "a request refused before its head was accepted has no row");
+    assert!(
+        home.rows().len() <= 1,
+        "a request refused before its head was accepted has no row"
+    );
 }
 
 #[test]
@@ -435,7 +563,11 @@ fn a_length_beside_chunks_never_smuggles_a_second_request() {
     for seen in upstream.requests() {
         let both = seen.head.header("content-length").is_some() && seen.head.header("transfer-encoding").is_some();
         assert!(!both, "two framings went to the upstream: {:?}", seen.head.headers);
-        assert!(seen.complete && !contains(&seen.body, "smuggled"), "a request in a body: {:?}", seen.body);
+        assert!(
+            seen.complete && !contains(&seen.body, "smuggled"),
+            "a request in a body: {:?}",
+            seen.body
+        );
     }
     assert_serves(&program);
 }
@@ -451,6 +583,13 @@ fn a_request_cut_short_is_not_completed_towards_the_upstream() {
     drop(wire);
     assert_serves(&program);
     program.scrape_at_rest();
-    let whole = upstream.requests().into_iter().filter(|seen| seen.head.path() == CHAT && seen.complete);
-    assert_eq!(whole.count(), 0, "the upstream got a request that its client never finished");
+    let whole = upstream
+        .requests()
+        .into_iter()
+        .filter(|seen| seen.head.path() == CHAT && seen.complete);
+    assert_eq!(
+        whole.count(),
+        0,
+        "the upstream got a request that its client never finished"
+    );
 }

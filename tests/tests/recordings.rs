@@ -21,7 +21,13 @@ const CUTS: [usize; 3] = [usize::MAX, 7, 1];
 const PIECES_ALONE: usize = 400;
 const PIECES_TOGETHER: usize = 64;
 /// Headers that a recording holds and a replay makes anew.
-const FRAMING: [&str; 5] = ["connection", "content-length", "host", "keep-alive", "transfer-encoding"];
+const FRAMING: [&str; 5] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "transfer-encoding",
+];
 
 #[test]
 fn recorded_calls_pass_byte_for_byte_and_are_kept_as_the_oracle_reads_them() {
@@ -55,7 +61,9 @@ fn recorded_calls_pass_byte_for_byte_and_are_kept_as_the_oracle_reads_them() {
                 while let Some((exchange, cut)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let answer = request(exchange, *cut).send(program.listen);
                     let found = response_faults(exchange, &answer);
-                    let found = found.into_iter().map(|fault| format!("{} cut {cut}: {fault}", exchange.name));
+                    let found = found
+                        .into_iter()
+                        .map(|fault| format!("{} cut {cut}: {fault}", exchange.name));
                     faults.lock().expect("no client panicked").extend(found);
                 }
             });
@@ -78,19 +86,26 @@ fn recorded_calls_pass_byte_for_byte_and_are_kept_as_the_oracle_reads_them() {
     assert_eq!(home.rows().len(), cases.len(), "one row per call");
     let mut tally: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (exchange, cut) in &cases {
-        let row = rows.get(&tag(exchange, *cut)).unwrap_or_else(|| panic!("{} cut {cut} has no row", exchange.name));
+        let row = rows
+            .get(&tag(exchange, *cut))
+            .unwrap_or_else(|| panic!("{} cut {cut} has no row", exchange.name));
         count_agreement(&mut tally, exchange, row);
     }
     for (field, (agreed, all)) in &tally {
         eprintln!("{field}: {agreed} of {all} agree");
     }
     for (field, (agreed, all)) in tally {
-        assert!(agreed as f64 / all as f64 >= FLOOR, "{field}: only {agreed} of {all} agree");
+        assert!(
+            agreed as f64 / all as f64 >= FLOOR,
+            "{field}: only {agreed} of {all} agree"
+        );
     }
 }
 
 fn header<'a>(seen: &'a Seen, name: &str) -> &'a str {
-    seen.head.header(name).unwrap_or_else(|| panic!("header {name} did not pass"))
+    seen.head
+        .header(name)
+        .unwrap_or_else(|| panic!("header {name} did not pass"))
 }
 
 fn tag(exchange: &Exchange, cut: usize) -> String {
@@ -98,7 +113,11 @@ fn tag(exchange: &Exchange, cut: usize) -> String {
 }
 
 fn request(exchange: &Exchange, cut: usize) -> Request {
-    let upstream = if exchange.name.starts_with("anthropic") { "/anthropic" } else { "" };
+    let upstream = if exchange.name.starts_with("anthropic") {
+        "/anthropic"
+    } else {
+        ""
+    };
     let mut request = Request::new("POST", &format!("{upstream}{}", exchange.path)).body(exchange.request.clone());
     for (name, value) in end_to_end(&exchange.request_headers) {
         request = request.header(name, value);
@@ -118,17 +137,28 @@ fn end_to_end(headers: &[(String, String)]) -> impl Iterator<Item = (&str, &str)
 /// The recorded response in pieces of the size that the request asks for.
 fn replay(exchange: &Exchange, seen: &Seen) -> Vec<Step> {
     let cut: usize = header(seen, "x-cut").parse().expect("a size");
-    let is_chunked = exchange.response_headers.iter().any(|(name, _)| name == "transfer-encoding");
+    let is_chunked = exchange
+        .response_headers
+        .iter()
+        .any(|(name, _)| name == "transfer-encoding");
     let length = exchange.response.len().to_string();
     let mut headers: Vec<(&str, &str)> = end_to_end(&exchange.response_headers).collect();
-    headers.push(if is_chunked { ("transfer-encoding", "chunked") } else { ("content-length", &length) });
+    headers.push(if is_chunked {
+        ("transfer-encoding", "chunked")
+    } else {
+        ("content-length", &length)
+    });
 
     let framed = |piece: &[u8]| if is_chunked { chunk(piece) } else { piece.to_vec() };
     let pieces: Vec<Vec<u8>> = exchange.response.chunks(cut).map(framed).collect();
     let (alone, together) = pieces.split_at(pieces.len().min(PIECES_ALONE));
     let mut steps = vec![Step::Send(head(exchange.status, &headers))];
     steps.extend(alone.iter().cloned().map(Step::Send));
-    steps.extend(together.chunks(PIECES_TOGETHER).map(|pieces| Step::Send(pieces.concat())));
+    steps.extend(
+        together
+            .chunks(PIECES_TOGETHER)
+            .map(|pieces| Step::Send(pieces.concat())),
+    );
     if is_chunked {
         steps.push(Step::Send(LAST_CHUNK.to_vec()));
     }
@@ -160,13 +190,22 @@ fn request_faults(exchange: &Exchange, seen: &Seen) -> impl Iterator<Item = Stri
 fn response_faults(exchange: &Exchange, answer: &Answer) -> Vec<String> {
     let mut faults = Vec::new();
     if answer.status() != exchange.status {
-        faults.push(format!("status {}, not {}: {}", answer.status(), exchange.status, answer.text()));
+        faults.push(format!(
+            "status {}, not {}: {}",
+            answer.status(),
+            exchange.status,
+            answer.text()
+        ));
     }
     if !answer.complete {
         faults.push("the response was not complete".to_owned());
     }
     if answer.body != exchange.response {
-        faults.push(format!("another body: {} bytes, not {}", answer.body.len(), exchange.response.len()));
+        faults.push(format!(
+            "another body: {} bytes, not {}",
+            answer.body.len(),
+            exchange.response.len()
+        ));
     }
     let mut found = answer.head.end_to_end();
     let expected: BTreeMap<String, Vec<String>> = end_to_end(&exchange.response_headers)
@@ -233,8 +272,16 @@ fn fields(exchange: &Exchange, row: &CallRecord) -> Vec<(&'static str, Value, Va
             json!(offered_names(exchange, row)),
             or(&oracle["tool_names_offered"], json!([])),
         ),
-        ("is_error", json!(row.error.is_some()), json!(!oracle["error"].is_null())),
-        ("response_bytes", json!(row.response_bytes), json!(exchange.response.len())),
+        (
+            "is_error",
+            json!(row.error.is_some()),
+            json!(!oracle["error"].is_null()),
+        ),
+        (
+            "response_bytes",
+            json!(row.response_bytes),
+            json!(exchange.response.len()),
+        ),
         ("request_bytes", json!(row.request_bytes), json!(exchange.request.len())),
     ]
 }

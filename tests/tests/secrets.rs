@@ -33,7 +33,12 @@ fn shapes(dice: &mut Dice) -> Vec<String> {
         format!("AKIA{}", upper(dice.word(16))),
         format!("ghp_{}", dice.word(36)),
         format!("AIza{}", dice.word(35)),
-        format!("xoxb-{}-{}-{}", 100_000_000_000 + dice.roll(899_999_999_999), 123_456_789_012u64, dice.word(24)),
+        format!(
+            "xoxb-{}-{}-{}",
+            100_000_000_000 + dice.roll(899_999_999_999),
+            123_456_789_012u64,
+            dice.word(24)
+        ),
     ]
 }
 
@@ -72,11 +77,21 @@ fn assert_nowhere(home: &Home, secrets: &[(String, String)], texts: &[(&str, &st
     let rows: Vec<(String, Vec<u8>)> = home
         .rows()
         .iter()
-        .map(|row| (format!("row {:?}", row.tags), serde_json::to_vec(row).expect("a row is JSON")))
+        .map(|row| {
+            (
+                format!("row {:?}", row.tags),
+                serde_json::to_vec(row).expect("a row is JSON"),
+            )
+        })
         .collect();
     assert!(!rows.is_empty(), "nothing was kept, so nothing was tested");
-    let files = home.files().into_iter().map(|(path, bytes)| (path.display().to_string(), bytes));
-    let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+    let files = home
+        .files()
+        .into_iter()
+        .map(|(path, bytes)| (path.display().to_string(), bytes));
+    let texts = texts
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
     let places: Vec<(String, Vec<u8>)> = rows.iter().cloned().chain(files).chain(texts).collect();
     let mut leaks = Vec::new();
     for (place, bytes) in &places {
@@ -95,7 +110,9 @@ fn credentials_are_nowhere_on_disk_in_logs_or_in_metrics() {
     let mut secrets: Vec<(String, String)> = Vec::new();
     let upstream = Upstream::start(|seen| {
         let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-        let secret = body["messages"][0]["content"].as_str().and_then(|text| text.split(' ').nth(1));
+        let secret = body["messages"][0]["content"]
+            .as_str()
+            .and_then(|text| text.split(' ').nth(1));
         upstream::json(200, &chat_answer(secret.unwrap_or_default()))
     });
     let home = Home::new();
@@ -116,10 +133,22 @@ fn credentials_are_nowhere_on_disk_in_logs_or_in_metrics() {
 
     let in_query = dice.word(24);
     let query = Request::post(&format!("{CHAT}?key={in_query}&api-version=1"), &plain[..]);
-    assert_eq!(query.header("x-understudy-tag-case", "query").send(program.listen).status(), 200);
+    assert_eq!(
+        query
+            .header("x-understudy-tag-case", "query")
+            .send(program.listen)
+            .status(),
+        200
+    );
     let in_unknown_path = dice.word(24);
     let unknown = Request::get(&format!("/v1/files?token={in_unknown_path}"));
-    assert_eq!(unknown.header("x-understudy-tag-case", "other").send(program.listen).status(), 200);
+    assert_eq!(
+        unknown
+            .header("x-understudy-tag-case", "other")
+            .send(program.listen)
+            .status(),
+        200
+    );
     secrets.push(("the query".into(), in_query));
     secrets.push(("the query of an unknown path".into(), in_unknown_path));
 
@@ -145,7 +174,11 @@ fn credentials_are_nowhere_on_disk_in_logs_or_in_metrics() {
     let live: Vec<(std::path::PathBuf, Vec<u8>)> = home.files();
     for (path, bytes) in &live {
         for (what, secret) in &secrets {
-            assert!(!contains(bytes, secret), "{what} is in {} while running", path.display());
+            assert!(
+                !contains(bytes, secret),
+                "{what} is in {} while running",
+                path.display()
+            );
         }
     }
     let ended = program.terminate();
@@ -160,17 +193,25 @@ fn a_secret_in_a_broken_body_or_in_an_error_is_not_kept_either() {
     let in_error = key.clone();
     let upstream = Upstream::start(move |_| {
         let message = format!("Incorrect API key provided: {in_error}. You can find your key on the site.");
-        upstream::json(401, &json!({"error": {"message": message, "type": "invalid_request_error"}}))
+        upstream::json(
+            401,
+            &json!({"error": {"message": message, "type": "invalid_request_error"}}),
+        )
     });
     let home = Home::new();
     let program = home.serve_upstream(&upstream.url());
     let broken = format!("{{\"model\": \"gpt-4o\", \"messages\": [{{\"content\": \"{key}");
-    let bodies = [("broken", broken.as_bytes().to_vec()), ("bytes", [b"\xff\xfe", key.as_bytes()].concat())];
+    let bodies = [
+        ("broken", broken.as_bytes().to_vec()),
+        ("bytes", [b"\xff\xfe", key.as_bytes()].concat()),
+    ];
     for (case, body) in bodies {
         let request = Request::post(CHAT, body).header("x-understudy-tag-case", case);
         assert_eq!(request.send(program.listen).status(), 401);
     }
-    let in_tag = Request::post(CHAT, "{}").header("x-understudy-tag-case", "tag").header("x-understudy-tag-key", &key);
+    let in_tag = Request::post(CHAT, "{}")
+        .header("x-understudy-tag-case", "tag")
+        .header("x-understudy-tag-key", &key);
     assert_eq!(in_tag.send(program.listen).status(), 401);
     let ended = program.terminate();
     assert_nowhere(&home, &[("a key".into(), key)], &[("stderr", &ended.stderr)]);
@@ -201,11 +242,21 @@ fn people_are_masked_in_messages_tool_arguments_and_answers() {
         ],
     });
     let sent = Request::post(MESSAGES, request.to_string()).header("x-understudy-tag-case", "it");
-    assert_eq!(sent.send(program.listen).text(), given, "the client's answer is not masked");
-    assert!(contains(&upstream.requests()[0].body, email), "the upstream's request is not masked");
+    assert_eq!(
+        sent.send(program.listen).text(),
+        given,
+        "the client's answer is not masked"
+    );
+    assert!(
+        contains(&upstream.requests()[0].body, email),
+        "the upstream's request is not masked"
+    );
     program.terminate();
 
-    let secrets = [("the e-mail".to_owned(), email.to_owned()), ("the card".to_owned(), card.to_owned())];
+    let secrets = [
+        ("the e-mail".to_owned(), email.to_owned()),
+        ("the card".to_owned(), card.to_owned()),
+    ];
     assert_nowhere(&home, &secrets, &[]);
     let row = home.row("it");
     let kinds: Vec<&str> = row.masked.iter().map(|count| count.kind.as_str()).collect();
@@ -214,8 +265,14 @@ fn people_are_masked_in_messages_tool_arguments_and_answers() {
     // One surrogate stands for one value throughout, and keeps its form.
     let arguments: Value = serde_json::from_str(&row.tool_calls[0].arguments).expect("arguments stay JSON");
     let surrogate = arguments["to"].as_str().expect("a text stays a text");
-    assert!(surrogate.contains('@'), "the surrogate of an e-mail is one: {surrogate}");
+    assert!(
+        surrogate.contains('@'),
+        "the surrogate of an e-mail is one: {surrogate}"
+    );
     for text in [&row.request_body, &row.response_body, &row.output_text] {
-        assert!(text.as_deref().is_some_and(|text| text.contains(surrogate)), "another surrogate in {text:?}");
+        assert!(
+            text.as_deref().is_some_and(|text| text.contains(surrogate)),
+            "another surrogate in {text:?}"
+        );
     }
 }
