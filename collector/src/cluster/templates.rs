@@ -1,6 +1,7 @@
 //! Templates: prompts that share most of their recurring phrases, versions of one prompt included.
 
 use super::FitOptions;
+use super::collapse::collapse;
 use super::linkage::{Likeness, average};
 use super::prompts::Prompts;
 use super::subdivide::subdivide;
@@ -30,11 +31,11 @@ pub(super) struct Fitted {
 pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
     let vocabulary = Vocabulary::of(&prompts.prompts, options);
     let units: Vec<Unit> = prompts.prompts.iter().map(|prompt| vocabulary.unit(prompt)).collect();
-    let everything = (0..units.len()).collect();
-    let (mut clusters, small) = split_small(cluster(everything, &units, options.likeness), prompts, options);
+    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
+    let alike = cluster((0..units.len()).collect(), &units, options.likeness);
+    let (mut clusters, small) = split_small(collapse(alike, &units, &conversations), prompts, options);
     let again = cluster(small.into_iter().flatten().collect(), &units, options.likeness * LOOSE);
     clusters.extend(split_small(again, prompts, options).0);
-    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
     let parts = clusters
         .into_iter()
         .flat_map(|cluster| subdivide(cluster, &units, &conversations));
@@ -52,7 +53,7 @@ pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
 }
 
 /// Clusters of these prompts by average linkage; prompts without template phrases are in none.
-fn cluster(prompts: Vec<usize>, units: &[Unit], likeness: f32) -> Vec<Vec<usize>> {
+pub(super) fn cluster(prompts: Vec<usize>, units: &[Unit], likeness: f32) -> Vec<Vec<usize>> {
     let gathered = lead(prompts.iter().map(|prompt| &units[*prompt]));
     let means: Vec<Unit> = gathered
         .iter()
