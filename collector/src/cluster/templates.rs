@@ -15,9 +15,9 @@ const LOOSE: f32 = 0.5;
 /// Phrases that fewer per cent of a template's prompts have are content.
 const CONTENT: usize = 5;
 /// No template reaches further than this cosine.
-const FLOOR: f32 = 0.30;
+const FLOOR: f32 = 0.40;
 /// How far below its least typical prompts a template reaches.
-const SLACK: f32 = 0.75;
+const SLACK: f32 = 0.85;
 
 /// What the prompts have in common.
 pub(super) struct Fitted {
