@@ -4,6 +4,7 @@
 //! whose slots take a few values is several, and each is cut by who spoke last and by its closed set of cues. Reads requests; a response only describes a task, it never decides one. The result depends neither on the
 //! order of the calls nor on a clock.
 
+mod collapse;
 mod describe;
 mod groups;
 mod identity;

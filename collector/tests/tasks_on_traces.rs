@@ -20,7 +20,12 @@ struct Traced {
 
 impl Traced {
     fn input(&self) -> FitInput<'_> {
-        FitInput { call_id: &self.id, conversation: &self.session, request: &self.request, response: None }
+        FitInput {
+            call_id: &self.id,
+            conversation: &self.session,
+            request: &self.request,
+            response: None,
+        }
     }
 }
 

@@ -27,8 +27,22 @@ pub struct CompiledBook {
     ranges: Vec<(u32, u32)>,
     /// Template and the phrase's weight in its unit vector.
     postings: Vec<(u32, f32)>,
-    /// For each template its rules: last speaker, cue, index of the task.
-    rules: Vec<Vec<(Option<Role>, Option<u32>, usize)>>,
+    /// For each template its rules.
+    rules: Vec<Vec<Case>>,
+}
+
+/// A rule of a template; `task` is an index.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    last: Option<Role>,
+    cue: Option<u32>,
+    task: usize,
+}
+
+impl Case {
+    fn fits(&self, features: &Features) -> bool {
+        (self.last.is_none() || self.last == features.last) && (self.cue.is_none() || self.cue == features.cue)
+    }
 }
 
 /// Keys are hashes already.
@@ -97,7 +111,11 @@ impl CompiledBook {
         for rule in &book.rules {
             if let (Some(rules), Some(task)) = (rules.get_mut(rule.template as usize), task_of.get(rule.task.as_str()))
             {
-                rules.push((rule.last, rule.cue, *task));
+                rules.push(Case {
+                    last: rule.last,
+                    cue: rule.cue,
+                    task: *task,
+                });
             }
         }
         CompiledBook {
@@ -120,11 +138,8 @@ impl CompiledBook {
         if likeness < self.book.templates[template].floor {
             return None;
         }
-        let fits = |(last, cue, _): &&(Option<Role>, Option<u32>, usize)| {
-            (last.is_none() || *last == features.last) && (cue.is_none() || *cue == features.cue)
-        };
-        let (_, _, task) = self.rules[template].iter().find(fits)?;
-        let task = &self.book.tasks[*task];
+        let case = self.rules[template].iter().find(|case| case.fits(features))?;
+        let task = &self.book.tasks[case.task];
         (!task.ignored).then(|| Assignment {
             task: task.id.clone(),
             confidence: f64::from(likeness.min(1.0)),

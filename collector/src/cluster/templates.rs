@@ -1,6 +1,7 @@
 //! Templates: prompts that share most of their recurring phrases, versions of one prompt included.
 
 use super::FitOptions;
+use super::collapse::collapse;
 use super::linkage::{Likeness, average};
 use super::prompts::Prompts;
 use super::subdivide::subdivide;
@@ -14,9 +15,9 @@ const LOOSE: f32 = 0.5;
 /// Phrases that fewer per cent of a template's prompts have are content.
 const CONTENT: usize = 5;
 /// No template reaches further than this cosine.
-const FLOOR: f32 = 0.30;
+const FLOOR: f32 = 0.40;
 /// How far below its least typical prompts a template reaches.
-const SLACK: f32 = 0.75;
+const SLACK: f32 = 0.85;
 
 /// What the prompts have in common.
 pub(super) struct Fitted {
@@ -30,11 +31,11 @@ pub(super) struct Fitted {
 pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
     let vocabulary = Vocabulary::of(&prompts.prompts, options);
     let units: Vec<Unit> = prompts.prompts.iter().map(|prompt| vocabulary.unit(prompt)).collect();
-    let everything = (0..units.len()).collect();
-    let (mut clusters, small) = split_small(cluster(everything, &units, options.likeness), prompts, options);
+    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
+    let alike = cluster((0..units.len()).collect(), &units, options.likeness);
+    let (mut clusters, small) = split_small(collapse(alike, &units, &conversations), prompts, options);
     let again = cluster(small.into_iter().flatten().collect(), &units, options.likeness * LOOSE);
     clusters.extend(split_small(again, prompts, options).0);
-    let conversations: Vec<usize> = prompts.prompts.iter().map(|prompt| prompt.conversations).collect();
     let parts = clusters
         .into_iter()
         .flat_map(|cluster| subdivide(cluster, &units, &conversations));
@@ -52,7 +53,7 @@ pub(super) fn fit(prompts: &Prompts, options: &FitOptions) -> Fitted {
 }
 
 /// Clusters of these prompts by average linkage; prompts without template phrases are in none.
-fn cluster(prompts: Vec<usize>, units: &[Unit], likeness: f32) -> Vec<Vec<usize>> {
+pub(super) fn cluster(prompts: Vec<usize>, units: &[Unit], likeness: f32) -> Vec<Vec<usize>> {
     let gathered = lead(prompts.iter().map(|prompt| &units[*prompt]));
     let means: Vec<Unit> = gathered
         .iter()
