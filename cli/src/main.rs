@@ -1,105 +1,91 @@
 //! The program `understudy`: a transparent proxy for LLM APIs that finds, rehearses and promotes small models.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 it was asked wrongly.
 
+mod args;
+mod commands;
 mod demo;
 mod keys;
+mod output;
+mod place;
 mod serve;
 
-use clap::{Parser, Subcommand};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use anyhow::{Context, Result};
+use args::{Arguments, Command, ServeArguments};
+use clap::Parser;
+use output::Closed;
+use place::Wrong;
+use std::future::Future;
 use std::process::ExitCode;
-use understudy_proxy::config::{Config, Overrides};
-
-#[derive(Parser)]
-#[command(name = "understudy", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the proxy and, unless told otherwise, a collector in the same process.
-    Serve(ServeArguments),
-    /// Run a collector alone, beside a `serve --no-collect` that shares its spool.
-    Collect(ServeArguments),
-    /// Play the whole way once on simulated models: serve, capture, tasks, rehearsals, verdicts, a canary.
-    Demo {
-        /// A new folder for the demo's config and data.
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
-}
-
-#[derive(clap::Args)]
-struct ServeArguments {
-    /// The one upstream, where no config file is given.
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "config",
-        required_unless_present = "config"
-    )]
-    upstream: Option<String>,
-    /// The config file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where agents connect; port 0 takes a free port.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
-    /// Where Prometheus and probes connect.
-    #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<SocketAddr>,
-    /// Where operators connect.
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    /// The store: a directory, or s3://bucket/prefix.
-    #[arg(long, value_name = "DIR|URL")]
-    data: Option<String>,
-    /// Leave the spool to a `collect` of its own.
-    #[arg(long)]
-    no_collect: bool,
-}
-
-impl ServeArguments {
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            listen: self.listen,
-            metrics: self.metrics,
-            admin: self.admin,
-            data: self.data.clone(),
-        }
-    }
-
-    fn config(&self) -> anyhow::Result<Config> {
-        let overrides = self.overrides();
-        Ok(match (&self.config, &self.upstream) {
-            (Some(file), _) => Config::load(file, &overrides, &serve::environment)?,
-            (None, url) => Config::of_upstream(url.as_deref().unwrap_or_default(), &overrides)?,
-        })
-    }
-}
+use understudy_proxy::config::{Config, ConfigError, Overrides};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Command::Serve(arguments) => arguments.config().and_then(|config| {
-            let overrides = arguments.overrides();
-            serve::serve(serve::Serve {
-                config,
-                file: arguments.config,
-                overrides,
-                collect: !arguments.no_collect,
-            })
-        }),
-        Command::Demo { dir } => demo::run(dir),
-        Command::Collect(arguments) => arguments.config().and_then(|config| serve::collect(&config)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if error.downcast_ref::<Closed>().is_some() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("understudy: {error:#}");
-            ExitCode::FAILURE
+            let asked_wrongly =
+                error.downcast_ref::<Wrong>().is_some() || error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if asked_wrongly { 2 } else { 1 })
         }
     }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(arguments) => done(serve(arguments)),
+        Command::Collect(arguments) => done(config_of(&arguments).and_then(|config| serve::collect(&config))),
+        Command::Demo { dir } => done(demo::run(dir)),
+        Command::Import(arguments) => block_on(commands::import::run(arguments)),
+        Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
+        Command::Mask(arguments) => commands::mask::run(&arguments),
+        Command::Tasks(command) => done(block_on(commands::tasks::run(command))),
+        Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),
+        Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
+        Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Check { file } => Ok(commands::check::run(&file)),
+        Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),
+    }
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs a command that waits for stores and upstreams.
+fn block_on<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting threads")?
+        .block_on(command)
+}
+
+fn serve(arguments: ServeArguments) -> Result<()> {
+    serve::serve(serve::Serve {
+        config: config_of(&arguments)?,
+        overrides: overrides_of(&arguments),
+        file: arguments.config,
+        collect: !arguments.no_collect,
+    })
+}
+
+fn overrides_of(arguments: &ServeArguments) -> Overrides {
+    Overrides {
+        listen: arguments.listen,
+        metrics: arguments.metrics,
+        admin: arguments.admin,
+        data: arguments.data.clone(),
+    }
+}
+
+fn config_of(arguments: &ServeArguments) -> Result<Config> {
+    let overrides = overrides_of(arguments);
+    Ok(match (&arguments.config, &arguments.upstream) {
+        (Some(file), _) => Config::load(file, &overrides, &serve::environment)?,
+        (None, url) => Config::of_upstream(url.as_deref().unwrap_or_default(), &overrides)?,
+    })
 }

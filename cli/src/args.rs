@@ -1,0 +1,392 @@
+//! What can be typed: commands, flags and their help. Holds no behaviour.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use understudy_collector::cluster::FitOptions;
+
+/// All commands in groups, shown by `--help`; a test sees to it that none is missing.
+const COMMANDS: &str = "\
+Run:
+  serve     Run the proxy and, in the same process, a collector
+  collect   Run a collector alone, beside a `serve --no-collect`
+  demo      Play the whole way once on simulated models, in a minute
+
+Look at what is kept:
+  calls     List kept calls
+  import    Add calls from files of JSON lines
+  mask      Show what masking finds in texts, or does to them
+
+Find tasks:
+  tasks     Find the tasks that agents repeat: fit, list, show, assign, rename
+
+Rehearse:
+  replay    Send kept calls of a task to a candidate, and score its answers
+  verdict   Say which candidates are ready, with the evidence
+  export    Write a task's calls as a data set for fine-tuning
+
+Configure:
+  check     Validate a config file
+  explain   Say where a request would go, and why";
+
+/// Finds the tasks that agents repeat, rehearses small models on them, and lets them take over step by step.
+///
+/// Understudy stands between agents and their LLM API. It passes every call through unchanged, keeps a masked copy,
+/// finds the recurring tasks in them, replays those to smaller models out of sight, and says with evidence which ones
+/// are ready. Start with `understudy demo`, or with `understudy serve --upstream https://api.openai.com`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "understudy",
+    version,
+    subcommand_help_heading = "Commands",
+    help_template = "{about-with-newline}\n{usage-heading} {usage}\n\n{after-help}\n\nOptions:\n{options}",
+    after_help = COMMANDS,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy and, unless told otherwise, a collector in the same process.
+    Serve(ServeArguments),
+    /// Run a collector alone, beside a `serve --no-collect` that shares its spool.
+    Collect(ServeArguments),
+    /// Play the whole way once on simulated models: serve, capture, tasks, rehearsals, verdicts, a canary.
+    Demo {
+        /// A new folder for the demo's config and data.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Add calls from files of JSON lines `{id, session?, step?, request, response}` in OpenAI chat shape.
+    ///
+    /// Files may be plain or zstd; `-` is standard input. Calls are masked like live ones. The same file and id again add
+    /// nothing, so an import that was cut off is finished by running it again. A line that can't be read is named on
+    /// stderr, the rest goes on, and the exit code is 1.
+    Import(ImportArguments),
+    /// List kept calls, the latest last.
+    ///
+    /// A table shows the last 20 unless `--limit` says otherwise; the other formats give all, with bodies, as kept: masked.
+    Calls(CallsArguments),
+    /// Show what masking finds in texts, or does to them.
+    ///
+    /// Reads lines `{id, text}` from FILE, or from standard input where it is `-`. Gives lines `{id, text}` with surrogates
+    /// put in, or with `--format spans` lines `{id, spans: [{start, end, type}]}`, counted in Unicode code points.
+    Mask(MaskArguments),
+    /// Find the tasks that agents repeat, look at them, name them.
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Send kept calls of a task to a candidate, and score its answers against the recorded ones.
+    ///
+    /// Only masked text is sent, with the candidate's own credential. What is scored already is not asked again, so a replay
+    /// that was cut off is continued by running it again. Where the baseline's upstream has a key, it is asked the same
+    /// requests once more: how it agrees with itself is the noise floor that candidates are measured by.
+    Replay(ReplayArguments),
+    /// Say for each task and candidate: promote, hold, or need more; with sample sizes, intervals and costs.
+    Verdict(VerdictArguments),
+    /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
+    Export(ExportArguments),
+    /// Validate a config file: exit code 0 if `serve` would take it, 1 if not, with the reason.
+    Check {
+        /// The config file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Say which task, route and upstream a request would get, and why; nothing is sent.
+    Explain(ExplainArguments),
+}
+
+/// Flags of `serve` and `collect`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// The one upstream, where no config file is given.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "config",
+        required_unless_present = "config"
+    )]
+    pub(crate) upstream: Option<String>,
+    /// The config file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where agents connect; port 0 takes a free port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where Prometheus and probes connect.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Where operators connect.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// The store: a directory, or s3://bucket/prefix.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) data: Option<String>,
+    /// Leave the spool to a `collect` of its own.
+    #[arg(long)]
+    pub(crate) no_collect: bool,
+}
+
+/// Where the data is.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Where the data is")]
+pub(crate) struct DataArguments {
+    /// The store: a directory, or s3://bucket/prefix [default: the config's, else ./understudy-data].
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) data: Option<String>,
+    /// The config file that `serve` runs with: its store, keys, mask, upstreams and verdict settings are used.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON list.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated, with a head; nested values as JSON.
+    Csv,
+}
+
+/// Flags of `import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// Files of JSON lines, plain or zstd; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<String>,
+    /// The name that, with a line's id, says what is the same call again [default: the file's full path].
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// How the counts are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `calls`.
+#[derive(Debug, Args)]
+pub(crate) struct CallsArguments {
+    /// Only calls of this task, by the current task book.
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Only calls of this conversation.
+    #[arg(long, value_name = "ID")]
+    pub(crate) conversation: Option<String>,
+    /// Only the latest N [default: 20 for a table, else all].
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// What `mask` gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MaskFormat {
+    /// Lines `{id, text}` with surrogates put in.
+    #[default]
+    Text,
+    /// Lines `{id, spans: [{start, end, type}]}`.
+    Spans,
+}
+
+/// Flags of `mask`.
+#[derive(Debug, Args)]
+pub(crate) struct MaskArguments {
+    /// Lines `{id, text}`; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+    /// What to give.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: MaskFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// What to do with tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TasksCommand {
+    /// Find tasks in the kept calls and write a new task book.
+    ///
+    /// Needs no labels and no LLM: tasks are told by what recurs in prompts, tools and answer formats. Tasks that were known
+    /// keep their ids. Older books stay; the highest number is in force, in a running `serve` too.
+    Fit {
+        /// Changes which calls are sampled.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The most calls to learn from.
+        #[arg(long, value_name = "N", default_value_t = FitOptions::default().sample)]
+        sample: usize,
+        /// How the tasks found are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// List the tasks with the calls, tokens and cost of each.
+    List {
+        /// How they are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Show one task: its template, tools, answers and examples.
+    Show {
+        /// Its id, or its name.
+        task: String,
+        /// `table` or `json`.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Say for every kept call which task the current book gives it; null is none.
+    Assign {
+        /// How the calls are printed; `jsonl` gives lines `{"id", "task"}`.
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Give a task another name; its id stays.
+    Rename {
+        /// Its id, or its name.
+        task: String,
+        /// The new name.
+        name: String,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+}
+
+/// Flags of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The task's id, or its name.
+    #[arg(long)]
+    pub(crate) task: String,
+    /// The candidate: an upstream of the config, or any name where `--url` says where it is.
+    #[arg(long, value_name = "CANDIDATE")]
+    pub(crate) to: String,
+    /// Where the candidate is, if it is not in a config: an OpenAI-compatible base URL.
+    #[arg(long, requires = "model")]
+    pub(crate) url: Option<String>,
+    /// The model that the candidate is asked for.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Environment variable that holds the candidate's key, with `--url`.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) key_env: Option<String>,
+    /// Ask the baseline again even where no key of it is configured.
+    #[arg(long)]
+    pub(crate) floor: bool,
+    /// The most calls in the sample; a larger sample holds the smaller one.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
+    /// Changes the sample.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Calls in flight at once; an upstream's `max_in_flight` holds besides.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) concurrency: usize,
+    /// The longest wait for one answer, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `verdict`.
+#[derive(Debug, Args)]
+pub(crate) struct VerdictArguments {
+    /// Only this task: its id, or its name.
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Shapes of data sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatasetFormat {
+    /// Lines `{messages, tools?}` in OpenAI chat shape.
+    #[default]
+    Openai,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The task's id, or its name.
+    #[arg(long)]
+    pub(crate) task: String,
+    /// The shape of the lines.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: DatasetFormat,
+    /// The folder for train.jsonl and test.jsonl.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) out: PathBuf,
+    /// Share of conversations for testing, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) test_share: f64,
+    /// Changes which conversations are for testing.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The request's body.
+    #[arg(value_name = "REQUEST.json")]
+    pub(crate) request: PathBuf,
+    /// The path it is sent to, an upstream's segment included.
+    #[arg(long, default_value = "/v1/chat/completions")]
+    pub(crate) path: String,
+    /// A request header, as `name: value`.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// `table` or `json`.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    /// The config file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_do_not_clash_and_every_command_is_in_the_overview() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            let line = format!("\n  {:<8}", subcommand.get_name());
+            assert!(COMMANDS.contains(&line), "{}", subcommand.get_name());
+        }
+    }
+}

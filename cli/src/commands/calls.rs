@@ -1,0 +1,106 @@
+//! `calls`: what is kept, row by row.
+
+use crate::args::{CallsArguments, RowFormat};
+use crate::output::{self, RowWriter, count, dollars, excerpt, known};
+use crate::place::{Place, book};
+use anyhow::Result;
+use comfy_table::Table;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use understudy_call::record::CallRecord;
+use understudy_collector::books::for_each_assigned;
+use understudy_collector::scan::CallFilter;
+use understudy_collector::table::call_micros;
+
+/// Rows of a table where no limit is given.
+const TABLE_ROWS: usize = 20;
+/// Characters of an answer in a table.
+const ANSWER: usize = 40;
+
+/// Prints the calls.
+pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
+    let store = Place::of(&arguments.place)?.existing_store()?;
+    let book = book(&store).await?;
+    let filter = CallFilter {
+        task: arguments.task.clone(),
+        conversation: arguments.conversation.clone(),
+        ..CallFilter::default()
+    };
+    let is_table = arguments.format == RowFormat::Table;
+    let limit = arguments.limit.or(is_table.then_some(TABLE_ROWS));
+    let Some(limit) = limit else {
+        let (mut writer, mut result) = (RowWriter::new(arguments.format), Ok(()));
+        for_each_assigned(&store, &filter, book.as_ref(), |call| {
+            if result.is_ok() {
+                result = writer.row(&call);
+            }
+        })
+        .await?;
+        result?;
+        return writer.finish();
+    };
+    let mut latest: BTreeMap<(i64, u64), CallRecord> = BTreeMap::new();
+    let mut seen = 0;
+    for_each_assigned(&store, &filter, book.as_ref(), |call| {
+        seen += 1;
+        latest.insert((call_micros(&call), seen), call);
+        if latest.len() > limit {
+            latest.pop_first();
+        }
+    })
+    .await?;
+    let calls: Vec<CallRecord> = latest.into_values().collect();
+    output::print(arguments.format, &calls, || table(&calls))?;
+    if is_table {
+        eprintln!("{} of {} calls", count(calls.len() as u64), count(seen));
+    }
+    Ok(())
+}
+
+fn table(calls: &[CallRecord]) -> Table {
+    let mut table = output::table(&[
+        "call", "began", "task", "model", "outcome", ">in", ">out", ">cost", ">ms", "answer",
+    ]);
+    for call in calls {
+        let tokens = |tokens: Option<i64>| tokens.map_or_else(|| "?".into(), count);
+        let model = call.response_model.as_ref().or(call.request_model.as_ref());
+        table.add_row([
+            call.call_id.clone(),
+            began(call),
+            call.task_id.clone().unwrap_or_else(|| "-".into()),
+            model.cloned().unwrap_or_else(|| "?".into()),
+            outcome(call),
+            tokens(call.input_tokens),
+            tokens(call.output_tokens),
+            dollars(call.cost_usd),
+            known(call.duration_ms, 0),
+            answer(call),
+        ]);
+    }
+    table
+}
+
+fn began(call: &CallRecord) -> String {
+    let time = call.started_at.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    match (time, &call.external_id) {
+        (Some(time), _) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        (None, Some(id)) => format!("imported {}", excerpt(id, 24)),
+        (None, None) => "?".into(),
+    }
+}
+
+fn outcome(call: &CallRecord) -> String {
+    match call.status.filter(|status| *status >= 400) {
+        Some(status) => format!("{} {status}", call.outcome.as_str()),
+        None => call.outcome.as_str().to_owned(),
+    }
+}
+
+fn answer(call: &CallRecord) -> String {
+    let text = call.output_text.as_deref().unwrap_or_default();
+    match call.tool_calls.first() {
+        Some(tool) => excerpt(&format!("{}({})", tool.name, tool.arguments), ANSWER),
+        None if text.trim().is_empty() => excerpt(call.error.as_deref().unwrap_or("-"), ANSWER),
+        None => excerpt(text, ANSWER),
+    }
+}

@@ -1,0 +1,27 @@
+//! `check`: whether `serve` would take a config file.
+
+use crate::serve;
+use std::path::Path;
+use std::process::ExitCode;
+use understudy_proxy::config::{Config, Overrides};
+
+/// Says on stderr what is wrong, or what the file amounts to.
+pub(crate) fn run(file: &Path) -> ExitCode {
+    match Config::load(file, &Overrides::default(), &serve::environment) {
+        Ok(config) => {
+            eprintln!(
+                "{} is valid: {} upstreams, {} routes, store {}, config {}",
+                file.display(),
+                config.upstreams.len(),
+                config.routes.all().len(),
+                config.data,
+                config.hash
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("understudy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

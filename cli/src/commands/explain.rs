@@ -1,0 +1,163 @@
+//! `explain`: where a request would go, and why; the same choice that a live call gets, and nothing sent.
+
+use crate::args::{DataArguments, ExplainArguments};
+use crate::output;
+use crate::place::{Place, Wrong, book};
+use anyhow::{Context, Result};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+use understudy_call::keys::Origins;
+use understudy_call::wire;
+use understudy_proxy::accepted::Accepted;
+use understudy_proxy::choose::{Asked, Choice, Chosen};
+use understudy_proxy::config::Config;
+use understudy_proxy::headers::{credential, take_ours};
+use understudy_proxy::route::address;
+use understudy_proxy::split::Arm;
+
+/// The longest request.
+const MAX_REQUEST: u64 = 64 << 20;
+
+/// What is said of a request.
+#[derive(Serialize)]
+struct Explained {
+    api: &'static str,
+    addressed: String,
+    task: Option<String>,
+    task_confidence: Option<f64>,
+    taskbook_version: Option<i32>,
+    route: Option<String>,
+    affinity_key: Option<String>,
+    split: Vec<(String, u32)>,
+    upstream: String,
+    why: String,
+}
+
+/// Prints what would be done with the request.
+pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
+    let body = read(&arguments)?;
+    let place = Place::of(&DataArguments {
+        data: None,
+        config: Some(arguments.config.clone()),
+    })?;
+    let config = place.config.as_ref().context("a config was just read")?;
+    let store = place.store()?;
+    let book = book(&store).await?;
+    let keys = place.keys()?;
+    let mut headers = headers(&arguments.headers)?;
+    let told = take_ours(&mut headers);
+    let path = arguments.path.as_str();
+    let (named, path) = address(path, |name| config.upstreams.contains_key(name));
+    let addressed = named.unwrap_or(&config.default_upstream);
+    let bare_path = path.split('?').next().unwrap_or_default();
+    let api = wire::detect(bare_path);
+    let request = wire::parse_request(api, &body).ok();
+    let origins = Origins::new(&keys.origin);
+    // A client whose key the baseline has accepted before: anyone else is never canaried.
+    let client = origins.pseudonym("client", credential(&headers).unwrap_or_default());
+    let accepted = Accepted::new(Duration::from_secs(3600));
+    accepted.accept(&client);
+    let choice = Choice {
+        routes: &config.routes,
+        book: book.as_ref(),
+        accepted: &accepted,
+        origins: &origins,
+        upstream: &|name| config.upstreams.get(name),
+        allow_pins: config.allow_pins,
+    };
+    let chosen = choice.choose(&Asked {
+        addressed,
+        api,
+        path: bare_path,
+        headers: &headers,
+        told: &told,
+        client_id: Some(&client),
+        body: Some(&body),
+        request: request.as_ref(),
+    });
+    // The task is said even where no route asks for it.
+    let assignment = match (&chosen.task, &book, &request) {
+        (Some(task), _, _) => Some(task.clone()),
+        (None, Some(book), Some(request)) => book.assign(request),
+        _ => None,
+    };
+    let explained = Explained {
+        api: api.as_str(),
+        addressed: addressed.to_owned(),
+        task: assignment.as_ref().map(|assignment| assignment.task.clone()),
+        task_confidence: assignment.map(|assignment| assignment.confidence),
+        taskbook_version: book.as_ref().map(|book| book.version()),
+        route: chosen.route.clone(),
+        affinity_key: chosen.affinity_key.clone(),
+        split: arms(config, &chosen),
+        upstream: chosen.candidate.clone().unwrap_or_else(|| addressed.to_owned()),
+        why: why(&chosen, addressed),
+    };
+    output::print_one(arguments.format, &explained, || text(&explained).unwrap_or_default())
+}
+
+fn read(arguments: &ExplainArguments) -> Result<Vec<u8>> {
+    let path = &arguments.request;
+    let wrong = |what: String| Wrong(format!("{}: {what}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    if length > MAX_REQUEST {
+        return Err(wrong(format!("longer than {} MiB", MAX_REQUEST >> 20)).into());
+    }
+    Ok(std::fs::read(path).map_err(|error| wrong(error.to_string()))?)
+}
+
+fn headers(lines: &[String]) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let wrong = || Wrong(format!("--header: `{line}` is not of the form `name: value`"));
+        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
+        headers.append(name, HeaderValue::try_from(value.trim()).map_err(|_| wrong())?);
+    }
+    Ok(headers)
+}
+
+fn arms(config: &Config, chosen: &Chosen) -> Vec<(String, u32)> {
+    let all = config.routes.all();
+    let route = all.iter().find(|route| Some(&route.id) == chosen.route.as_ref());
+    let pair = |arm: &Arm| (arm.upstream.clone(), arm.weight);
+    route.map_or_else(Vec::new, |route| route.arms.iter().map(pair).collect())
+}
+
+fn why(chosen: &Chosen, addressed: &str) -> String {
+    match (&chosen.candidate, chosen.not_canaried, &chosen.route) {
+        (Some(_), _, _) if chosen.split => {
+            "its conversation falls to this arm of the split, once the baseline has accepted its client".into()
+        }
+        (Some(_), _, _) => "the request pins it".into(),
+        (None, Some(reason), _) => format!("it stays with {addressed}: {}", reason.replace('_', " ")),
+        (None, None, Some(_)) if chosen.split => format!("its conversation falls to {addressed} in the split"),
+        (None, None, Some(_)) => "its route has no split, so it goes where it is addressed".into(),
+        (None, None, None) => "no route matches, so it goes where it is addressed".into(),
+    }
+}
+
+fn text(explained: &Explained) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let none = "none";
+    let task = match (&explained.task, explained.task_confidence) {
+        (Some(task), Some(confidence)) => format!("{task} (likeness {confidence:.2})"),
+        _ => none.to_owned(),
+    };
+    let book = match explained.taskbook_version {
+        Some(version) => format!("task book {version}"),
+        None => "no task book yet".into(),
+    };
+    let split: Vec<String> = explained.split.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
+    writeln!(text, "api        {}", explained.api)?;
+    writeln!(text, "addressed  {}", explained.addressed)?;
+    writeln!(text, "task       {task}, {book}")?;
+    writeln!(text, "route      {}", explained.route.as_deref().unwrap_or(none))?;
+    writeln!(text, "split      {}", if split.is_empty() { none.into() } else { split.join(", ") })?;
+    writeln!(text, "bucket of  {}", explained.affinity_key.as_deref().unwrap_or(none))?;
+    writeln!(text, "upstream   {}", explained.upstream)?;
+    writeln!(text, "why        {}", explained.why)?;
+    Ok(text)
+}

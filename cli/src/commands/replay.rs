@@ -1,0 +1,158 @@
+//! `replay`: a task's kept calls to a candidate.
+
+use crate::args::ReplayArguments;
+use crate::output::{self, count, dollars};
+use crate::place::{Place, Wrong, existing_book, task};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use understudy_call::call::Api;
+use understudy_call::price::PriceTable;
+use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
+use understudy_collector::replay::{Arm, Progress, ReplayConfig, Replayed, Sample, draw, replay};
+use url::Url;
+
+/// Replays, and prints what was done.
+pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
+    let place = Place::of(&arguments.place)?;
+    let candidate = Arm::candidate(Arc::new(open(&place, candidate(&place, &arguments)?)?));
+    let store = place.existing_store()?;
+    let book = existing_book(&store).await?;
+    let task = task(book.book(), &arguments.task)?.id.clone();
+    let sample = draw(&store, Some(&book), &task, arguments.limit, arguments.seed).await?;
+    if sample.calls.is_empty() {
+        let message = format!("of {} calls of {task} none can be replayed", count(sample.of_task as u64));
+        return Err(Wrong(message).into());
+    }
+    let baseline = baseline(&place, &arguments, &sample)?;
+    let config = ReplayConfig {
+        concurrency: arguments.concurrency.max(1),
+        deadline: Duration::from_secs(arguments.timeout.max(1)),
+        ..ReplayConfig::new(task)
+    };
+    let bar = output::progress(
+        sample.calls.len() as u64,
+        "{bar:32} {pos} of {len} calls, {msg}, {elapsed} (eta {eta})",
+    );
+    let prices = PriceTable::builtin();
+    let replayed = replay(&store, &sample, &candidate, baseline.as_ref(), &prices, &config, |progress| {
+        bar.set_position((progress.already + progress.asked) as u64);
+        bar.set_message(format!("{} failed, {} so far", progress.failed, spent(progress)));
+    })
+    .await;
+    bar.finish_and_clear();
+    let replayed = replayed?;
+    say(&replayed, &sample, baseline.as_ref());
+    output::print(arguments.format, std::slice::from_ref(&replayed), || table(&replayed))
+}
+
+fn spent(progress: &Progress) -> String {
+    match progress.unpriced {
+        0 => dollars(Some(progress.cost_usd)),
+        unpriced => format!("{} and {unpriced} answers of unknown price", dollars(Some(progress.cost_usd))),
+    }
+}
+
+fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
+    let done = &replayed.progress;
+    eprintln!(
+        "{}: {} of {} calls sampled, {} asked of {}, {} scored before, {} failed",
+        replayed.task,
+        count(done.calls as u64),
+        count(sample.replayable as u64),
+        count(done.asked as u64),
+        replayed.candidate,
+        count(done.already as u64),
+        count(done.failed as u64)
+    );
+    match baseline {
+        Some(baseline) => eprintln!("noise floor: {} asked of {}", count(done.floor_asked as u64), baseline.name()),
+        None => eprintln!(
+            "noise floor: not measured, since no key of the baseline is configured (`key_env`); without it no verdict is `promote`"
+        ),
+    }
+}
+
+fn table(replayed: &Replayed) -> comfy_table::Table {
+    let done = &replayed.progress;
+    let mut table = output::table(&[
+        "task", "candidate", "version", ">calls", ">asked", ">scored before", ">failed", ">floor asked", ">cost",
+    ]);
+    table.add_row([
+        replayed.task.clone(),
+        replayed.candidate.clone(),
+        replayed.candidate_version.clone(),
+        count(done.calls as u64),
+        count(done.asked as u64),
+        count(done.already as u64),
+        count(done.failed as u64),
+        count(done.floor_asked as u64),
+        spent(done),
+    ]);
+    table
+}
+
+/// The candidate: at `--url`, else an upstream of the config.
+fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfig> {
+    if let Some(text) = &arguments.url {
+        let url = Url::parse(text).map_err(|error| Wrong(format!("--url: `{text}` is not a URL: {error}")))?;
+        let key = match &arguments.key_env {
+            Some(name) => Some(std::env::var(name).map_err(|_| Wrong(format!("--key-env: {name} is not set")))?),
+            None => None,
+        };
+        return Ok(UpstreamConfig {
+            api: Some(Api::OpenaiChat),
+            model: arguments.model.clone(),
+            key: key.map(Secret::new),
+            ..UpstreamConfig::new(arguments.to.clone(), url)
+        });
+    }
+    let Some(config) = &place.config else {
+        return Err(Wrong("say where the candidate is: --config FILE, or --url URL --model MODEL".into()).into());
+    };
+    let Some(found) = config.upstreams.get(&arguments.to) else {
+        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+        let message = format!("--to: `{}` is not among the upstreams {}", arguments.to, names.join(", "));
+        return Err(Wrong(message).into());
+    };
+    let mut candidate = found.clone();
+    candidate.model = arguments.model.clone().or(candidate.model);
+    Ok(candidate)
+}
+
+/// The baseline of most calls of the sample, where it has a key, or is asked for.
+fn baseline(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Result<Option<Arm>> {
+    let Some(config) = &place.config else {
+        return match arguments.floor {
+            true => Err(Wrong("--floor needs --config, which says where the baseline is".into()).into()),
+            false => Ok(None),
+        };
+    };
+    let mut by_upstream: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in &sample.calls {
+        let named = call.upstream.as_deref().filter(|name| config.upstreams.contains_key(*name));
+        *by_upstream.entry(named.unwrap_or(&config.default_upstream)).or_default() += 1;
+    }
+    let most = by_upstream.into_iter().max_by_key(|(_, calls)| *calls);
+    let found = most.and_then(|(name, _)| config.upstreams.get(name));
+    match found {
+        Some(upstream) if upstream.name == arguments.to => {
+            eprintln!("{} is the baseline itself: its noise floor is not measured", upstream.name);
+            Ok(None)
+        }
+        Some(upstream) if arguments.floor || upstream.key.is_some() => {
+            Ok(Some(Arm::baseline(Arc::new(open(place, upstream.clone())?))))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn open(place: &Place, upstream: UpstreamConfig) -> Result<Upstream> {
+    let timeouts = match &place.config {
+        Some(config) => config.timeouts.upstream,
+        None => Timeouts::default(),
+    };
+    let name = upstream.name.clone();
+    Upstream::open(upstream, timeouts).with_context(|| format!("opening the upstream {name}"))
+}

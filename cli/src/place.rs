@@ -1,0 +1,144 @@
+//! Where a command works: the store, and with a config file its keys, mask, upstreams and verdict settings.
+
+use crate::args::DataArguments;
+use crate::{keys, serve};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use understudy_call::keys::Keys;
+use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
+use understudy_collector::books;
+use understudy_collector::mask::Mask;
+use understudy_collector::row::RowMaker;
+use understudy_collector::store::Store;
+use understudy_collector::verdict::VerdictConfig;
+use understudy_proxy::config::{Config, Overrides};
+
+/// The store where neither flag nor config says one.
+const DEFAULT_DATA: &str = "./understudy-data";
+
+/// It was asked for something that makes no sense: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Wrong(pub(crate) String);
+
+/// Where a command works.
+pub(crate) struct Place {
+    /// The config, where a file was given.
+    pub(crate) config: Option<Config>,
+    data: String,
+}
+
+impl Place {
+    /// By the flags.
+    pub(crate) fn of(arguments: &DataArguments) -> Result<Place> {
+        let overrides = Overrides {
+            data: arguments.data.clone(),
+            ..Overrides::default()
+        };
+        let config = match &arguments.config {
+            Some(file) => Some(Config::load(file, &overrides, &serve::environment)?),
+            None => None,
+        };
+        let data = config.as_ref().map(|config| config.data.clone());
+        Ok(Place {
+            data: data.or(overrides.data).unwrap_or_else(|| DEFAULT_DATA.into()),
+            config,
+        })
+    }
+
+    /// The store, made where it is a directory and missing.
+    pub(crate) fn store(&self) -> Result<Store> {
+        Store::open(&self.data).with_context(|| format!("opening the store {}", self.data))
+    }
+
+    /// The store, which must be there: reading makes none.
+    pub(crate) fn existing_store(&self) -> Result<Store> {
+        if let Some(directory) = self.directory()
+            && !directory.exists()
+        {
+            let message = format!(
+                "there is no data in {}: run `understudy serve` or `understudy import` first, or say --data or --config",
+                directory.display()
+            );
+            return Err(Wrong(message).into());
+        }
+        self.store()
+    }
+
+    /// The directory of a local store.
+    fn directory(&self) -> Option<&Path> {
+        match self.data.strip_prefix("file://") {
+            Some(path) => Some(Path::new(path)),
+            None => (!self.data.contains("://")).then_some(Path::new(&self.data)),
+        }
+    }
+
+    /// The deployment's keys, made where the store is local and they are missing.
+    pub(crate) fn keys(&self) -> Result<Keys> {
+        let directory = match (&self.config, self.directory()) {
+            (Some(config), _) => config.keys_dir(),
+            (None, Some(directory)) => directory.join("keys"),
+            (None, None) => PathBuf::from(DEFAULT_DATA).join("keys"),
+        };
+        keys::load(&directory, self.directory().is_some())
+    }
+
+    /// What masks, by the config's rules and dictionaries, else the built-in ones.
+    pub(crate) fn mask(&self) -> Result<Mask> {
+        Ok(serve::mask(&self.config_or_default()?, &self.keys()?)?)
+    }
+
+    /// What makes rows, the current task book included.
+    pub(crate) async fn row_maker(&self, store: &Store) -> Result<RowMaker> {
+        let book = book(store).await?.map(std::sync::Arc::new);
+        let rows = serve::row_maker(&self.config_or_default()?, &self.keys()?)?;
+        Ok(RowMaker { book, ..rows })
+    }
+
+    /// Settings of verdicts.
+    pub(crate) fn verdict(&self) -> VerdictConfig {
+        let Some(config) = &self.config else {
+            return VerdictConfig::default();
+        };
+        let settings = config.verdict;
+        VerdictConfig {
+            alpha: settings.alpha,
+            margin: settings.margin,
+            min_conversations: settings.min_conversations as usize,
+            min_pairs: settings.min_pairs as usize,
+            min_floor: settings.min_floor,
+            max_age: settings.max_age,
+        }
+    }
+
+    fn config_or_default(&self) -> Result<Config> {
+        match &self.config {
+            Some(config) => Ok(config.clone()),
+            None => Ok(Config::of_upstream("http://localhost", &Overrides::default())?),
+        }
+    }
+}
+
+/// The current task book, made ready; `None` where there is none yet.
+pub(crate) async fn book(store: &Store) -> Result<Option<CompiledBook>> {
+    Ok(books::current(store).await?.map(TaskBook::compile))
+}
+
+/// The current task book, which there must be.
+pub(crate) async fn existing_book(store: &Store) -> Result<CompiledBook> {
+    let missing = || Wrong("there is no task book yet: run `understudy tasks fit` first".into());
+    Ok(book(store).await?.ok_or_else(missing)?)
+}
+
+/// The task that a person means: by its id, else by its name.
+pub(crate) fn task<'a>(book: &'a TaskBook, wanted: &str) -> Result<&'a Task> {
+    if let Some(task) = book.task(wanted) {
+        return Ok(task);
+    }
+    let named: Vec<&Task> = book.tasks.iter().filter(|task| task.name == wanted).collect();
+    match named.as_slice() {
+        [task] => Ok(task),
+        [] => Err(Wrong(format!("there is no task `{wanted}`: `understudy tasks list` shows them")).into()),
+        _ => Err(Wrong(format!("several tasks are called `{wanted}`: say the id")).into()),
+    }
+}
