@@ -136,8 +136,14 @@ pub(crate) fn table(heads: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(heads.iter().map(|head| {
         let is_number = head.starts_with('>');
-        let align = if is_number { CellAlignment::Right } else { CellAlignment::Left };
-        Cell::new(head.trim_start_matches('>')).set_alignment(align).add_attribute(Attribute::Bold)
+        let align = if is_number {
+            CellAlignment::Right
+        } else {
+            CellAlignment::Left
+        };
+        Cell::new(head.trim_start_matches('>'))
+            .set_alignment(align)
+            .add_attribute(Attribute::Bold)
     }));
     for (index, head) in heads.iter().enumerate() {
         if let Some(column) = table.column_mut(index) {
@@ -231,8 +237,14 @@ mod tests {
     #[test]
     fn numbers_read_well_and_unknown_is_not_zero() {
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!((count(-1000), count(0), count(999)), ("-1,000".into(), "0".into(), "999".into()));
-        assert_eq!((dollars(None), dollars(Some(0.0)), dollars(Some(0.00012))), ("?".into(), "$0.00".into(), "$0.00012".into()));
+        assert_eq!(
+            (count(-1000), count(0), count(999)),
+            ("-1,000".into(), "0".into(), "999".into())
+        );
+        assert_eq!(
+            (dollars(None), dollars(Some(0.0)), dollars(Some(0.00012))),
+            ("?".into(), "$0.00".into(), "$0.00012".into())
+        );
         assert_eq!((percent(Some(0.5)), known(None, 2)), ("50.0 %".into(), "?".into()));
     }
 

@@ -138,7 +138,10 @@ pub(crate) fn task<'a>(book: &'a TaskBook, wanted: &str) -> Result<&'a Task> {
     let named: Vec<&Task> = book.tasks.iter().filter(|task| task.name == wanted).collect();
     match named.as_slice() {
         [task] => Ok(task),
-        [] => Err(Wrong(format!("there is no task `{wanted}`: `understudy tasks list` shows them")).into()),
+        [] => Err(Wrong(format!(
+            "there is no task `{wanted}`: `understudy tasks list` shows them"
+        ))
+        .into()),
         _ => Err(Wrong(format!("several tasks are called `{wanted}`: say the id")).into()),
     }
 }

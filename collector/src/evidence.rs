@@ -77,18 +77,18 @@ pub async fn verdicts(
     let mut verdicts = Vec::new();
     for (task, rows) in &by_task {
         let nothing = TaskCalls::default();
-        verdicts.extend(of_task(task, rows.clone(), calls.get(task.as_str()).unwrap_or(&nothing), config, now));
+        verdicts.extend(of_task(
+            task,
+            rows.clone(),
+            calls.get(task.as_str()).unwrap_or(&nothing),
+            config,
+            now,
+        ));
     }
     Ok(verdicts)
 }
 
-fn of_task(
-    task: &str,
-    rows: Vec<ScoreRecord>,
-    calls: &TaskCalls,
-    config: &VerdictConfig,
-    now: i64,
-) -> Vec<Verdict> {
+fn of_task(task: &str, rows: Vec<ScoreRecord>, calls: &TaskCalls, config: &VerdictConfig, now: i64) -> Vec<Verdict> {
     let (floor, mut rows): (Vec<ScoreRecord>, Vec<ScoreRecord>) = rows.into_iter().partition(is_floor);
     pair(&mut rows, &floor);
     let baseline = baseline(calls, &floor);
@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn a_later_floor_is_paired_with_its_call() {
         let mut rows = [score("a", "v", None), score("b", "v", None), score("c", "v", Some(0.5))];
-        pair(&mut rows, &[score("a", "floor-x", Some(0.9)), score("b", "floor-x", None)]);
+        pair(
+            &mut rows,
+            &[score("a", "floor-x", Some(0.9)), score("b", "floor-x", None)],
+        );
         let floors: Vec<Option<f64>> = rows.iter().map(|row| row.floor_agreement).collect();
         assert_eq!(floors, [Some(0.9), None, Some(0.5)]);
     }

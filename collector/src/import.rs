@@ -144,11 +144,16 @@ impl Names {
         let digest = blake3::keyed_hash(self.key.bytes(), keyed_digest(&self.key, parts).as_bytes());
         let mut random = [0; 10];
         random.copy_from_slice(&digest.as_bytes()[..10]);
-        uuid::Builder::from_unix_timestamp_millis(0, &random).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(0, &random)
+            .into_uuid()
+            .to_string()
     }
 
     fn conversation(&self, session: &str) -> String {
-        keyed_digest(&self.key, [b"session".as_slice(), self.source.as_bytes(), session.as_bytes()])
+        keyed_digest(
+            &self.key,
+            [b"session".as_slice(), self.source.as_bytes(), session.as_bytes()],
+        )
     }
 }
 
@@ -244,7 +249,10 @@ impl Work {
     }
 
     fn unless_known(&mut self, number: u64, line: ImportLine) -> Option<New> {
-        let next = line.session.as_ref().map(|session| self.steps.entry(session.clone()).or_default());
+        let next = line
+            .session
+            .as_ref()
+            .map(|session| self.steps.entry(session.clone()).or_default());
         let step = line.step.or(next.as_deref().copied()).unwrap_or(0);
         if let Some(next) = next {
             *next = step.saturating_add(1);

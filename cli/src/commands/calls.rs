@@ -81,7 +81,9 @@ fn table(calls: &[CallRecord]) -> Table {
 }
 
 fn began(call: &CallRecord) -> String {
-    let time = call.started_at.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let time = call
+        .started_at
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
     match (time, &call.external_id) {
         (Some(time), _) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         (None, Some(id)) => format!("imported {}", excerpt(id, 24)),

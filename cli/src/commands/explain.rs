@@ -150,12 +150,24 @@ fn text(explained: &Explained) -> Result<String, std::fmt::Error> {
         Some(version) => format!("task book {version}"),
         None => "no task book yet".into(),
     };
-    let split: Vec<String> = explained.split.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
+    let split: Vec<String> = explained
+        .split
+        .iter()
+        .map(|(name, weight)| format!("{name} {weight}"))
+        .collect();
     writeln!(text, "api        {}", explained.api)?;
     writeln!(text, "addressed  {}", explained.addressed)?;
     writeln!(text, "task       {task}, {book}")?;
     writeln!(text, "route      {}", explained.route.as_deref().unwrap_or(none))?;
-    writeln!(text, "split      {}", if split.is_empty() { none.into() } else { split.join(", ") })?;
+    writeln!(
+        text,
+        "split      {}",
+        if split.is_empty() {
+            none.into()
+        } else {
+            split.join(", ")
+        }
+    )?;
     writeln!(text, "bucket of  {}", explained.affinity_key.as_deref().unwrap_or(none))?;
     writeln!(text, "upstream   {}", explained.upstream)?;
     writeln!(text, "why        {}", explained.why)?;

@@ -85,7 +85,9 @@ impl Whole {
     }
 
     fn finish(mut self) -> Result<()> {
-        self.file.flush().with_context(|| format!("writing {}", self.temporary.display()))?;
+        self.file
+            .flush()
+            .with_context(|| format!("writing {}", self.temporary.display()))?;
         std::fs::rename(&self.temporary, &self.path).with_context(|| format!("making {}", self.path.display()))
     }
 }

@@ -26,7 +26,11 @@ struct Row {
 
 /// Imports the files one after the other; a file that can't be read doesn't stop those after it.
 pub(crate) async fn run(arguments: ImportArguments) -> Result<ExitCode> {
-    let inputs: Vec<Input> = arguments.files.iter().map(|file| Input::of(file)).collect::<Result<_>>()?;
+    let inputs: Vec<Input> = arguments
+        .files
+        .iter()
+        .map(|file| Input::of(file))
+        .collect::<Result<_>>()?;
     let place = Place::of(&arguments.place)?;
     let store = place.store()?;
     let rows = place.row_maker(&store).await?;

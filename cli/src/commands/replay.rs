@@ -22,7 +22,10 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     let task = task(book.book(), &arguments.task)?.id.clone();
     let sample = draw(&store, Some(&book), &task, arguments.limit, arguments.seed).await?;
     if sample.calls.is_empty() {
-        let message = format!("of {} calls of {task} none can be replayed", count(sample.of_task as u64));
+        let message = format!(
+            "of {} calls of {task} none can be replayed",
+            count(sample.of_task as u64)
+        );
         return Err(Wrong(message).into());
     }
     let baseline = baseline(&place, &arguments, &sample)?;
@@ -36,10 +39,18 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         "{bar:32} {pos} of {len} calls, {msg}, {elapsed} (eta {eta})",
     );
     let prices = PriceTable::builtin();
-    let replayed = replay(&store, &sample, &candidate, baseline.as_ref(), &prices, &config, |progress| {
-        bar.set_position((progress.already + progress.asked) as u64);
-        bar.set_message(format!("{} failed, {} so far", progress.failed, spent(progress)));
-    })
+    let replayed = replay(
+        &store,
+        &sample,
+        &candidate,
+        baseline.as_ref(),
+        &prices,
+        &config,
+        |progress| {
+            bar.set_position((progress.already + progress.asked) as u64);
+            bar.set_message(format!("{} failed, {} so far", progress.failed, spent(progress)));
+        },
+    )
     .await;
     bar.finish_and_clear();
     let replayed = replayed?;
@@ -50,7 +61,10 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
 fn spent(progress: &Progress) -> String {
     match progress.unpriced {
         0 => dollars(Some(progress.cost_usd)),
-        unpriced => format!("{} and {unpriced} answers of unknown price", dollars(Some(progress.cost_usd))),
+        unpriced => format!(
+            "{} and {unpriced} answers of unknown price",
+            dollars(Some(progress.cost_usd))
+        ),
     }
 }
 
@@ -67,7 +81,11 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
         count(done.failed as u64)
     );
     match baseline {
-        Some(baseline) => eprintln!("noise floor: {} asked of {}", count(done.floor_asked as u64), baseline.name()),
+        Some(baseline) => eprintln!(
+            "noise floor: {} asked of {}",
+            count(done.floor_asked as u64),
+            baseline.name()
+        ),
         None => eprintln!(
             "noise floor: not measured, since no key of the baseline is configured (`key_env`); without it no verdict is `promote`"
         ),
@@ -77,7 +95,15 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
 fn table(replayed: &Replayed) -> comfy_table::Table {
     let done = &replayed.progress;
     let mut table = output::table(&[
-        "task", "candidate", "version", ">calls", ">asked", ">scored before", ">failed", ">floor asked", ">cost",
+        "task",
+        "candidate",
+        "version",
+        ">calls",
+        ">asked",
+        ">scored before",
+        ">failed",
+        ">floor asked",
+        ">cost",
     ]);
     table.add_row([
         replayed.task.clone(),
@@ -113,7 +139,11 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
     };
     let Some(found) = config.upstreams.get(&arguments.to) else {
         let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-        let message = format!("--to: `{}` is not among the upstreams {}", arguments.to, names.join(", "));
+        let message = format!(
+            "--to: `{}` is not among the upstreams {}",
+            arguments.to,
+            names.join(", ")
+        );
         return Err(Wrong(message).into());
     };
     let mut candidate = found.clone();
@@ -131,14 +161,22 @@ fn baseline(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Resu
     };
     let mut by_upstream: BTreeMap<&str, usize> = BTreeMap::new();
     for call in &sample.calls {
-        let named = call.upstream.as_deref().filter(|name| config.upstreams.contains_key(*name));
-        *by_upstream.entry(named.unwrap_or(&config.default_upstream)).or_default() += 1;
+        let named = call
+            .upstream
+            .as_deref()
+            .filter(|name| config.upstreams.contains_key(*name));
+        *by_upstream
+            .entry(named.unwrap_or(&config.default_upstream))
+            .or_default() += 1;
     }
     let most = by_upstream.into_iter().max_by_key(|(_, calls)| *calls);
     let found = most.and_then(|(name, _)| config.upstreams.get(name));
     match found {
         Some(upstream) if upstream.name == arguments.to => {
-            eprintln!("{} is the baseline itself: its noise floor is not measured", upstream.name);
+            eprintln!(
+                "{} is the baseline itself: its noise floor is not measured",
+                upstream.name
+            );
             Ok(None)
         }
         Some(upstream) if arguments.floor || upstream.key.is_some() => {

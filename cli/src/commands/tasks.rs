@@ -15,7 +15,13 @@ use understudy_collector::scan::CallFilter;
 use understudy_collector::table::Columns;
 
 /// What `assign` needs of a call.
-const ASSIGN_COLUMNS: [&str; 5] = ["external_id", "api", "request_body", "taskbook_version", "task_confidence"];
+const ASSIGN_COLUMNS: [&str; 5] = [
+    "external_id",
+    "api",
+    "request_body",
+    "taskbook_version",
+    "task_confidence",
+];
 
 /// Runs one of them.
 pub(crate) async fn run(command: TasksCommand) -> Result<()> {

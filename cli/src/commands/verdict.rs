@@ -28,7 +28,13 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
         &found,
         || table(&found),
         |verdict| {
-            let Verdict { task, candidate, verdict, reason, .. } = verdict;
+            let Verdict {
+                task,
+                candidate,
+                verdict,
+                reason,
+                ..
+            } = verdict;
             format!("{task}, {candidate}: {verdict}: {reason}")
         },
     )

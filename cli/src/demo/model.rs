@@ -174,11 +174,19 @@ impl Seen {
             .map(|word| word.trim_end_matches('.'));
         let find = |fits: &dyn Fn(&str) -> bool| words.clone().find(|word| fits(word)).unwrap_or_default().to_owned();
         let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-        let label = if has(&["send it back", "take back", "return one", "settled by open_return"]) {
+        let label = if has(&["send it back", "take back", "return", "goes back", "give back"]) {
             1
-        } else if has(&["charged twice", "invoice", "a fee"]) {
+        } else if has(&["charged", "invoice", "a fee", "billed", "discount", "refund_fee"]) {
             2
-        } else if has(&["turn on", "noise", "connection"]) {
+        } else if has(&[
+            "turn on",
+            "noise",
+            "connection",
+            "screw",
+            "blinks",
+            "is dead",
+            "book_repair",
+        ]) {
             3
         } else {
             0

@@ -19,28 +19,93 @@ const PRODUCTS: [&str; 8] = [
 ];
 const FIRST_NAMES: [&str; 8] = ["Ada", "Noor", "Jun", "Eva", "Kofi", "Lena", "Omar", "Ines"];
 
-/// What the customers write, by label; `{p}` is the product, `{o}` the order.
-const COMPLAINTS: [[&str; 3]; 4] = [
+/// How tickets begin.
+const OPENINGS: [&str; 14] = [
+    "Hello,",
+    "Hi there!",
+    "Good morning,",
+    "To whom it may concern:",
+    "Hey team,",
+    "Dear support,",
+    "Hi, quick question.",
+    "Hello again.",
+    "Greetings from Lisbon.",
+    "Good evening.",
+    "Hi folks,",
+    "Sorry to bother you.",
+    "Hope you are well.",
+    "",
+];
+/// What the customers want, by label; `{p}` is the product, `{o}` the order.
+const WISHES: [[&str; 6]; 4] = [
     [
-        "Where is my {p}? Order {o} should have been here on Monday.",
-        "Order {o} says delivered, but no {p} came.",
-        "Can you tell me when the {p} of order {o} ships?",
+        "where is my {p}? I ordered it as {o}",
+        "{o} says delivered, but no {p} came",
+        "when does the {p} of {o} ship",
+        "nobody brought the {p} yet, the number is {o}",
+        "the carrier lost {o} with my {p}, it seems",
+        "still waiting for one {p}, see {o}",
     ],
     [
-        "The {p} from order {o} does not fit my room, I want to send it back.",
-        "Please take back the {p}, order {o}.",
-        "I would like to return one {p} from {o}; the box is unopened.",
+        "the {p} from {o} is too big, I want to send it back",
+        "please take back the {p}, number {o}",
+        "I would like to return one {p} from {o}",
+        "wrong colour: the {p} of {o} goes back",
+        "can I give back a {p} I bought as {o}",
+        "my return of the {p} in {o} has no label",
     ],
     [
-        "I was charged twice for the {p} in order {o}.",
-        "The invoice of order {o} shows the wrong price for the {p}.",
-        "Why is there a fee on order {o}? The {p} was on sale.",
+        "I was charged twice for the {p} in {o}",
+        "the invoice of {o} shows a wrong price for the {p}",
+        "why is there a fee on {o}? The {p} was on sale",
+        "my card was billed again for {o}, one {p}",
+        "the discount on the {p} is missing in the bill for {o}",
+        "I need a corrected invoice for {o} with the {p}",
     ],
     [
-        "The {p} I got with order {o} does not turn on.",
-        "My {p} (order {o}) makes a strange noise.",
-        "The {p} from {o} lost its connection again, what can I do?",
+        "the {p} I got with {o} does not turn on",
+        "my {p} makes a strange noise ({o})",
+        "the {p} from {o} lost its connection again",
+        "a screw of the {p} broke, it came with {o}",
+        "the {p} blinks red since I unpacked {o}",
+        "no sound, no light: the {p} of {o} is dead",
     ],
+];
+/// What else they tell.
+const ASIDES: [&str; 20] = [
+    "My neighbour has the same one.",
+    "I have been a customer since 2014.",
+    "It is a gift for my sister.",
+    "The weather here is awful by the way.",
+    "We moved last month, the old address is gone.",
+    "I called on Tuesday and nobody picked up.",
+    "My colleague told me to write here.",
+    "The box had a dent on one side.",
+    "It worked at the shop.",
+    "I read the manual twice.",
+    "Our office opens at nine.",
+    "The cat is not to blame.",
+    "I paid by bank transfer.",
+    "There were two parcels that day.",
+    "The receipt is somewhere on my desk.",
+    "I like the colour very much.",
+    "This is for a meeting on Friday.",
+    "No hurry, but please do answer.",
+    "Last time it went smoothly.",
+    "I am away until Thursday.",
+];
+/// How tickets end.
+const CLOSINGS: [&str; 10] = [
+    "Thanks,",
+    "Kind regards,",
+    "Cheers,",
+    "Best,",
+    "Waiting for your answer,",
+    "Many thanks in advance.",
+    "Yours,",
+    "Bye,",
+    "See you,",
+    "Regards,",
 ];
 
 /// A small, fast, repeatable source of chance (SplitMix64).
@@ -83,7 +148,6 @@ pub(super) struct Ticket {
     pub(super) text: String,
     pub(super) order: String,
     pub(super) product: &'static str,
-    pub(super) email: String,
     pub(super) label: usize,
 }
 

@@ -48,20 +48,33 @@ impl ImportLine {
     pub(super) fn parse(line: &[u8]) -> Result<ImportLine, String> {
         let fields: Fields = serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
         let id = name("id", fields.id)?.ok_or("it has no `id`, which tells it from others when it comes again")?;
-        let request = fields.request.filter(Value::is_object).ok_or("it has no `request` object")?;
+        let request = fields
+            .request
+            .filter(Value::is_object)
+            .ok_or("it has no `request` object")?;
         if !request.get("messages").is_some_and(Value::is_array) {
             return Err("`request` has no list of `messages`: it must be an OpenAI chat body".into());
         }
-        let response = fields.response.filter(Value::is_object).ok_or("it has no `response` object")?;
+        let response = fields
+            .response
+            .filter(Value::is_object)
+            .ok_or("it has no `response` object")?;
         let tags = [("source", fields.source), ("agent", fields.agent)];
         Ok(ImportLine {
             id,
             session: name("session", fields.session)?,
-            step: fields.step.as_ref().and_then(Value::as_i64).and_then(|step| i32::try_from(step).ok()),
+            step: fields
+                .step
+                .as_ref()
+                .and_then(Value::as_i64)
+                .and_then(|step| i32::try_from(step).ok()),
             model: text(fields.model),
             stream: fields.stream.as_ref().and_then(Value::as_bool),
             latency_s: fields.latency_s.as_ref().and_then(Value::as_f64),
-            tags: tags.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), text(value)?))).collect(),
+            tags: tags
+                .into_iter()
+                .filter_map(|(tag, value)| Some((tag.to_owned(), text(value)?)))
+                .collect(),
             request,
             response,
         })

@@ -98,7 +98,10 @@ impl Lines {
         loop {
             let buffer = self.input.fill_buf()?;
             let end = memchr::memchr(b'\n', buffer);
-            let (length, is_last) = (end.map_or(buffer.len(), |at| at + 1), end.is_some() || buffer.is_empty());
+            let (length, is_last) = (
+                end.map_or(buffer.len(), |at| at + 1),
+                end.is_some() || buffer.is_empty(),
+            );
             self.input.consume(length);
             if is_last {
                 return Ok(());

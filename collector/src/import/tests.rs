@@ -29,7 +29,9 @@ fn line(id: &str, more: serde_json::Value) -> String {
 async fn run(store: &Store, source: &str, lines: &[String]) -> (Imported, Vec<BadLine>) {
     let mut bad = Vec::new();
     let input = Box::new(std::io::Cursor::new(lines.join("\n").into_bytes()));
-    let done = import(store, &maker(), source, input, |line| bad.push(line)).await.unwrap();
+    let done = import(store, &maker(), source, input, |line| bad.push(line))
+        .await
+        .unwrap();
     (done, bad)
 }
 
@@ -40,12 +42,18 @@ async fn a_line_becomes_a_masked_call() {
     assert_eq!((done.added, bad.len()), (1, 0));
     let rows = calls(&store, &CallFilter::default()).await.unwrap();
     let row = &rows[0];
-    assert_eq!((row.external_id.as_deref(), row.duration_ms, row.started_at), (Some("1"), Some(250.0), None));
+    assert_eq!(
+        (row.external_id.as_deref(), row.duration_ms, row.started_at),
+        (Some("1"), Some(250.0), None)
+    );
     assert_eq!((row.outcome, row.output_text.as_deref()), (Outcome::Ok, Some("yes")));
     assert_eq!(row.conversation_id, row.call_id);
     assert_eq!(row.tags.get("source").map(String::as_str), Some("a log"));
     let whole = serde_json::to_string(row).unwrap();
-    assert!(!whole.contains("ann@corp") && !whole.contains("secret label"), "{whole}");
+    assert!(
+        !whole.contains("ann@corp") && !whole.contains("secret label"),
+        "{whole}"
+    );
     assert_eq!(uuid::Uuid::parse_str(&row.call_id).unwrap().get_version_num(), 7);
     assert_eq!(calls(&store, &imported()).await.unwrap().len(), 1);
 }

@@ -221,7 +221,8 @@ mod tests {
     fn the_history_stays_and_delivery_goes() {
         let kept = r#"{"model":"big","stream":true,"stream_options":{"include_usage":true},"user":"u","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
         let sent: Value = serde_json::from_slice(&request_body(kept, Some("small")).unwrap()).unwrap();
-        let expected = serde_json::json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
+        let expected =
+            serde_json::json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
         assert_eq!(sent, expected);
         assert_eq!(request_body("[]", None), None);
     }

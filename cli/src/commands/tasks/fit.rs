@@ -44,7 +44,9 @@ pub(super) async fn run(place: &Place, seed: u64, sample: usize, format: RowForm
     let mut book = fit(&inputs, previous.as_ref(), &options)?;
     book.calls = drawn.seen;
     book.created_at = Some(now());
-    let key = books::publish(&store, &mut book).await.context("putting the task book")?;
+    let key = books::publish(&store, &mut book)
+        .await
+        .context("putting the task book")?;
     say(&book, previous.as_ref());
     eprintln!(
         "{key}: {} tasks of {} calls ({} used), {} of them in none, {:.1} s",

@@ -139,7 +139,15 @@ pub(super) fn print_book(book: &TaskBook, format: RowFormat) -> Result<()> {
 
 fn table(rows: &[Row]) -> Table {
     let mut table = output::table(&[
-        "task", "name", ">calls", ">share", "answers", "tools", ">tokens in", ">out", ">cost",
+        "task",
+        "name",
+        ">calls",
+        ">share",
+        "answers",
+        "tools",
+        ">tokens in",
+        ">out",
+        ">cost",
     ]);
     for row in rows {
         let tokens = |tokens: Option<i64>| tokens.map_or_else(|| "?".into(), count);
