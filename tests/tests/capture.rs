@@ -141,6 +141,15 @@ fn sigterm_lets_an_open_stream_end_and_stores_it() {
 }
 
 #[test]
+fn sigterm_right_after_the_start_ends_it_well() {
+    let home = Home::new();
+    for _ in 0..10 {
+        // As soon as it says that it listens, a signal is taken as one.
+        home.serve_upstream("http://127.0.0.1:9").terminate();
+    }
+}
+
+#[test]
 fn sigterm_stores_calls_that_came_just_before() {
     let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
     let home = Home::new();

@@ -6,5 +6,7 @@ mod canary;
 mod capture;
 mod dependencies;
 mod faults;
+mod framing;
+mod offline;
 mod recordings;
 mod secrets;
