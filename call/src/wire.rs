@@ -112,7 +112,12 @@ pub fn assemble(api: Api, content_type: Option<&str>, body: &[u8]) -> Result<Ass
         _ => return Err(WireError::NotParsed(api)),
     };
     if is_streamed(content_type, body) {
-        return Ok(fold(body));
+        let mut assembled = fold(body);
+        // A copy ends with the end mark, inside an event that has not ended.
+        if api == Api::AnthropicMessages && EndMark::new(api).push(body) {
+            assembled.partial = false;
+        }
+        return Ok(assembled);
     }
     Ok(Assembled {
         body: json::parse(body)?,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use understudy_call::keys::Keys;
 use understudy_call::price::PriceTable;
@@ -70,10 +71,12 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     if let Some(file) = file {
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
+    // Before the first word that others wait for: a SIGTERM from now on drains.
+    let stop = cold.block_on(async { stop_signals() })?;
     eprintln!("listening on http://{}", listener.address());
     eprintln!("metrics on http://{metrics_address}/metrics");
     eprintln!("admin on http://{admin_address}");
-    listener.run(proxy.clone(), config.threads, config.timeouts.drain);
+    listener.run(proxy.clone(), config.threads, config.timeouts.drain, stop);
     proxy.close();
     if let Some(collector) = collector {
         collector.finish();
@@ -90,19 +93,27 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
     let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
     let cold = cold_runtime()?;
     let collector = Collector::start(config, &keys, store, &registry, &cold)?;
+    let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
     eprintln!("metrics on http://{metrics_address}/metrics");
-    cold.block_on(until_signal())?;
+    cold.block_on(stop.wait_for(|stop| *stop))?;
     collector.finish();
     Ok(())
 }
 
-async fn until_signal() -> Result<()> {
+/// Turns true at the first SIGTERM or SIGINT; a second SIGINT ends the process at once.
+fn stop_signals() -> Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    Ok(())
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        let _ = stop.send(true);
+        interrupt.recv().await;
+        std::process::exit(130);
+    });
+    Ok(stopped)
 }
 
 /// Threads for everything that is not a call.

@@ -15,7 +15,7 @@ use crate::route;
 use crate::tunnel;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     // The body is read only where a route may need it; otherwise it streams.
     let mut held = Held::Streaming(body);
     let mut chosen = Chosen::default();
-    if api != Api::Other && routing.routes.need_body(upstream.name()) {
+    if api != Api::Other && routing.need_body(upstream.name()) {
         let waiting = Instant::now();
         held = match held.buffer(&proxy, &call).await {
             Ok(held) => held,

@@ -23,7 +23,6 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// A bound address, not yet accepting.
@@ -63,8 +62,8 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until SIGTERM or SIGINT, then lets open calls end for `drain` at most. Blocks until then.
-    pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration) {
+    /// Accepts until `stop` turns true, then lets open calls end for `drain` at most. Blocks until then.
+    pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration, stop: watch::Receiver<bool>) {
         let open = Arc::new(AtomicUsize::new(0));
         let (stopped, mut has_stopped) = watch::channel(false);
         let app = App {
@@ -113,18 +112,14 @@ impl Listener {
     }
 }
 
-/// SIGTERM and SIGINT both drain.
-struct Signals;
+/// Who waits for signals registered for them before the socket was announced.
+struct Stop(watch::Receiver<bool>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Signals {
+impl ShutdownSignalWatch for Stop {
     async fn recv(&self) -> ShutdownSignal {
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            }
-            _ => std::future::pending().await,
-        }
+        // A sender that is gone means that the process is ending anyway.
+        let _ = self.0.clone().wait_for(|stop| *stop).await;
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -27,6 +27,13 @@ pub struct Routing {
     pub hash: String,
 }
 
+impl Routing {
+    /// Whether the body of a call at this upstream must be read before the call is sent on.
+    pub fn need_body(&self, upstream: &str) -> bool {
+        self.routes.need_body(upstream) || self.exclude.iter().any(|rule| rule.model.is_some())
+    }
+}
+
 /// The shared state of the hot path.
 pub struct Proxy {
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,

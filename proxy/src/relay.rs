@@ -43,6 +43,8 @@ enum State {
         since: Instant,
         then: Option<Frame<Bytes>>,
     },
+    /// The upstream failed: what came before goes out first, then this.
+    Failing(BoxError),
     /// The record is written or given up: pieces flow on without a copy.
     Kept,
     /// Nothing more comes.
@@ -157,9 +159,8 @@ impl Relay {
                 Err(trailers) => Poll::Ready(Some(Ok(trailers))),
             },
             Some(Err(error)) => {
-                self.state = State::Ended;
                 let _ = self.call.commit(SendErrorKind::of_hyper(&error).outcome());
-                Poll::Ready(Some(Err(error.into())))
+                self.fail(error.into(), context)
             }
             None => {
                 let rest = self
@@ -170,6 +171,13 @@ impl Relay {
                 Poll::Ready(self.commit(rest.map(Frame::data)).map(Ok))
             }
         }
+    }
+
+    /// Gives hyper one turn to send what it holds: an error makes it drop that.
+    fn fail<T>(&mut self, error: BoxError, context: &mut Context<'_>) -> Poll<T> {
+        self.state = State::Failing(error);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_kept(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -219,6 +227,12 @@ impl Body for Relay {
                     self.state = if then.is_some() { State::Kept } else { State::Ended };
                     return Poll::Ready(then.map(Ok));
                 }
+                State::Failing(_) => {
+                    let State::Failing(error) = std::mem::replace(&mut self.state, State::Ended) else {
+                        continue;
+                    };
+                    return Poll::Ready(Some(Err(error)));
+                }
                 State::Kept => return self.poll_kept(context),
                 State::Ended => return Poll::Ready(None),
             }
@@ -229,7 +243,7 @@ impl Body for Relay {
         match self.state {
             State::Ended => true,
             State::Kept => self.inner.is_end_stream() && self.rename.is_none(),
-            State::Open | State::Waiting { .. } => false,
+            State::Open | State::Waiting { .. } | State::Failing(_) => false,
         }
     }
 

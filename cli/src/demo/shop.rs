@@ -160,15 +160,20 @@ impl Ticket {
         let name = FIRST_NAMES[chance.below(FIRST_NAMES.len())];
         let order = format!("NW-{}", 100_000 + chance.below(900_000));
         let email = format!("{}{}@mail.example.net", name.to_lowercase(), chance.below(10_000));
-        let complaint = COMPLAINTS[label][chance.below(3)]
+        let wish = WISHES[label][chance.below(6)]
             .replace("{p}", product)
             .replace("{o}", &order);
-        let text = format!("Hello, {complaint} You can write to me at {email}. Thanks, {name}");
+        let mut sentences = vec![format!("{} {wish}.", OPENINGS[chance.below(OPENINGS.len())])];
+        for _ in 0..chance.below(4) {
+            sentences.push(ASIDES[chance.below(ASIDES.len())].to_owned());
+        }
+        sentences.push(format!("Write to {email}."));
+        sentences.push(format!("{} {name}", CLOSINGS[chance.below(CLOSINGS.len())]));
+        let text = sentences.join(" ").trim().to_owned();
         Ticket {
             text,
             order,
             product,
-            email,
             label,
         }
     }
