@@ -157,6 +157,8 @@ impl Held {
 fn refuse(proxy: &Proxy, request: &Request<Incoming>) -> Option<Response<Bytes>> {
     let (reason, status, message) = if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         ("method", StatusCode::METHOD_NOT_ALLOWED, "this method is not proxied")
+    } else if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        ("framing", StatusCode::BAD_REQUEST, "exactly one host header is needed")
     } else if request
         .uri()
         .path_and_query()

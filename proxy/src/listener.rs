@@ -90,7 +90,7 @@ impl Listener {
         server.add_service(bound);
         let started = std::thread::Builder::new().name("pingora".into()).spawn(move || {
             server.run(RunArgs {
-                shutdown_signal: Box::new(Signals),
+                shutdown_signal: Box::new(Stop(stop)),
             })
         });
         if let Err(error) = started {
