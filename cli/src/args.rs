@@ -39,7 +39,7 @@ Configure:
     name = "understudy",
     version,
     subcommand_help_heading = "Commands",
-    help_template = "{about-with-newline}\n{usage-heading} {usage}\n\n{after-help}\n\nOptions:\n{options}",
+    help_template = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\nOptions:\n{options}",
     after_help = COMMANDS,
     disable_help_subcommand = true
 )]
