@@ -2,7 +2,7 @@
 
 use crate::args::DataArguments;
 use crate::{keys, serve};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use understudy_call::keys::Keys;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
@@ -56,11 +56,10 @@ impl Place {
         if let Some(directory) = self.directory()
             && !directory.exists()
         {
-            let message = format!(
+            bail!(
                 "there is no data in {}: run `understudy serve` or `understudy import` first, or say --data or --config",
                 directory.display()
             );
-            return Err(Wrong(message).into());
         }
         self.store()
     }
@@ -126,8 +125,9 @@ pub(crate) async fn book(store: &Store) -> Result<Option<CompiledBook>> {
 
 /// The current task book, which there must be.
 pub(crate) async fn existing_book(store: &Store) -> Result<CompiledBook> {
-    let missing = || Wrong("there is no task book yet: run `understudy tasks fit` first".into());
-    Ok(book(store).await?.ok_or_else(missing)?)
+    book(store)
+        .await?
+        .context("there is no task book yet: run `understudy tasks fit` first")
 }
 
 /// The task that a person means: by its id, else by its name.

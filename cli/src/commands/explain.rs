@@ -3,10 +3,12 @@
 use crate::args::{DataArguments, ExplainArguments};
 use crate::output;
 use crate::place::{Place, Wrong, book};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 use understudy_call::keys::Origins;
 use understudy_call::wire;
@@ -100,12 +102,16 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
 
 fn read(arguments: &ExplainArguments) -> Result<Vec<u8>> {
     let path = &arguments.request;
-    let wrong = |what: String| Wrong(format!("{}: {what}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if length > MAX_REQUEST {
-        return Err(wrong(format!("longer than {} MiB", MAX_REQUEST >> 20)).into());
+    let reading = || format!("reading {}", path.display());
+    let mut body = Vec::new();
+    let file = File::open(path).with_context(reading)?;
+    file.take(MAX_REQUEST + 1)
+        .read_to_end(&mut body)
+        .with_context(reading)?;
+    if body.len() as u64 > MAX_REQUEST {
+        bail!("{} is longer than {} MiB", path.display(), MAX_REQUEST >> 20);
     }
-    Ok(std::fs::read(path).map_err(|error| wrong(error.to_string()))?)
+    Ok(body)
 }
 
 fn headers(lines: &[String]) -> Result<HeaderMap> {

@@ -2,8 +2,8 @@
 
 use crate::args::ImportArguments;
 use crate::output::{self, count};
-use crate::place::{Place, Wrong};
-use anyhow::{Context, Result};
+use crate::place::Place;
+use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::fs::File;
@@ -83,10 +83,10 @@ impl Input {
         if file == "-" {
             return Ok(Input::Stdin(std::io::stdin()));
         }
-        let opened = File::open(file).map_err(|error| Wrong(format!("opening {file}: {error}")))?;
+        let opened = File::open(file).with_context(|| format!("opening {file}"))?;
         let is_file = opened.metadata().is_ok_and(|metadata| !metadata.is_dir());
         if !is_file {
-            return Err(Wrong(format!("{file} is a directory: name the files in it")).into());
+            bail!("{file} is a directory: name the files in it");
         }
         Ok(Input::File(opened))
     }

@@ -2,7 +2,7 @@
 
 use crate::args::{MaskArguments, MaskFormat};
 use crate::output::Out;
-use crate::place::{Place, Wrong};
+use crate::place::Place;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &MaskArguments) -> Result<ExitCode> {
     let mut input: Box<dyn BufRead> = match file {
         "-" => Box::new(std::io::stdin().lock()),
         path => Box::new(BufReader::new(
-            File::open(path).map_err(|error| Wrong(format!("opening {path}: {error}")))?,
+            File::open(path).with_context(|| format!("opening {path}"))?,
         )),
     };
     let mask = Place::of(&arguments.place)?.mask()?;

@@ -1,1 +1,244 @@
+//! Replays against a small HTTP server: scores, floor, resuming, failures and retries.
 
+use super::*;
+use crate::evidence::verdicts;
+use crate::scan::scores;
+use crate::table::{call_key, calls_to_parquet};
+use crate::verdict::VerdictConfig;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use understudy_call::record::CallRecord;
+use understudy_client::{SelfHosted, Timeouts, Upstream, UpstreamConfig};
+use url::Url;
+
+const TASK: &str = "colours-7f3a";
+
+/// A server that answers each request body by a function; counts and keeps them.
+struct Server {
+    url: Url,
+    seen: Arc<Mutex<Vec<Value>>>,
+}
+
+fn serve(answer: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let (kept, answer, asked) = (seen.clone(), Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, kept, answer, asked) = (stream.unwrap(), kept.clone(), answer.clone(), asked.clone());
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let body = loop {
+                    let mut piece = [0; 4096];
+                    let read = stream.read(&mut piece).unwrap_or(0);
+                    if read == 0 {
+                        return;
+                    }
+                    bytes.extend_from_slice(&piece[..read]);
+                    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+                        continue;
+                    };
+                    if let Ok(body) = serde_json::from_slice::<Value>(&bytes[end + 4..]) {
+                        break body;
+                    }
+                };
+                let (status, answer) = answer(asked.fetch_add(1, Ordering::SeqCst), &body);
+                kept.lock().unwrap().push(body);
+                let text = answer.to_string();
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    text.len()
+                );
+                let _ = stream.write_all(format!("{head}{text}").as_bytes());
+            });
+        }
+    });
+    Server { url, seen }
+}
+
+fn says(text: &str, model: &str) -> Value {
+    json!({"model": model, "choices": [{"index": 0, "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text}}], "usage": {"prompt_tokens": 10, "completion_tokens": 2}})
+}
+
+fn upstream(name: &str, url: &Url, model: Option<&str>) -> UpstreamConfig {
+    UpstreamConfig {
+        model: model.map(str::to_owned),
+        ..UpstreamConfig::new(name, url.clone())
+    }
+}
+
+fn open(config: UpstreamConfig) -> Arc<Upstream> {
+    Arc::new(Upstream::open(config, Timeouts::default()).unwrap())
+}
+
+/// A store with `calls` kept calls of the task: even ones answered `red`, odd ones `blue`.
+async fn kept(calls: usize) -> Store {
+    let store = Store::in_memory();
+    let row = |number: usize| {
+        let text = if number % 2 == 0 { "red" } else { "blue" };
+        CallRecord {
+            call_id: format!("call-{number}"),
+            conversation_id: format!("conversation-{number}"),
+            api: "openai_chat".into(),
+            task_id: Some(TASK.into()),
+            request_body: Some(
+                json!({"model": "big", "stream": true, "messages": [{"role": "user", "content": format!("number {number}")}]})
+                    .to_string(),
+            ),
+            response_body: Some(says(text, "big-2026").to_string()),
+            output_text: Some(text.into()),
+            ..CallRecord::default()
+        }
+    };
+    let rows: Vec<CallRecord> = (0..calls).map(row).collect();
+    let key = call_key(&rows[0], "test", 0, 1);
+    store.put(&key, calls_to_parquet(&rows).unwrap()).await.unwrap();
+    store
+}
+
+fn right(body: &Value) -> &'static str {
+    let text = body["messages"][0]["content"].as_str().unwrap();
+    let number: usize = text.rsplit(' ').next().unwrap().parse().unwrap();
+    if number % 2 == 0 { "red" } else { "blue" }
+}
+
+async fn go(store: &Store, limit: usize, candidate: &Arm, baseline: Option<&Arm>) -> Result<Replayed, ReplayError> {
+    let sample = draw(store, None, TASK, limit, 7).await.unwrap();
+    let config = ReplayConfig {
+        retry_after: Duration::from_millis(1),
+        ..ReplayConfig::new(TASK)
+    };
+    replay(
+        store,
+        &sample,
+        candidate,
+        baseline,
+        &PriceTable::builtin(),
+        &config,
+        |_| {},
+    )
+    .await
+}
+
+#[tokio::test]
+async fn answers_are_scored_beside_the_floor_and_only_once() {
+    let store = kept(40).await;
+    let small = serve(|_, body| (200, says(right(body), "small")));
+    let big = serve(|_, body| (200, says(right(body), "big-2026")));
+    let candidate = Arm::candidate(open(upstream("small", &small.url, Some("small"))));
+    let baseline = Arm::baseline(open(upstream("big", &big.url, None)));
+    let first = go(&store, 30, &candidate, Some(&baseline)).await.unwrap();
+    assert_eq!(
+        (first.progress.asked, first.progress.floor_asked, first.progress.failed),
+        (30, 30, 0)
+    );
+    let second = go(&store, 40, &candidate, Some(&baseline)).await.unwrap();
+    assert_eq!(
+        (
+            second.progress.already,
+            second.progress.asked,
+            second.progress.floor_asked
+        ),
+        (30, 10, 10)
+    );
+    for body in small.seen.lock().unwrap().iter() {
+        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &Value::Null));
+    }
+    assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "big"));
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let (floor, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_floor);
+    assert_eq!((floor.len(), rows.len()), (40, 40));
+    assert!(
+        rows.iter()
+            .all(|row| row.agreement == Some(1.0) && row.floor_agreement == Some(1.0) && row.valid)
+    );
+    assert!(rows.iter().all(|row| row.kind == "label" && row.cost_usd.is_none()));
+    let commits = store.list("_commits").await.unwrap();
+    assert_eq!(commits.len(), 2);
+    let found = verdicts(
+        &store,
+        None,
+        None,
+        &VerdictConfig::default(),
+        rows[0].judged_at + 1_000_000,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (found.len(), found[0].pairs, found[0].candidate.as_str()),
+        (1, 40, "small")
+    );
+}
+
+#[tokio::test]
+async fn a_floor_of_another_model_does_not_count() {
+    let store = kept(4).await;
+    let small = serve(|_, body| (200, says(right(body), "small")));
+    let big = serve(|_, body| (200, says(right(body), "another")));
+    let candidate = Arm::candidate(open(upstream("small", &small.url, Some("small"))));
+    let baseline = Arm::baseline(open(upstream("big", &big.url, None)));
+    go(&store, 4, &candidate, Some(&baseline)).await.unwrap();
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    assert!(rows.iter().all(|row| row.floor_agreement.is_none()));
+}
+
+#[tokio::test]
+async fn what_may_pass_is_asked_again_and_what_fails_is_a_row() {
+    let store = kept(4).await;
+    let busy = serve(|number, body| match number {
+        0..4 => (503, json!({"error": {"message": "busy"}})),
+        _ if right(body) == "red" => (200, says("red", "small")),
+        _ => (400, json!({"error": {"message": "too long"}})),
+    });
+    let mut config = upstream("busy", &busy.url, Some("small"));
+    config.price = Some(SelfHosted { gpu_hour: 3600.0 });
+    let replayed = go(&store, 4, &Arm::candidate(open(config)), None).await.unwrap();
+    assert_eq!((replayed.progress.asked, replayed.progress.failed), (4, 2));
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let failed: Vec<_> = rows
+        .iter()
+        .filter(|row| row.outcome == Outcome::UpstreamStatus)
+        .collect();
+    assert_eq!((rows.len(), failed.len()), (4, 2));
+    assert!(
+        failed
+            .iter()
+            .all(|row| !row.valid && row.agreement.is_none() && row.cost_usd.is_none())
+    );
+    let priced: f64 = rows.iter().filter_map(|row| row.cost_usd).sum();
+    assert!(priced > 0.0 && priced < 60.0, "a dollar a second: {priced}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_nothing_is_an_error_and_leaves_no_rows() {
+    let store = kept(3).await;
+    let closed = serve(|_, _| (401, json!({"error": {"message": "bad key"}})));
+    let candidate = Arm::candidate(open(upstream("closed", &closed.url, Some("small"))));
+    let error = go(&store, 3, &candidate, None).await.unwrap_err().to_string();
+    assert!(error.contains("closed") && error.contains("bad key"), "{error}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    let candidate = Arm::candidate(open(upstream("nobody", &nobody, Some("small"))));
+    assert!(matches!(
+        go(&store, 3, &candidate, None).await,
+        Err(ReplayError::Unusable { .. })
+    ));
+    assert!(scores(&store, &ScoreFilter::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_larger_sample_holds_the_smaller_one() {
+    let store = kept(20).await;
+    let ids = |sample: Sample| sample.calls.into_iter().map(|call| call.call_id).collect::<Vec<_>>();
+    let small = ids(draw(&store, None, TASK, 5, 1).await.unwrap());
+    let large = ids(draw(&store, None, TASK, 12, 1).await.unwrap());
+    assert_eq!(small[..], large[..5]);
+    assert_ne!(small, ids(draw(&store, None, TASK, 5, 2).await.unwrap()));
+    assert_eq!(draw(&store, None, "other", 5, 1).await.unwrap().of_task, 0);
+}
