@@ -84,7 +84,7 @@ impl Place {
 
     /// What masks, by the config's rules and dictionaries, else the built-in ones.
     pub(crate) fn mask(&self) -> Result<Mask> {
-        Ok(serve::mask(&self.config_or_default()?, &self.keys()?)?)
+        serve::mask(&self.config_or_default()?, &self.keys()?)
     }
 
     /// What makes rows, the current task book included.

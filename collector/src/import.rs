@@ -183,6 +183,9 @@ struct Work {
     steps: HashMap<String, i32>,
 }
 
+/// A line's number, and the line, or why it is passed over.
+type TakenLine = (u64, Result<Vec<u8>, String>);
+
 /// What became of one batch of lines.
 struct Batch {
     counted: Imported,
@@ -229,7 +232,7 @@ impl Work {
         }))
     }
 
-    fn take_lines(&mut self) -> Result<Option<Vec<(u64, Result<Vec<u8>, String>)>>, ImportError> {
+    fn take_lines(&mut self) -> Result<Option<Vec<TakenLine>>, ImportError> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES && taken.len() < BATCH_LINES {
             let line = self.lines.number();
