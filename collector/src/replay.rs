@@ -347,7 +347,7 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             },
         };
         let answer = reply.answer.clone().unwrap_or_default();
-        let model = [answer.model.as_deref(), arm.model(), call.request.model.as_deref()];
+        let model = [answer.model.as_deref(), arm.model(), arm.asked_model(call)];
         let price = model.into_iter().flatten().find_map(|model| self.prices.lookup(model));
         ScoreRecord {
             call_id: call.call_id.clone(),

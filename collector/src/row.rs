@@ -244,7 +244,10 @@ impl RowMaker {
         record.cache_write_tokens = usage.cache_write;
         record.output_tokens = usage.output;
         record.reasoning_tokens = usage.reasoning;
-        let models = [&record.response_model, &record.request_model];
+        // What was asked for says nothing of the price where another upstream answered.
+        let by_baseline = record.arm.is_none() || record.arm == record.upstream;
+        let asked = record.request_model.as_ref().filter(|_| by_baseline);
+        let models = [record.response_model.as_ref(), asked];
         let price = models.into_iter().flatten().find_map(|model| self.prices.lookup(model));
         let cost = price.and_then(|price| price.cost(usage));
         if let Some(served) = record.attempts.iter_mut().find(|attempt| attempt.served) {

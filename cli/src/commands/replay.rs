@@ -87,7 +87,7 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
             baseline.name()
         ),
         None => eprintln!(
-            "noise floor: not measured, since no key of the baseline is configured (`key_env`); without it no verdict is `promote`"
+            "noise floor: not measured by this run, since no key of the baseline is configured (`key_env`); without it no verdict is `promote`"
         ),
     }
 }

@@ -76,6 +76,14 @@ impl Arm {
         }
     }
 
+    /// The model that the call asks for, where this arm is asked for it; it has that one's price.
+    pub(super) fn asked_model<'a>(&self, call: &'a Drawn) -> Option<&'a str> {
+        match self.model() {
+            Some(_) => None,
+            None => call.request.model.as_deref(),
+        }
+    }
+
     pub(super) fn max_in_flight(&self) -> Option<usize> {
         self.upstream.config.max_in_flight
     }

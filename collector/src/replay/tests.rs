@@ -87,7 +87,7 @@ async fn kept(calls: usize) -> Store {
             api: "openai_chat".into(),
             task_id: Some(TASK.into()),
             request_body: Some(
-                json!({"model": "big", "stream": true, "messages": [{"role": "user", "content": format!("number {number}")}]})
+                json!({"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": format!("number {number}")}]})
                     .to_string(),
             ),
             response_body: Some(says(text, "big-2026").to_string()),
@@ -149,7 +149,7 @@ async fn answers_are_scored_beside_the_floor_and_only_once() {
     for body in small.seen.lock().unwrap().iter() {
         assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &Value::Null));
     }
-    assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "big"));
+    assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "gpt-4o"));
     let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
     let (floor, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_floor);
     assert_eq!((floor.len(), rows.len()), (40, 40));
@@ -158,6 +158,10 @@ async fn answers_are_scored_beside_the_floor_and_only_once() {
             .all(|row| row.agreement == Some(1.0) && row.floor_agreement == Some(1.0) && row.valid)
     );
     assert!(rows.iter().all(|row| row.kind == "label" && row.cost_usd.is_none()));
+    assert!(
+        floor.iter().all(|row| row.cost_usd.is_some()),
+        "the floor has the price of the model asked for"
+    );
     let commits = store.list("_commits").await.unwrap();
     assert_eq!(commits.len(), 2);
     let found = verdicts(

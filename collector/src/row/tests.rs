@@ -155,3 +155,14 @@ fn failed_attempts_are_free_and_the_served_one_is_priced() {
         "the losing answer's tokens are not known"
     );
 }
+
+#[test]
+fn a_candidate_has_not_the_price_of_the_model_asked_for() {
+    let mut body = answer();
+    body["model"] = "some-small-model".into();
+    let mut raw = chat(&question(), body.to_string().as_bytes());
+    raw.head.upstream = "llm".into();
+    assert!(maker().row(&raw).record.cost_usd.is_some());
+    raw.head.arm = Some("small".into());
+    assert_eq!(maker().row(&raw).record.cost_usd, None);
+}
