@@ -80,7 +80,7 @@ fn open(config: UpstreamConfig) -> Arc<Upstream> {
 async fn kept(calls: usize) -> Store {
     let store = Store::in_memory();
     let row = |number: usize| {
-        let text = if number % 2 == 0 { "red" } else { "blue" };
+        let text = if number.is_multiple_of(2) { "red" } else { "blue" };
         CallRecord {
             call_id: format!("call-{number}"),
             conversation_id: format!("conversation-{number}"),
@@ -104,7 +104,7 @@ async fn kept(calls: usize) -> Store {
 fn right(body: &Value) -> &'static str {
     let text = body["messages"][0]["content"].as_str().unwrap();
     let number: usize = text.rsplit(' ').next().unwrap().parse().unwrap();
-    if number % 2 == 0 { "red" } else { "blue" }
+    if number.is_multiple_of(2) { "red" } else { "blue" }
 }
 
 async fn go(store: &Store, limit: usize, candidate: &Arm, baseline: Option<&Arm>) -> Result<Replayed, ReplayError> {
