@@ -44,7 +44,7 @@ def make_keys(folder, upstream):
     with Understudy("serve", "--upstream", upstream, "--data", f"{folder}/local", *serve_on_free_ports()) as understudy:
         understudy.stop()
     keys = pathlib.Path(folder, "local/keys")
-    expect({key.name for key in keys.iterdir()} == {"spool", "store", "origin", "surrogate"}, f"keys: {list(keys.iterdir())}")
+    expect({key.name for key in keys.iterdir()} == {f"{name}.key" for name in ("spool", "store", "origin", "surrogate")}, f"keys: {list(keys.iterdir())}")
     expect(all(key.stat().st_mode & 0o077 == 0 for key in keys.iterdir()), "others may read the keys")
     keys.rename(pathlib.Path(folder, "keys"))
 
