@@ -96,6 +96,8 @@ pub struct FrameHead {
     pub key_id: Option<String>,
     /// Keyed hash that decides the bucket of a split.
     pub affinity_key: Option<String>,
+    /// Pseudonym of the conversation, where the client names one.
+    pub conversation: Option<String>,
     /// Trace id of the client's `traceparent`.
     pub trace_id: Option<String>,
     /// `x-understudy-tag-<name>`.

@@ -18,6 +18,14 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
         .filter(|name| !path(dir, name).exists())
         .collect();
     if !missing.is_empty() {
+        // A lost key must not be replaced quietly: surrogates and pseudonyms made with it would never match again.
+        if missing.len() < Keys::NAMES.len() {
+            bail!(
+                "{} holds some keys, but {} is missing: put it back from your copy (or move all of them away to begin anew)",
+                dir.display(),
+                missing.join(", ")
+            );
+        }
         if !may_create {
             bail!(
                 "the keys {} are missing in {}: with a remote store or a collector of its own all processes must share them. \
@@ -122,6 +130,19 @@ mod tests {
         let mode = std::fs::metadata(dir.join("spool.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_quietly() {
+        let dir = tempfile::tempdir().unwrap();
+        load(dir.path(), true).unwrap();
+        std::fs::remove_file(dir.path().join("surrogate.key")).unwrap();
+        assert!(
+            load(dir.path(), true)
+                .unwrap_err()
+                .to_string()
+                .contains("surrogate is missing")
+        );
     }
 
     #[test]

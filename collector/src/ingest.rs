@@ -212,7 +212,7 @@ impl Ingest {
         for call in &chunk.calls {
             let mut row = self.rows.row(call);
             self.threads
-                .place(&mut row.record, &row.trail, call.head.affinity_key.as_deref());
+                .place(&mut row.record, &row.trail, call.head.conversation.as_deref());
             self.batch.rows.push(row.record);
         }
     }

@@ -163,6 +163,6 @@ impl Body for Resumed {
 
     fn size_hint(&self) -> SizeHint {
         // Asked once, before the first piece is taken.
-        self.hint.clone()
+        self.hint
     }
 }

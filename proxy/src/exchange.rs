@@ -206,9 +206,13 @@ fn note_request(
     head.tags = told.tags.clone();
     head.config_hash = Some(routing.hash.clone());
     head.request_encoding = headers::text(&parts.headers, header::CONTENT_ENCODING);
-    if let Some(conversation) = &told.conversation {
-        head.affinity_key = Some(origins.pseudonym("conversation", conversation.as_bytes()));
-    }
+    let named = told
+        .conversation
+        .as_ref()
+        .map(String::as_bytes)
+        .or_else(|| headers::known_session(&parts.headers));
+    head.conversation = named.map(|name| origins.pseudonym("conversation", name));
+    head.affinity_key = head.conversation.clone();
     let excluded = is_excluded(
         &routing.exclude,
         &head.upstream,

@@ -212,7 +212,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 
 /// Splits the path of a request into the upstream that its first segment names, if any, and what follows:
 /// `/anthropic/v1/messages?x` → `(Some("anthropic"), "/v1/messages?x")`. The rest is kept byte for byte.
-pub fn address<'a>(path_and_query: &'a str, is_upstream: impl Fn(&str) -> bool) -> (Option<&'a str>, &'a str) {
+pub fn address(path_and_query: &str, is_upstream: impl Fn(&str) -> bool) -> (Option<&str>, &str) {
     let Some(rest) = path_and_query.strip_prefix('/') else {
         return (None, path_and_query);
     };

@@ -65,7 +65,7 @@ impl Agent {
         self.ask(&shop::extract(ticket)).await?;
         let first = self.ask(&shop::act(ticket)).await?;
         let found = json!({"order_id": ticket.order, "product": ticket.product, "state": "open"});
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             let failed = json!({"error": "the order system is busy, try again"});
             self.ask(&shop::act_on(ticket, &first, &failed)).await?;
         }
