@@ -3,7 +3,7 @@
 //! A segment is a header and then frames, never appended to by a second process. Each segment has its own random data
 //! key, wrapped by the spool key; frame n's place (segment id, offset) is its nonce and is authenticated, so frames
 //! can't be moved or swapped. A damaged frame is skipped and counted; the next one is found by its marker and checksum.
-//! Does no IO: the writer appends what [`SegmentWriter`] gives, readers pass what they have read to [`read_frame`].
+//! Does no IO: the writer appends what [`SegmentWriter`] gives, readers pass what they have read to [`SegmentReader::read_frame`].
 
 use crate::keys::Key;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};

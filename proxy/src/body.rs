@@ -2,7 +2,7 @@
 
 use crate::relay::Relay;
 use crate::tee::BodyCopy;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use understudy_client::{BoxError, RequestBody};
+use understudy_client::{BoxError, RequestBody, empty, full};
 
 /// The body of an answer to a client.
 pub(crate) enum ClientBody {
@@ -54,16 +54,9 @@ impl Body for ClientBody {
 }
 
 /// A request body that streams through while it is copied.
-pub(crate) struct CopiedUp {
+struct CopiedUp {
     inner: Incoming,
     copy: Arc<Mutex<BodyCopy>>,
-}
-
-impl CopiedUp {
-    /// Streams `inner`, noting each piece in `copy`.
-    pub(crate) fn body(inner: Incoming, copy: Arc<Mutex<BodyCopy>>) -> RequestBody {
-        CopiedUp { inner, copy }.boxed_unsync()
-    }
 }
 
 impl Body for CopiedUp {
@@ -89,55 +82,70 @@ impl Body for CopiedUp {
     }
 }
 
-/// A request body, read as far as routing allows.
-pub(crate) enum Buffered {
-    /// All of it.
+/// A request's body, as far as it has been read.
+pub(crate) enum Held {
+    /// Not at all: it streams.
+    Streaming(Incoming),
+    /// Whole.
     Whole(Bytes),
-    /// Longer than the limit: what was read, and the rest.
+    /// Longer than the limit: what was read, the rest, and the size of both.
     Longer(VecDeque<Bytes>, Incoming, SizeHint),
 }
 
-/// Reads a body up to `limit` bytes, noting each piece in `copy`.
-///
-/// # Errors
-/// Where the client's side fails.
-pub(crate) async fn buffer(mut body: Incoming, limit: u64, copy: &Mutex<BodyCopy>) -> Result<Buffered, hyper::Error> {
-    let hint = body.size_hint();
-    let mut pieces = VecDeque::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else { continue };
-        copy.lock().unwrap_or_else(PoisonError::into_inner).push(&piece);
-        length += piece.len() as u64;
-        pieces.push_back(piece);
-        if length > limit {
-            return Ok(Buffered::Longer(pieces, body, hint));
+impl Held {
+    /// Reads a streaming body up to `limit` bytes, noting each piece in `copy`.
+    ///
+    /// # Errors
+    /// Where the client's side fails.
+    pub(crate) async fn read(self, limit: u64, copy: &Mutex<BodyCopy>) -> Result<Held, hyper::Error> {
+        let Held::Streaming(mut body) = self else {
+            return Ok(self);
+        };
+        let hint = body.size_hint();
+        let mut pieces = VecDeque::new();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame?.into_data() else { continue };
+            copy.lock().unwrap_or_else(PoisonError::into_inner).push(&piece);
+            length += piece.len();
+            pieces.push_back(piece);
+            if length as u64 > limit {
+                return Ok(Held::Longer(pieces, body, hint));
+            }
+        }
+        if pieces.len() == 1 {
+            return Ok(Held::Whole(pieces.pop_front().unwrap_or_default()));
+        }
+        let mut whole = BytesMut::with_capacity(length);
+        pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        Ok(Held::Whole(whole.freeze()))
+    }
+
+    /// The bytes, where all were read.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Held::Whole(bytes) => Some(bytes),
+            Held::Streaming(_) | Held::Longer(..) => None,
         }
     }
-    Ok(Buffered::Whole(match pieces.len() {
-        1 => pieces.pop_front().unwrap_or_default(),
-        _ => pieces.iter().flat_map(|piece| piece.iter().copied()).collect(),
-    }))
+
+    /// The body to send on; what was not read yet is noted in `copy` as it passes.
+    pub(crate) fn into_body(self, copy: Arc<Mutex<BodyCopy>>) -> RequestBody {
+        match self {
+            Held::Streaming(body) if body.is_end_stream() => empty(),
+            Held::Streaming(body) => CopiedUp { inner: body, copy }.boxed_unsync(),
+            Held::Whole(bytes) => full(bytes),
+            Held::Longer(read, rest, hint) => Resumed { read, rest, hint, copy }.boxed_unsync(),
+        }
+    }
 }
 
 /// The pieces read already, and then the rest of the body.
-pub(crate) struct Resumed {
+struct Resumed {
     read: VecDeque<Bytes>,
     rest: Incoming,
     hint: SizeHint,
     copy: Arc<Mutex<BodyCopy>>,
-}
-
-impl Resumed {
-    /// A body of `read` and `rest`, whose whole size is `hint`.
-    pub(crate) fn body(
-        read: VecDeque<Bytes>,
-        rest: Incoming,
-        hint: SizeHint,
-        copy: Arc<Mutex<BodyCopy>>,
-    ) -> RequestBody {
-        Resumed { read, rest, hint, copy }.boxed_unsync()
-    }
 }
 
 impl Body for Resumed {

@@ -5,7 +5,6 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::exchange::{Held, expose, note_response};
 use crate::proxy::Proxy;
 use crate::relay::Relay;
 use crate::rename::Renamer;
@@ -21,35 +20,21 @@ use understudy_client::{BoxError, RequestBody, Upstream, full};
 /// The longest plain answer of a candidate.
 const MAX_ANSWER: usize = 32 << 20;
 
-/// Whether the candidate answered.
-pub(crate) enum Answered {
-    /// With this.
-    Yes(Box<Response<ClientBody>>),
-    /// It did not: here is the call back.
-    No(Box<Lost>),
-}
-
-/// A call that a candidate could not answer.
-pub(crate) struct Lost {
-    /// The call, with the failed attempt noted.
-    pub(crate) call: OpenCall,
-    /// The request's body.
-    pub(crate) body: Bytes,
-}
-
-/// Lets `candidate` answer the call.
-pub(crate) async fn answer(proxy: &Proxy, mut call: OpenCall, candidate: &Upstream, api: Api, held: Held) -> Answered {
-    let Held::Whole(body) = held else {
-        unreachable_held();
-        return Answered::No(Box::new(Lost {
-            call,
-            body: Bytes::new(),
-        }));
-    };
+/// Lets `candidate` answer a call whose body was read whole.
+///
+/// # Errors
+/// The call back, with the failed attempt noted, where the candidate gave no answer.
+pub(crate) async fn answer(
+    proxy: &Proxy,
+    mut call: OpenCall,
+    candidate: &Upstream,
+    api: Api,
+    body: &Bytes,
+) -> Result<Response<ClientBody>, Box<OpenCall>> {
     call.attempt_begins(candidate.name(), Some("split"));
-    match attempt(proxy, &mut call, candidate, api, &body).await {
+    match attempt(proxy, &mut call, candidate, api, body).await {
         Ok(Reply::Whole(mut parts, answer)) => {
-            let renamed = asked_model(&body)
+            let renamed = asked_model(body)
                 .and_then(|model| replace_model(&answer, &model))
                 .map(Bytes::from);
             call.response_piece(&answer, false);
@@ -59,16 +44,13 @@ pub(crate) async fn answer(proxy: &Proxy, mut call: OpenCall, candidate: &Upstre
             parts
                 .headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(answer.len()));
-            Answered::Yes(Box::new(Response::from_parts(parts, ClientBody::full(answer))))
+            Ok(Response::from_parts(parts, ClientBody::full(answer)))
         }
         Ok(Reply::Stream(parts, stream)) => {
-            let rename = asked_model(&body).map(Renamer::new);
+            let rename = asked_model(body).map(Renamer::new);
             let mark = Some(EndMark::new(api));
             let relay = Relay::new(stream, call, true, mark, rename, candidate.idle_timeout());
-            Answered::Yes(Box::new(Response::from_parts(
-                parts,
-                ClientBody::Relay(Box::new(relay)),
-            )))
+            Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
         Err((outcome, reason)) => {
             call.attempt_ends(outcome, false, Some(reason));
@@ -76,7 +58,7 @@ pub(crate) async fn answer(proxy: &Proxy, mut call: OpenCall, candidate: &Upstre
             call.head.arm = Some(call.head.upstream.clone());
             call.head.status = None;
             call.head.content_type = None;
-            Answered::No(Box::new(Lost { call, body }))
+            Err(Box::new(call))
         }
     }
 }
@@ -99,7 +81,7 @@ async fn attempt(
         .await
         .map_err(|error| (error.kind().outcome(), error.to_string()))?;
     let (mut parts, incoming) = response.into_parts();
-    note_response(call, parts.status, &parts.headers);
+    call.response_head(parts.status, &parts.headers);
     if !parts.status.is_success() {
         return Err((Outcome::UpstreamStatus, format!("status {}", parts.status.as_u16())));
     }
@@ -110,7 +92,7 @@ async fn attempt(
         .headers
         .extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
     if proxy.expose_headers {
-        expose(call, &mut parts.headers, candidate.name());
+        call.expose(&mut parts.headers, candidate.name());
     }
     if wire::is_event_stream(call.head.content_type.as_deref()) {
         return Ok(Reply::Stream(parts, incoming));
@@ -144,9 +126,4 @@ fn asked_model(body: &[u8]) -> Option<String> {
         model: Option<String>,
     }
     serde_json::from_slice::<Asked>(body).ok()?.model
-}
-
-/// Only calls whose body was read whole are given to a candidate ([`crate::choose`] sees to it).
-fn unreachable_held() {
-    tracing::error!("a call was given to a candidate before its body was read");
 }

@@ -4,10 +4,12 @@
 //! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
 
 use crate::config::{Bodies, CaptureConfig};
+use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -166,9 +168,32 @@ impl OpenCall {
     }
 
     /// The attempt's response head came.
-    pub fn attempt_status(&mut self, status: u16) {
+    fn attempt_status(&mut self, status: u16) {
         if let Some((attempt, _)) = &mut self.attempt {
             attempt.status = Some(i32::from(status));
+        }
+    }
+
+    /// Puts into the record what the head of the response tells.
+    pub fn response_head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.attempt_status(status.as_u16());
+        self.head.status = Some(status.as_u16());
+        self.head.content_type = headers::text(headers, header::CONTENT_TYPE);
+        let encoding = headers::text(headers, header::CONTENT_ENCODING);
+        self.head.content_encoding = encoding.filter(|encoding| encoding != "identity");
+    }
+
+    /// Adds the response headers of `expose_headers`.
+    pub fn expose(&self, headers: &mut HeaderMap, served_by: &str) {
+        let told = [
+            ("x-understudy-served-by", Some(served_by)),
+            ("x-understudy-task", self.head.task_id.as_deref()),
+            ("x-understudy-call", Some(self.head.call_id.as_str())),
+        ];
+        for (name, value) in told {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
         }
     }
 

@@ -209,8 +209,7 @@ pub fn shares(route: &ValidRoute) -> impl Iterator<Item = (&str, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RouteMatch;
-    use crate::route::Route;
+    use crate::route::{Route, RouteMatch};
     use std::collections::BTreeMap;
     use std::time::Duration;
     use understudy_call::keys::Key;

@@ -6,7 +6,7 @@
 mod raw;
 mod units;
 
-pub use raw::{Bodies, Exclude, LogFormat, MaskRules, RouteMatch, WhenFull};
+pub use raw::{Bodies, Exclude, LogFormat, MaskRules, WhenFull};
 
 use crate::route::{Route, RouteError, Routes};
 use raw::File;

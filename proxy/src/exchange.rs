@@ -3,7 +3,7 @@
 //! Bytes travel unchanged both ways. Capture rides along and never decides over the call, unless the operator made it
 //! `required`.
 
-use crate::body::{Buffered, ClientBody, CopiedUp, Resumed, buffer};
+use crate::body::{ClientBody, Held};
 use crate::candidate;
 use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
@@ -23,7 +23,7 @@ use std::time::Instant;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
 use understudy_call::wire::{self, EndMark};
-use understudy_client::{RequestBody, SendError, SendErrorKind, Upstream, empty, full};
+use understudy_client::{SendError, SendErrorKind, Upstream};
 
 /// Answers one request of a client.
 pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> Response<ClientBody> {
@@ -58,9 +58,10 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     // The body is read only where a route may need it; otherwise it streams.
     let mut held = Held::Streaming(body);
     let mut chosen = Chosen::default();
-    if api != Api::Other && routing.need_body(upstream.name()) {
+    let pinned = proxy.allow_pins && told.pin.is_some();
+    if api != Api::Other && (pinned || routing.need_body(upstream.name())) {
         let waiting = Instant::now();
-        held = match held.buffer(&proxy, &call).await {
+        held = match held.read(proxy.limits.max_routed_body, &call.request_copy()).await {
             Ok(held) => held,
             // The client's side failed: nobody is left to answer. Dropping the call records it.
             Err(_) => {
@@ -92,19 +93,17 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     if proxy.capture.required && proxy.capture.is_slow() && call.not_kept.is_none() {
         return refuse_unkept(call, api).await;
     }
-    if let Some(candidate) = chosen.candidate.as_deref().and_then(|name| proxy.upstreams.get(name)) {
-        match candidate::answer(&proxy, call, candidate, api, held).await {
-            candidate::Answered::Yes(response) => return *response,
+    let candidate = chosen.candidate.as_deref().and_then(|name| proxy.upstreams.get(name));
+    if let (Some(candidate), Some(body)) = (candidate, held.whole().cloned()) {
+        match candidate::answer(&proxy, call, candidate, api, &body).await {
+            Ok(response) => return response,
             // The candidate failed before the client saw a byte: the baseline answers.
-            candidate::Answered::No(lost) => {
-                call = lost.call;
-                held = Held::Whole(lost.body);
-            }
+            Err(lost) => call = *lost,
         }
     }
     let client_id = call.head.client_id.clone().unwrap_or_default();
     let response = baseline(&proxy, call, &upstream, api, path_and_query, parts, held).await;
-    if chosen.split {
+    if chosen.split || proxy.allow_pins {
         // Only a client whose key the baseline took may be canaried.
         match response.status() {
             status if status.is_success() => proxy.accepted.accept(&client_id),
@@ -113,45 +112,6 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
         }
     }
     response
-}
-
-/// A request's body, as far as it has been read.
-pub(crate) enum Held {
-    /// Not at all.
-    Streaming(Incoming),
-    /// Whole.
-    Whole(Bytes),
-    /// Up to the limit; the request goes where it was addressed.
-    Longer(Buffered),
-}
-
-impl Held {
-    async fn buffer(self, proxy: &Proxy, call: &OpenCall) -> Result<Held, hyper::Error> {
-        let Held::Streaming(body) = self else { return Ok(self) };
-        Ok(
-            match buffer(body, proxy.limits.max_routed_body, &call.request_copy()).await? {
-                Buffered::Whole(bytes) => Held::Whole(bytes),
-                longer @ Buffered::Longer(..) => Held::Longer(longer),
-            },
-        )
-    }
-
-    /// The bytes, where all were read.
-    fn whole(&self) -> Option<&Bytes> {
-        match self {
-            Held::Whole(bytes) => Some(bytes),
-            Held::Streaming(_) | Held::Longer(_) => None,
-        }
-    }
-
-    fn into_body(self, call: &OpenCall) -> RequestBody {
-        match self {
-            Held::Streaming(body) if body.is_end_stream() => empty(),
-            Held::Streaming(body) => CopiedUp::body(body, call.request_copy()),
-            Held::Whole(bytes) | Held::Longer(Buffered::Whole(bytes)) => full(bytes),
-            Held::Longer(Buffered::Longer(read, rest, hint)) => Resumed::body(read, rest, hint, call.request_copy()),
-        }
-    }
 }
 
 fn refuse(proxy: &Proxy, request: &Request<Incoming>) -> Option<Response<Bytes>> {
@@ -322,17 +282,17 @@ async fn baseline(
         Ok(uri) => uri,
         Err(error) => {
             let error = SendError::new(SendErrorKind::Protocol, format!("the path can't be forwarded: {error}"));
-            return failed(call, api, &error).await;
+            return refusal::failed(call, api, &error).await;
         }
     };
-    let mut request = Request::new(held.into_body(&call));
+    let mut request = Request::new(held.into_body(call.request_copy()));
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri;
     *request.headers_mut() = parts.headers;
     call.attempt_begins(upstream.name(), None);
     match upstream.send(request).await {
         Ok(response) => relay(proxy, call, api, response, upstream).await,
-        Err(error) => failed(call, api, &error).await,
+        Err(error) => refusal::failed(call, api, &error).await,
     }
 }
 
@@ -347,9 +307,9 @@ async fn relay(
     let began = Instant::now();
     let (mut parts, body) = response.into_parts();
     headers::remove_hop_by_hop(&mut parts.headers);
-    note_response(&mut call, parts.status, &parts.headers);
+    call.response_head(parts.status, &parts.headers);
     if proxy.expose_headers {
-        expose(&call, &mut parts.headers, upstream.name());
+        call.expose(&mut parts.headers, upstream.name());
     }
     if body.is_end_stream() {
         let written = call.commit(Outcome::Ok);
@@ -368,41 +328,4 @@ async fn relay(
         upstream.idle_timeout(),
     );
     Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
-}
-
-/// Puts into the record what the head of the response tells.
-pub(crate) fn note_response(call: &mut OpenCall, status: StatusCode, headers: &http::HeaderMap) {
-    call.attempt_status(status.as_u16());
-    call.head.status = Some(status.as_u16());
-    call.head.content_type = headers::text(headers, header::CONTENT_TYPE);
-    call.head.content_encoding =
-        headers::text(headers, header::CONTENT_ENCODING).filter(|encoding| encoding != "identity");
-}
-
-/// Adds the response headers of `expose_headers`.
-pub(crate) fn expose(call: &OpenCall, headers: &mut http::HeaderMap, served_by: &str) {
-    let told = [
-        ("x-understudy-served-by", Some(served_by)),
-        ("x-understudy-task", call.head.task_id.as_deref()),
-        ("x-understudy-call", Some(call.head.call_id.as_str())),
-    ];
-    for (name, value) in told {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// No response came: the client gets an error of ours, in its provider's shape.
-pub(crate) async fn failed(mut call: OpenCall, api: Api, error: &SendError) -> Response<ClientBody> {
-    let status = match error.kind() {
-        SendErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::BAD_GATEWAY,
-    };
-    let message = format!("upstream {}: {error}", call.head.upstream);
-    call.head.status = Some(status.as_u16());
-    call.head.error = Some(message.clone());
-    let written = call.commit(error.kind().outcome());
-    call.wait(written).await;
-    refusal::error(api, status, "upstream_error", &message).map(ClientBody::full)
 }

@@ -1,9 +1,12 @@
 //! Answers that we make ourselves, in the error shape of the API that was called.
 
+use crate::body::ClientBody;
+use crate::capture::OpenCall;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use understudy_call::call::Api;
+use understudy_client::{SendError, SendErrorKind};
 
 /// An answer of ours with a status, an error type and a message.
 pub(crate) fn error(api: Api, status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
@@ -26,4 +29,18 @@ pub(crate) fn policy(api: Api, status: StatusCode, message: &str) -> Response<By
         .headers_mut()
         .insert("x-should-retry", HeaderValue::from_static("false"));
     response
+}
+
+/// No response came: the client gets an error of ours, and the record says why.
+pub(crate) async fn failed(mut call: OpenCall, api: Api, error: &SendError) -> Response<ClientBody> {
+    let status = match error.kind() {
+        SendErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    let message = format!("upstream {}: {error}", call.head.upstream);
+    call.head.status = Some(status.as_u16());
+    call.head.error = Some(message.clone());
+    let written = call.commit(error.kind().outcome());
+    call.wait(written).await;
+    self::error(api, status, "upstream_error", &message).map(ClientBody::full)
 }

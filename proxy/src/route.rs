@@ -2,11 +2,27 @@
 //!
 //! Pure. Neither `host`, nor an absolute URI, nor a body ever names an upstream: only config does.
 
-use crate::config::RouteMatch;
 use crate::split::Arm;
 use http::HeaderMap;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use understudy_client::UpstreamConfig;
+
+/// What a route takes; all fields given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteMatch {
+    /// Task id.
+    pub task: Option<String>,
+    /// Path, `*` for any run of characters.
+    pub path: Option<String>,
+    /// Model asked for, `*` likewise.
+    pub model: Option<String>,
+    /// Headers that have these values.
+    pub header: BTreeMap<String, String>,
+    /// Upstream addressed.
+    pub upstream: Option<String>,
+}
 
 /// A route as config gives it.
 #[derive(Clone, Debug)]

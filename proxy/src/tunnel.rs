@@ -4,8 +4,9 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::exchange::{failed, note_response};
 use crate::headers::remove_hop_by_hop;
+use crate::refusal::failed;
+use crate::relay::Relay;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -58,13 +59,13 @@ pub(crate) async fn open(
         Ok(response) => response,
         Err(error) => return failed(call, Api::Other, &error).await,
     };
-    note_response(&mut call, response.status(), response.headers());
+    call.response_head(response.status(), response.headers());
     let mut headers = response.headers().clone();
     remove_hop_by_hop(&mut headers);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, body) = response.into_parts();
         parts.headers = headers;
-        let relay = crate::relay::Relay::new(body, call, false, None, None, upstream.idle_timeout());
+        let relay = Relay::new(body, call, false, None, None, upstream.idle_timeout());
         return Response::from_parts(parts, ClientBody::Relay(Box::new(relay)));
     }
     headers.insert(header::UPGRADE, websocket);

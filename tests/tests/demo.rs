@@ -26,7 +26,7 @@ fn the_demo_goes_the_whole_way_and_says_that_its_models_are_simulated() {
         assert!(said.contains(expected), "`{expected}` is missing in:\n{said}");
     }
     let moved = said
-        .split("answered ")
+        .split("(simulated) answered ")
         .nth(1)
         .and_then(|rest| rest.split(' ').next())
         .and_then(|n| n.parse::<u32>().ok());

@@ -3,6 +3,7 @@
 //! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
 use super::units::{Percent, Size, Span};
+use crate::route::RouteMatch;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -203,22 +204,6 @@ pub(super) struct Route {
     pub(super) rollout: NotBuilt,
     #[serde(default)]
     pub(super) guard: NotBuilt,
-}
-
-/// What a route takes; all fields given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RouteMatch {
-    /// Task id.
-    pub task: Option<String>,
-    /// Path, `*` for any run of characters.
-    pub path: Option<String>,
-    /// Model asked for, `*` likewise.
-    pub model: Option<String>,
-    /// Headers that have these values.
-    pub header: BTreeMap<String, String>,
-    /// Upstream addressed.
-    pub upstream: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
