@@ -93,7 +93,7 @@ pub(crate) fn print<T: Serialize>(format: RowFormat, rows: &[T], table: impl FnO
     print_with(format, rows, table, |_| String::new())
 }
 
-/// As [`print`]; each row's note stands below the table, where it has room.
+/// As [`print()`]; each row's note stands below the table, where it has room.
 pub(crate) fn print_with<T: Serialize>(
     format: RowFormat,
     rows: &[T],

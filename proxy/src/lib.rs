@@ -1,6 +1,6 @@
 //! The hot path: takes calls, routes them, streams them through, copies them to the spool.
 //!
-//! Never fails or delays a call because capture failed, and never imports the collector. Read [`exchange`] first.
+//! Never fails or delays a call because capture failed, and never imports the collector. Read `exchange.rs` first.
 
 pub mod accepted;
 pub mod admin;
