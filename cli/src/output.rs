@@ -131,9 +131,10 @@ pub(crate) fn print_one(format: RowFormat, value: &impl Serialize, text: impl Fn
 /// A table with these heads; those that begin with `>` are of numbers, which stand on the right.
 pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
+    // Never folded to the terminal's width: an id cut in two can't be copied.
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heads.iter().map(|head| {
         let is_number = head.starts_with('>');
         let align = if is_number {
