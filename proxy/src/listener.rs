@@ -20,8 +20,8 @@ use pingora_core::services::listening;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -65,7 +65,7 @@ impl Listener {
     /// Accepts until `stop` turns true, then lets open calls end for `drain` at most. Blocks until then.
     pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration, stop: watch::Receiver<bool>) {
         let open = Arc::new(AtomicUsize::new(0));
-        let (stopped, mut has_stopped) = watch::channel(false);
+        let (stopped, has_stopped) = mpsc::channel();
         let app = App {
             proxy,
             open: open.clone(),
@@ -97,10 +97,9 @@ impl Listener {
             tracing::error!(%error, "starting the server's thread failed");
             return;
         }
-        // The accept loop has ended; what is left are connections.
-        while !*has_stopped.borrow_and_update() {
-            std::thread::sleep(DRAIN_POLL);
-        }
+        // Blocks while calls are accepted; a sender that is gone means that the server's thread has ended.
+        let _ = has_stopped.recv();
+        // What is left are connections.
         let began = Instant::now();
         while open.load(Ordering::Acquire) > 0 && began.elapsed() < drain {
             std::thread::sleep(DRAIN_POLL);
@@ -129,7 +128,7 @@ struct Bound {
     inner: listening::Service<App>,
     address: String,
     socket: Option<TcpListener>,
-    stopped: watch::Sender<bool>,
+    stopped: mpsc::Sender<()>,
 }
 
 #[async_trait]
@@ -139,7 +138,7 @@ impl Service for Bound {
             fds.lock().add(self.address.clone(), socket.into_raw_fd());
         }
         Service::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
-        let _ = self.stopped.send(true);
+        let _ = self.stopped.send(());
     }
 
     fn name(&self) -> &str {

@@ -1,7 +1,7 @@
 //! The demo's simulated models: not a language model among them. They know the demo's prompts, find the right answer
 //! by rule, and err at a stated rate. Wherever their output is shown, it is called simulated.
 
-use super::shop::{ACTIONS, Chance, LABELS};
+use super::shop::{ACTIONS, Chance, LABELS, PRODUCTS};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -191,19 +191,9 @@ impl Seen {
         } else {
             0
         };
-        let products = [
-            "desk lamp",
-            "standing desk",
-            "office chair",
-            "monitor arm",
-            "keyboard",
-            "webcam",
-            "headset",
-            "cable tray",
-        ];
         Seen {
             order: find(&|word| word.starts_with("NW-")),
-            product: products
+            product: PRODUCTS
                 .into_iter()
                 .find(|product| text.contains(product))
                 .unwrap_or_default()

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 /// The labels of the triage prompt.
 pub(super) const LABELS: [&str; 4] = ["shipping", "returns", "billing", "technical"];
 
-const PRODUCTS: [&str; 8] = [
+/// What the shop sells.
+pub(super) const PRODUCTS: [&str; 8] = [
     "desk lamp",
     "standing desk",
     "office chair",
