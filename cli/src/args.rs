@@ -61,6 +61,9 @@ pub(crate) enum Command {
         /// A new folder for the demo's config and data.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+        /// Go on with the traffic until Ctrl-C, for a look at metrics and dashboards.
+        #[arg(long)]
+        stay: bool,
     },
     /// Add calls from files of JSON lines `{id, session?, step?, request, response}` in OpenAI chat shape.
     ///

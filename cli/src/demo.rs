@@ -23,13 +23,15 @@ use std::time::{Duration, Instant};
 const TICKETS: u64 = 260;
 /// Tickets while one task is canaried.
 const CANARY_TICKETS: u64 = 200;
+/// Tickets of one round while the demo stays.
+const TICKETS_AT_ONCE: u64 = 5;
 /// Share of the canaried task that moves, in per cent.
 const CANARY_WEIGHT: u32 = 10;
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the demo in `dir`, or in a new temporary folder.
-pub(crate) fn run(dir: Option<PathBuf>) -> Result<()> {
+pub(crate) fn run(dir: Option<PathBuf>, stay: bool) -> Result<()> {
     let dir = match dir {
         Some(dir) => dir,
         None => std::env::temp_dir().join(format!("understudy-demo-{}", std::process::id())),
@@ -46,7 +48,7 @@ pub(crate) fn run(dir: Option<PathBuf>) -> Result<()> {
         .enable_all()
         .build()?;
     let demo = runtime.block_on(Demo::start(dir))?;
-    demo.play(&runtime)
+    demo.play(&runtime, stay)
 }
 
 /// A demo whose simulated models are up.
@@ -87,10 +89,13 @@ impl Demo {
         })
     }
 
-    fn play(&self, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    fn play(&self, runtime: &tokio::runtime::Runtime, stay: bool) -> Result<()> {
         self.say("A support agent, an LLM and two small models, all simulated, on this machine.");
         let mut serve = Serving::start(&self.config)?;
         let agent = Arc::new(Agent::new(&serve.base)?);
+        if stay {
+            eprintln!("listening on {}\nmetrics on {}", serve.base, serve.metrics);
+        }
 
         self.step(
             2,
@@ -144,6 +149,13 @@ impl Demo {
         match self.first_promoted()? {
             Some(task) => self.canary(runtime, &mut serve, &agent, &task)?,
             None => self.say("No task is ready to be promoted, so nothing is canaried."),
+        }
+        if stay {
+            self.step(
+                97,
+                "the agent goes on working, so that you can look around; Ctrl-C ends it",
+            );
+            runtime.block_on(go_on(&agent))?;
         }
         self.step(97, "ending `understudy serve`");
         serve.end()?;
@@ -262,6 +274,26 @@ impl Demo {
             .and_then(Value::as_str)
             .map(str::to_owned))
     }
+}
+
+/// The agent takes ticket after ticket until it is told to stop.
+async fn go_on(agent: &Arc<Agent>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for round in 0.. {
+        let first = TICKETS + CANARY_TICKETS + round * TICKETS_AT_ONCE;
+        let worked = async {
+            agent.work(first, first + TICKETS_AT_ONCE, || {}).await?;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            worked = worked => worked?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    Ok(())
 }
 
 /// Whether a command's table is shown.

@@ -37,7 +37,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(arguments) => done(serve(arguments)),
         Command::Collect(arguments) => done(config_of(&arguments).and_then(|config| serve::collect(&config))),
-        Command::Demo { dir } => done(demo::run(dir)),
+        Command::Demo { dir, stay } => done(demo::run(dir, stay)),
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
         Command::Mask(arguments) => commands::mask::run(&arguments),

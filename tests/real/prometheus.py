@@ -242,4 +242,5 @@ def main():
             proved(f"the split sent {len(slm.asked)} calls to the candidate, {len(openai.asked)} to the baseline")
 
 
-main()
+if __name__ == "__main__":
+    main()
