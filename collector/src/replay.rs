@@ -8,7 +8,7 @@ mod ask;
 mod sample;
 
 pub use ask::Arm;
-pub use sample::{Drawn, Sample, draw};
+pub use sample::{Drawn, Sample, draw, lot};
 
 use crate::scan::{ScanError, ScoreFilter, scores};
 use crate::score::{AnswerKind, kind_in_task, score, validity};

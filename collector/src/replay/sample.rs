@@ -120,7 +120,8 @@ pub async fn draw(
     Ok(sample)
 }
 
-fn lot(seed: u64, call_id: &str) -> [u8; 16] {
+/// The place of a call in a seeded permutation: samples are the first of it, whatever the order of reading.
+pub fn lot(seed: u64, call_id: &str) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes()).update(call_id.as_bytes());
     let mut lot = [0; 16];

@@ -127,7 +127,7 @@ impl Drawn {
         for_each_call(store, &filter, |record| {
             progress();
             drawn.seen += 1;
-            let lot = lot(seed, &record.call_id);
+            let lot = understudy_collector::replay::lot(seed, &record.call_id);
             let is_full = drawn.calls.len() >= sample.max(1);
             if is_full && drawn.calls.last_key_value().is_some_and(|(last, _)| *last <= lot) {
                 return;
@@ -142,12 +142,4 @@ impl Drawn {
         .await?;
         Ok(drawn)
     }
-}
-
-fn lot(seed: u64, call_id: &str) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes()).update(call_id.as_bytes());
-    let mut lot = [0; 16];
-    lot.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    lot
 }
