@@ -72,6 +72,21 @@ impl Api {
     }
 }
 
+/// What a call asks its API to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Answer a conversation: the calls that have tasks and can be rehearsed.
+    #[default]
+    Chat,
+    /// Continue a text.
+    Complete,
+    /// Turn texts into vectors.
+    Embed,
+    /// Count the tokens of a request.
+    CountTokens,
+}
+
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +167,9 @@ pub enum ResponseFormat {
 /// What the agent asked, whatever the API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Request {
+    /// What is asked for; only chats have tasks.
+    #[serde(default)]
+    pub operation: Operation,
     /// The model asked for.
     pub model: Option<String>,
     /// Whether a streamed answer was asked for.

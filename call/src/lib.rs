@@ -10,4 +10,5 @@ pub mod price;
 pub mod record;
 pub mod segment;
 pub mod taskbook;
+pub mod translate;
 pub mod wire;

@@ -2,19 +2,34 @@
 //!
 //! Every function is pure and takes whole (already decompressed) bodies; none fails on unknown fields, and none panics
 //! or recurses on untrusted depth. Never changes a byte that goes over the wire, except [`replace_model`] on request.
-//! An API is one file below this one, with one line in each `match` here.
+//! An API is one file below this one, with one line in [`parser`].
 
 use serde_json::Value;
 
-use crate::call::{Api, Request, Response};
+use crate::call::{Api, Operation, Request, Response};
 
 mod anthropic_messages;
+mod array;
+mod bedrock_converse;
+mod bedrock_invoke;
+mod cohere_chat;
+mod detect;
 pub mod end_mark;
+mod eventstream;
+pub mod framing;
+mod gemini;
 mod json;
+mod ndjson;
+mod ollama;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
+mod openai_responses;
 pub mod sse;
 
+pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};
 pub use end_mark::EndMark;
+pub use framing::{Event, Events, Framing, framing_named};
 pub use json::replace_model;
 
 /// Why a body could not be read.
@@ -45,59 +60,90 @@ pub struct Assembled {
     pub partial: bool,
     /// An error sent inside a stream: the inner `error` value where there is one, text where it is no JSON.
     pub error: Option<Value>,
-    /// Stream events left out: over [`sse::MAX_EVENT`], or no JSON object.
+    /// Stream events left out: over [`framing::MAX_EVENT`], damaged, or no JSON object.
     pub skipped_events: u32,
 }
 
-/// The API that a request path speaks, without its query; prefixes, doubled slashes and a trailing `:port` are allowed.
-///
-/// Matched on the last segments, so that `/openai/v1/chat/completions` and `/deployments/x/chat/completions` are both
-/// chat, while what lies below a known path (`…/messages/batches`) is [`Api::Other`].
-pub fn detect(path: &str) -> Api {
-    let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
-    let last = without_port(segments.next().unwrap_or_default());
-    match (segments.next(), last) {
-        (Some("chat"), "completions") => Api::OpenaiChat,
-        // OpenAI's `/v1/threads/{id}/messages` is another API: only a version may stand before `messages`.
-        (None, "messages") => Api::AnthropicMessages,
-        (Some(before), "messages") if is_version(before) => Api::AnthropicMessages,
-        _ => Api::Other,
+/// The functions of one API's file.
+struct Parser {
+    request: fn(&Value) -> Request,
+    fold: fn(Events<'_>) -> Assembled,
+    response: fn(&Value) -> Response,
+    carries_output: fn(&Event<'_>) -> bool,
+}
+
+/// The parser of an API; absent for what is passed through unread.
+fn parser(api: Api) -> Option<Parser> {
+    macro_rules! of {
+        ($file:ident) => {
+            Some(Parser {
+                request: $file::request,
+                fold: $file::fold,
+                response: $file::response,
+                carries_output: $file::carries_output,
+            })
+        };
+    }
+    match api {
+        Api::OpenaiChat => of!(openai_chat),
+        Api::OpenaiResponses => of!(openai_responses),
+        Api::OpenaiCompletions => of!(openai_completions),
+        Api::OpenaiEmbeddings => of!(openai_embeddings),
+        Api::AnthropicMessages => of!(anthropic_messages),
+        Api::Gemini => of!(gemini),
+        Api::Ollama => of!(ollama),
+        Api::BedrockConverse => of!(bedrock_converse),
+        Api::BedrockInvoke => of!(bedrock_invoke),
+        Api::CohereChat => of!(cohere_chat),
+        Api::Other => None,
     }
 }
 
-/// The model or deployment named in a path; absent for APIs that name it in the body alone.
-pub fn model_in_path(path: &str) -> Option<&str> {
-    let mut segments = path.split('/').skip_while(|segment| *segment != "deployments").skip(1);
-    segments.find(|segment| !segment.is_empty())
+/// Any body as JSON, read as tolerantly as the parsers read it.
+///
+/// # Errors
+/// Where it is no JSON, or nests too deeply.
+pub fn parse_json(body: &[u8]) -> Result<Value, WireError> {
+    json::parse(body)
 }
 
-/// Whether a content type is that of server-sent events.
-pub fn is_event_stream(content_type: Option<&str>) -> bool {
-    let essence = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    essence.eq_ignore_ascii_case("text/event-stream")
-}
-
-/// Reads a request body. Unknown fields and parts are left out, never an error.
+/// Reads a request body. Unknown fields and parts are left out, never an error. What only the path tells
+/// ([`model_in_path`], [`streams_by_path`]) is added by [`parse_request_at`].
 ///
 /// # Errors
 /// Where the body is no JSON object, nests too deeply, or the API has no parser.
 pub fn parse_request(api: Api, body: &[u8]) -> Result<Request, WireError> {
-    let parse: fn(&Value) -> Request = match api {
-        Api::OpenaiChat => openai_chat::request,
-        Api::AnthropicMessages => anthropic_messages::request,
-        _ => return Err(WireError::NotParsed(api)),
-    };
+    let parser = parser(api).ok_or(WireError::NotParsed(api))?;
     let body = json::parse(body)?;
     if body.is_object() {
-        Ok(parse(&body))
+        let operation = match api {
+            Api::OpenaiCompletions => Operation::Complete,
+            Api::OpenaiEmbeddings => Operation::Embed,
+            _ => Operation::Chat,
+        };
+        Ok(Request {
+            operation,
+            ..(parser.request)(&body)
+        })
     } else {
         Err(WireError::NotAnObject)
     }
+}
+
+/// Reads a request body, and from its path what the body leaves out.
+///
+/// # Errors
+/// As [`parse_request`].
+pub fn parse_request_at(api: Api, path: &str, body: &[u8]) -> Result<Request, WireError> {
+    let mut request = parse_request(api, body)?;
+    request.model = request
+        .model
+        .or_else(|| model_in_path(path).map(std::borrow::Cow::into_owned));
+    request.stream |= streams_by_path(path);
+    if let Some(endpoint) = endpoint(path) {
+        request.operation = endpoint.operation;
+    }
+    Ok(request)
 }
 
 /// Brings a response body, streamed or not, into its API's non-streamed form.
@@ -106,13 +152,10 @@ pub fn parse_request(api: Api, body: &[u8]) -> Result<Request, WireError> {
 /// Where the API has no parser, or a body that is not a stream is no JSON (an error page, say) or nests too deeply. A
 /// stream never fails: what could not be read is counted in [`Assembled::skipped_events`].
 pub fn assemble(api: Api, content_type: Option<&str>, body: &[u8]) -> Result<Assembled, WireError> {
-    let fold: fn(&[u8]) -> Assembled = match api {
-        Api::OpenaiChat => openai_chat::fold,
-        Api::AnthropicMessages => anthropic_messages::fold,
-        _ => return Err(WireError::NotParsed(api)),
-    };
-    if is_streamed(content_type, body) {
-        let mut assembled = fold(body);
+    let parser = parser(api).ok_or(WireError::NotParsed(api))?;
+    if let Some(framing) = framing::framing_of(api, content_type, body) {
+        let mut assembled = (parser.fold)(Events::new(framing, body));
+        assembled.streamed = true;
         // A copy ends with the end mark, inside an event that has not ended.
         if api == Api::AnthropicMessages && EndMark::new(api).push(body) {
             assembled.partial = false;
@@ -128,12 +171,8 @@ pub fn assemble(api: Api, content_type: Option<&str>, body: &[u8]) -> Result<Ass
 /// Reads an assembled response; `status` is the HTTP status, 0 where it is not known.
 pub fn parse_response(api: Api, status: u16, assembled: &Assembled) -> Response {
     let body = &assembled.body;
-    let mut response = match api {
-        Api::OpenaiChat => openai_chat::response(body),
-        Api::AnthropicMessages => anthropic_messages::response(body),
-        _ => Response::default(),
-    };
-    response.error = assembled.error.clone().or_else(|| error_in(status, body));
+    let mut response = parser(api).map_or_else(Response::default, |parser| (parser.response)(body));
+    response.error = assembled.error.clone().or_else(|| error_in(api, status, body));
     response.partial = assembled.partial;
     response
 }
@@ -141,48 +180,19 @@ pub fn parse_response(api: Api, status: u16, assembled: &Assembled) -> Response 
 /// Where a streamed response begins to carry output (text, reasoning, a tool call): the offset of the byte after the
 /// first such event. Absent where nothing was output, or the body is not a stream.
 pub fn output_starts_at(api: Api, content_type: Option<&str>, body: &[u8]) -> Option<usize> {
-    let carries_output: fn(&Value) -> bool = match api {
-        Api::OpenaiChat => openai_chat::carries_output,
-        Api::AnthropicMessages => anthropic_messages::carries_output,
-        _ => return None,
-    };
-    if !is_streamed(content_type, body) {
-        return None;
-    }
-    let mut events = sse::Events::new(body);
-    let first = events.find(|event| json::parse(&event.data).is_ok_and(|data| carries_output(&data)))?;
+    let parser = parser(api)?;
+    let framing = framing::framing_of(api, content_type, body)?;
+    let first = Events::new(framing, body).find(|event| (parser.carries_output)(event))?;
     Some(first.end)
 }
 
-/// Content types lie both ways, and some servers send none; no JSON body begins like a stream, nor a stream like JSON.
-fn is_streamed(content_type: Option<&str>, body: &[u8]) -> bool {
-    let body = json::without_bom(body).trim_ascii_start();
-    let looks_like_json = body.starts_with(b"{") || body.starts_with(b"[");
-    let looks_like_events = [b"data:".as_slice(), b"event:", b"id:", b"retry:", b":"]
-        .iter()
-        .any(|f| body.starts_with(f));
-    looks_like_events || (is_event_stream(content_type) && !looks_like_json)
-}
-
 /// The error that a non-streamed body states: its `error` value, else, for an error status, the whole body.
-fn error_in(status: u16, body: &Value) -> Option<Value> {
+fn error_in(_api: Api, status: u16, body: &Value) -> Option<Value> {
     match body.get("error") {
         Some(error) if !error.is_null() => Some(error.clone()),
         _ if status >= 400 && !body.is_null() => Some(body.clone()),
         _ => None,
     }
-}
-
-fn without_port(segment: &str) -> &str {
-    match segment.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => segment,
-    }
-}
-
-fn is_version(segment: &str) -> bool {
-    let mut bytes = segment.bytes();
-    bytes.next() == Some(b'v') && bytes.next().is_some_and(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -112,7 +112,8 @@ pub fn assign_anew(record: &mut CallRecord, book: &CompiledBook) {
     }
     let api = Api::from_name(&record.api).unwrap_or(Api::Other);
     let body = record.request_body.as_deref().unwrap_or_default();
-    match wire::parse_request(api, body.as_bytes()) {
+    let path = record.path.as_deref().unwrap_or_default();
+    match wire::parse_request_at(api, path, body.as_bytes()) {
         Ok(request) => assign(record, book, &request),
         Err(_) => (record.task_id, record.task_confidence) = (None, None),
     }

@@ -184,7 +184,8 @@ fn example_of(call: &CallRecord) -> Result<Map<String, Value>, LeftOut> {
     check(call)?;
     let body = call.request_body.as_deref().ok_or(LeftOut::NoBody)?;
     let api = Api::from_name(&call.api).unwrap_or(Api::Other);
-    let request = wire::parse_request(api, body.as_bytes()).map_err(|_| LeftOut::Unreadable)?;
+    let path = call.path.as_deref().unwrap_or_default();
+    let request = wire::parse_request_at(api, path, body.as_bytes()).map_err(|_| LeftOut::Unreadable)?;
     let (mut messages, tools) = match api {
         Api::OpenaiChat => verbatim(body).ok_or(LeftOut::Unreadable)?,
         _ => translated(&request)?,

@@ -115,7 +115,7 @@ impl RowMaker {
             route: head.route.clone(),
             method: given(&head.method),
             path: given(&head.path).map(|path| masked(&path)),
-            request_model: wire::model_in_path(&head.path).map(str::to_owned),
+            request_model: wire::model_in_path(&head.path).map(|model| masked(&model)),
             task_id: head.task_id.clone(),
             task_confidence: head.task_confidence,
             taskbook_version: head.taskbook_version,
@@ -149,7 +149,7 @@ impl RowMaker {
             return Read::undecodable();
         }
         let masked = self.mask.body(&raw.request, counts);
-        let parsed = wire::parse_request(api, masked.text.as_bytes()).ok();
+        let parsed = wire::parse_request_at(api, &raw.head.path, masked.text.as_bytes()).ok();
         Read {
             unreadable: parsed.is_none(),
             parsed,

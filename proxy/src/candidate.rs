@@ -94,7 +94,7 @@ async fn attempt(
     if proxy.expose_headers {
         call.expose(&mut parts.headers, candidate.name());
     }
-    if wire::is_event_stream(call.head.content_type.as_deref()) {
+    if wire::framing_named(api, &call.head.path, call.head.content_type.as_deref()).is_some() {
         return Ok(Reply::Stream(parts, incoming));
     }
     #[expect(clippy::disallowed_methods, reason = "bounded by MAX_ANSWER")]

@@ -8,9 +8,10 @@ use crate::route::{Facts, Routes, ValidRoute};
 use crate::split;
 use http::HeaderMap;
 use serde_json::Value;
-use understudy_call::call::{Api, Request};
+use understudy_call::call::{Api, Operation, Request};
 use understudy_call::keys::Origins;
 use understudy_call::taskbook::{Assignment, CompiledBook};
+use understudy_call::translate;
 use understudy_client::UpstreamConfig;
 
 /// What is known of a call when its upstream is chosen.
@@ -119,11 +120,15 @@ impl Choice<'_> {
         let Some(config) = (self.upstream)(candidate) else {
             return Some("unknown_upstream");
         };
-        let (Some(body), Some(_)) = (asked.body, asked.request) else {
+        let (Some(body), Some(request)) = (asked.body, asked.request) else {
             return Some("body_not_read");
         };
-        if config.api.unwrap_or(Api::OpenaiChat) != asked.api {
-            return Some("other_api");
+        if request.operation != Operation::Chat {
+            return Some("not_a_chat");
+        }
+        let spoken = config.api.unwrap_or(Api::OpenaiChat);
+        if spoken != asked.api && (spoken != Api::OpenaiChat || translate::request(asked.api, asked.path, body).is_err()) {
+            return Some("not_translatable");
         }
         if has_state_at_provider(body) {
             return Some("state_at_provider");

@@ -198,7 +198,7 @@ fn choose(
     told: &headers::Told,
     held: &Held,
 ) -> Chosen {
-    let request = held.whole().and_then(|body| wire::parse_request(api, body).ok());
+    let request = held.whole().and_then(|body| wire::parse_request_at(api, path, body).ok());
     let book = proxy.book.load();
     let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
     let choice = Choice {
@@ -316,7 +316,7 @@ async fn relay(
         call.wait(written).await;
         return Response::from_parts(parts, ClientBody::full(Bytes::new()));
     }
-    let streamed = wire::is_event_stream(call.head.content_type.as_deref());
+    let streamed = wire::framing_named(api, &call.head.path, call.head.content_type.as_deref()).is_some();
     let marked = streamed && call.head.content_encoding.is_none() && api != Api::Other;
     call.add_overhead(began.elapsed());
     let relay = Relay::new(

@@ -3,7 +3,7 @@
 //! Never changes what the book says: the same book and request give the same task on every machine.
 
 use super::{Task, TaskBook};
-use crate::call::{Request, Role};
+use crate::call::{Operation, Request, Role};
 use crate::features::{Features, features};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -127,8 +127,11 @@ impl CompiledBook {
         }
     }
 
-    /// The task of `request`; `None` is `other`: it is like no template, or its task is ignored.
+    /// The task of `request`; `None` is `other`: it is no chat, like no template, or its task is ignored.
     pub fn assign(&self, request: &Request) -> Option<Assignment> {
+        if request.operation != Operation::Chat {
+            return None;
+        }
         self.assign_features(&features(request))
     }
 

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::json::{arguments, integer, list, text};
-use crate::call::{Message, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
+use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
 
 mod fold;
 
@@ -21,6 +21,7 @@ pub(super) fn request(body: &Value) -> Request {
         push_messages(&mut messages, message);
     }
     Request {
+        operation: Operation::Chat,
         model: text(body, "model").map(Into::into),
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
         messages,

@@ -4,8 +4,9 @@
 
 use serde_json::Value;
 
+use super::framing::Event;
 use super::json::{arguments, integer, list, text};
-use crate::call::{Message, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
+use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
 
 mod fold;
 
@@ -18,6 +19,7 @@ const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"]
 pub(super) fn request(body: &Value) -> Request {
     let functions = list(body, "functions").iter().map(offered_function);
     Request {
+        operation: Operation::Chat,
         model: text(body, "model").map(Into::into),
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
         messages: list(body, "messages").iter().map(message).collect(),
@@ -176,7 +178,11 @@ fn usage(body: &Value, choice: &Value) -> Usage {
 }
 
 /// Whether a stream's chunk carries text, reasoning, a refusal or a part of a tool call.
-pub(super) fn carries_output(chunk: &Value) -> bool {
+pub(super) fn carries_output(event: &Event<'_>) -> bool {
+    super::json::parse(&event.data).is_ok_and(|chunk| has_output(&chunk))
+}
+
+fn has_output(chunk: &Value) -> bool {
     let deltas = list(chunk, "choices").iter().filter_map(fold::delta);
     deltas.into_iter().any(|delta| {
         let has_text = REASONING_KEYS

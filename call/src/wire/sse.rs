@@ -7,23 +7,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+use super::framing::{Event, MAX_EVENT};
 use super::json::without_bom;
-
-/// The most data bytes of one event; a longer one is yielded empty, marked [`Event::oversize`].
-pub const MAX_EVENT: usize = 1 << 20;
-
-/// One event with data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The event's type, invalid UTF-8 replaced; empty where none is given.
-    pub name: Cow<'a, str>,
-    /// The data lines, joined by LF.
-    pub data: Cow<'a, [u8]>,
-    /// The data was longer than [`MAX_EVENT`] and is left out.
-    pub oversize: bool,
-    /// Offset in the slice of the byte after the blank line that ended the event.
-    pub end: usize,
-}
 
 /// Iterator over the events of a slice.
 #[derive(Clone, Debug)]

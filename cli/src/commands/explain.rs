@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let addressed = named.unwrap_or(&config.default_upstream);
     let bare_path = path.split('?').next().unwrap_or_default();
     let api = wire::detect(bare_path);
-    let request = wire::parse_request(api, &body).ok();
+    let request = wire::parse_request_at(api, bare_path, &body).ok();
     let origins = Origins::new(&keys.origin);
     // A client whose key the baseline has accepted before: anyone else is never canaried.
     let client = origins.pseudonym("client", credential(&headers).unwrap_or_default());

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Assembled, json, sse};
+use super::super::framing::{Event, Events};
+use super::super::{Assembled, json};
 
 /// Folds a whole streamed body.
-pub(in super::super) fn fold(body: &[u8]) -> Assembled {
+pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
-    for event in sse::Events::new(body) {
+    for event in events {
         match json::parse(&event.data) {
             _ if event.oversize => fold.skipped_events += 1,
             Ok(Value::Object(data)) => {
@@ -32,7 +33,11 @@ pub(in super::super) fn fold(body: &[u8]) -> Assembled {
 }
 
 /// Whether a stream's event carries text, thinking or a part of a tool call.
-pub(in super::super) fn carries_output(data: &Value) -> bool {
+pub(in super::super) fn carries_output(event: &Event<'_>) -> bool {
+    json::parse(&event.data).is_ok_and(|data| has_output(&data))
+}
+
+fn has_output(data: &Value) -> bool {
     const OUTPUT_KEYS: [&str; 3] = ["text", "thinking", "partial_json"];
     let says_something = |value: &Value| OUTPUT_KEYS.iter().any(|key| json::text(value, key).is_some());
     match json::text(data, "type") {

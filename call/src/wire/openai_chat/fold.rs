@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Assembled, json, sse};
+use super::super::framing::Events;
+use super::super::{Assembled, json};
 
 /// Folds a whole streamed body.
-pub(in super::super) fn fold(body: &[u8]) -> Assembled {
+pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
-    for event in sse::Events::new(body) {
+    for event in events {
         if event.data.trim_ascii() == b"[DONE]" {
             fold.done = true;
             break;

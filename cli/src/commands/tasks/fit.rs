@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
-use understudy_call::call::{Api, Request, Response};
+use understudy_call::call::{Api, Operation, Request, Response};
 use understudy_call::record::CallRecord;
 use understudy_call::taskbook::TaskBook;
 use understudy_call::wire;
@@ -84,7 +84,11 @@ struct Read {
 impl Read {
     fn of(record: CallRecord) -> Option<Read> {
         let api = Api::from_name(&record.api)?;
-        let request = wire::parse_request(api, record.request_body?.as_bytes()).ok()?;
+        let path = record.path.as_deref().unwrap_or_default();
+        let request = wire::parse_request_at(api, path, record.request_body?.as_bytes()).ok()?;
+        if request.operation != Operation::Chat {
+            return None;
+        }
         let response = Response {
             output_text: record.output_text.unwrap_or_default(),
             tool_calls: record.tool_calls,

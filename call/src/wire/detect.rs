@@ -1,0 +1,163 @@
+//! What a path tells: API, operation, model, whether the answer streams.
+//!
+//! Matched on the last segments, so that prefixes of gateways, doubled slashes and a trailing `:port` are allowed, while
+//! what lies below a known path (`…/messages/batches`) is [`Api::Other`].
+
+use std::borrow::Cow;
+
+use crate::call::{Api, Operation};
+
+/// What a path addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The wire format.
+    pub api: Api,
+    /// What the call asks for.
+    pub operation: Operation,
+}
+
+/// The API that a request path speaks, without its query.
+pub fn detect(path: &str) -> Api {
+    endpoint(path).map_or(Api::Other, |endpoint| endpoint.api)
+}
+
+/// API and operation of a path, without its query; absent for what is passed through unread.
+pub fn endpoint(path: &str) -> Option<Endpoint> {
+    use Operation::{Chat, Complete, CountTokens, Embed};
+    let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
+    let last = without_port(segments.next()?);
+    let before = segments.next();
+    let (api, operation) = match (before, last) {
+        (Some("chat"), "completions") => (Api::OpenaiChat, Chat),
+        (_, "completions") => (Api::OpenaiCompletions, Complete),
+        (_, "responses") => (Api::OpenaiResponses, Chat),
+        (Some("api"), "embeddings" | "embed") => (Api::Ollama, Embed),
+        (_, "embeddings") => (Api::OpenaiEmbeddings, Embed),
+        // OpenAI's `/v1/threads/{id}/messages` is another API: only a version may stand before `messages`.
+        (None, "messages") => (Api::AnthropicMessages, Chat),
+        (Some(before), "messages") if is_version(before) => (Api::AnthropicMessages, Chat),
+        (Some("messages"), "count_tokens") => (Api::AnthropicMessages, CountTokens),
+        (Some(before), "complete") if is_version(before) => (Api::AnthropicMessages, Complete),
+        (Some("api"), "chat") => (Api::Ollama, Chat),
+        (Some("api"), "generate") => (Api::Ollama, Complete),
+        (Some("v1" | "v2"), "chat") => (Api::CohereChat, Chat),
+        (Some(_), verb) if segments.next() == Some("model") => bedrock(verb)?,
+        (Some("models"), last) => google(path, last.rsplit_once(':')?.1)?,
+        _ => return None,
+    };
+    Some(Endpoint { api, operation })
+}
+
+fn bedrock(verb: &str) -> Option<(Api, Operation)> {
+    match verb {
+        "converse" | "converse-stream" => Some((Api::BedrockConverse, Operation::Chat)),
+        "invoke" | "invoke-with-response-stream" => Some((Api::BedrockInvoke, Operation::Chat)),
+        "count-tokens" => Some((Api::BedrockConverse, Operation::CountTokens)),
+        _ => None,
+    }
+}
+
+fn google(path: &str, verb: &str) -> Option<(Api, Operation)> {
+    match verb {
+        "generateContent" | "streamGenerateContent" => Some((Api::Gemini, Operation::Chat)),
+        "countTokens" => Some((Api::Gemini, Operation::CountTokens)),
+        "embedContent" | "batchEmbedContents" => Some((Api::Gemini, Operation::Embed)),
+        "predict" if path.contains("embedding") => Some((Api::Gemini, Operation::Embed)),
+        "rawPredict" | "streamRawPredict" if path.contains("/anthropic/") => {
+            Some((Api::AnthropicMessages, Operation::Chat))
+        }
+        _ => None,
+    }
+}
+
+/// The model or deployment named in a path, percent-decoded; absent for APIs that name it in the body alone.
+pub fn model_in_path(path: &str) -> Option<Cow<'_, str>> {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let folder = segments.find(|segment| matches!(*segment, "deployments" | "models" | "model"))?;
+    let named = segments.next()?;
+    match folder {
+        "deployments" => Some(decoded(named)),
+        // Bedrock's model ids end in `:0`, escaped or not; the operation is a segment of its own.
+        "model" => segments.next().map(|_| decoded(named)),
+        // `/models/chat/completions` names none.
+        _ => named.rsplit_once(':').map(|(model, _)| decoded(model)),
+    }
+}
+
+/// Whether a path alone asks for a streamed answer.
+pub fn streams_by_path(path: &str) -> bool {
+    [
+        ":streamGenerateContent",
+        ":streamRawPredict",
+        "/converse-stream",
+        "/invoke-with-response-stream",
+    ]
+    .iter()
+    .any(|verb| path.ends_with(verb))
+}
+
+/// Percent-decoding; what is no escape, or no UTF-8 when decoded, stays as it is.
+fn decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    let bytes = segment.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = segment.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).map_or(Cow::Borrowed(segment), Cow::Owned)
+}
+
+fn without_port(segment: &str) -> &str {
+    match segment.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => segment,
+    }
+}
+
+fn is_version(segment: &str) -> bool {
+    let mut bytes = segment.bytes();
+    bytes.next() == Some(b'v') && bytes.next().is_some_and(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_and_models_are_read_from_paths() {
+        use Operation::{Chat, Complete, CountTokens, Embed};
+        for (path, api, operation, model) in [
+            ("/v1/completions", Api::OpenaiCompletions, Complete, None),
+            ("/openai/deployments/emb/embeddings", Api::OpenaiEmbeddings, Embed, Some("emb")),
+            ("/models/chat/completions", Api::OpenaiChat, Chat, None),
+            ("/openai/v1/responses", Api::OpenaiResponses, Chat, None),
+            ("/v1/messages/count_tokens", Api::AnthropicMessages, CountTokens, None),
+            ("/v1/complete", Api::AnthropicMessages, Complete, None),
+            ("/v1beta/models/gemini-2.5-flash:generateContent", Api::Gemini, Chat, Some("gemini-2.5-flash")),
+            ("/v1/projects/p/locations/l/publishers/google/models/g:streamGenerateContent", Api::Gemini, Chat, Some("g")),
+            ("/v1/publishers/google/models/text-embedding-5:predict", Api::Gemini, Embed, Some("text-embedding-5")),
+            ("/v1/publishers/anthropic/models/claude-x@1:rawPredict", Api::AnthropicMessages, Chat, Some("claude-x@1")),
+            ("/model/us.amazon.nova-lite-v1%3A0/converse", Api::BedrockConverse, Chat, Some("us.amazon.nova-lite-v1:0")),
+            ("/model/a.b-v1:0/invoke-with-response-stream", Api::BedrockInvoke, Chat, Some("a.b-v1:0")),
+            ("/api/chat", Api::Ollama, Chat, None),
+            ("/api/embeddings", Api::Ollama, Embed, None),
+            ("/v2/chat", Api::CohereChat, Chat, None),
+        ] {
+            assert_eq!(endpoint(path), Some(Endpoint { api, operation }), "{path}");
+            assert_eq!(model_in_path(path).as_deref(), model, "{path}");
+        }
+    }
+}
