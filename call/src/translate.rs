@@ -13,10 +13,14 @@ use crate::wire::{self, Assembled};
 mod anthropic_messages;
 mod chat;
 mod cohere_chat;
+mod errors;
+mod fields;
 mod gemini;
 pub mod ids;
 mod ollama;
 mod openai_responses;
+mod parts;
+mod tool_calls;
 
 use chat::Delta;
 
