@@ -126,6 +126,9 @@ impl Back {
         if let Some(error) = &answer.error {
             return Err(Refusal::Unreadable(format!("an error: {error}")));
         }
+        if let Some(fault) = chat::fault(&answer) {
+            return Err(Refusal::Unreadable(fault));
+        }
         let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
         self.answer(id, &answer)
     }
@@ -166,6 +169,7 @@ impl Back {
         Ok(Stream {
             reader: chat::Reader::default(),
             writer,
+            is_closed: false,
         })
     }
 }
@@ -192,6 +196,8 @@ trait Writer: Send {
     fn write(&mut self, delta: Delta, out: &mut Vec<u8>);
     /// Appends what closes the stream. Where the chat stream ended without a finish reason, nothing that says that the
     /// answer is complete.
+    ///
+    /// Called once, at `[DONE]` or at the end; nothing is written after it.
     fn finish(&mut self, out: &mut Vec<u8>);
 }
 
@@ -199,25 +205,30 @@ trait Writer: Send {
 pub struct Stream {
     reader: chat::Reader,
     writer: Box<dyn Writer>,
+    is_closed: bool,
 }
 
 impl Stream {
     /// Takes the next piece of the candidate's stream, gives what the client gets.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for delta in self.reader.push(piece) {
-            self.writer.write(delta, &mut out);
-        }
-        out
+        let deltas = self.reader.push(piece);
+        self.write(deltas, self.reader.is_done())
     }
 
     /// What is left when the candidate's stream has ended.
     pub fn finish(&mut self) -> Vec<u8> {
+        let deltas = self.reader.finish();
+        self.write(deltas, true)
+    }
+
+    fn write(&mut self, deltas: Vec<Delta>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        for delta in self.reader.finish() {
+        for delta in deltas {
             self.writer.write(delta, &mut out);
         }
-        self.writer.finish(&mut out);
+        if is_end && !std::mem::replace(&mut self.is_closed, true) {
+            self.writer.finish(&mut out);
+        }
         out
     }
 }

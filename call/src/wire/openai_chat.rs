@@ -9,8 +9,11 @@ use super::json::{arguments, integer, list, text};
 use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
 
 mod fold;
+mod places;
 
+pub(crate) use fold::delta;
 pub(super) use fold::fold;
+pub(crate) use places::Places;
 
 /// Under which keys the dialects show reasoning.
 const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
@@ -52,7 +55,7 @@ fn message(message: &Value) -> Message {
 }
 
 /// A message's content as parts, whether it is a string, a list, one part, or null.
-fn parts(message: &Value) -> &[Value] {
+pub(crate) fn parts(message: &Value) -> &[Value] {
     match message.get("content") {
         Some(Value::Array(parts)) => parts,
         Some(Value::Null) | None => &[],
@@ -60,7 +63,8 @@ fn parts(message: &Value) -> &[Value] {
     }
 }
 
-fn part_text(part: &Value) -> Option<&str> {
+/// The text of a part of text.
+pub(crate) fn part_text(part: &Value) -> Option<&str> {
     match part {
         Value::String(text) => Some(text),
         part => part.get("text")?.as_str(),
@@ -161,7 +165,7 @@ fn reasoning_text(message: &Value) -> String {
 }
 
 /// Usage lies at the top; Groq's streams have it under `x_groq`, Moonshot's in the choice.
-fn usage(body: &Value, choice: &Value) -> Usage {
+pub(crate) fn usage(body: &Value, choice: &Value) -> Usage {
     let places = [body.get("usage"), body.pointer("/x_groq/usage"), choice.get("usage")];
     let Some(usage) = places.into_iter().flatten().find(|usage| usage.is_object()) else {
         return Usage::default();
@@ -183,7 +187,7 @@ pub(super) fn carries_output(event: &Event<'_>) -> bool {
 }
 
 fn has_output(chunk: &Value) -> bool {
-    let deltas = list(chunk, "choices").iter().filter_map(fold::delta);
+    let deltas = list(chunk, "choices").iter().filter_map(delta);
     deltas.into_iter().any(|delta| {
         let has_text = REASONING_KEYS
             .iter()

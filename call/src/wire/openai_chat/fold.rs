@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::framing::Events;
 use super::super::{Assembled, json};
+use super::places::Places;
 
 /// Folds a whole streamed body.
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
@@ -31,7 +32,7 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
 const DELTA_KEYS: [&str; 2] = ["delta", "message"];
 
 /// What a chunk's choice adds.
-pub(super) fn delta(choice: &Value) -> Option<&Value> {
+pub(crate) fn delta(choice: &Value) -> Option<&Value> {
     DELTA_KEYS
         .iter()
         .filter_map(|key| choice.get(key))
@@ -108,8 +109,7 @@ impl Fold {
 struct Choice {
     message: Map<String, Value>,
     calls: Vec<Map<String, Value>>,
-    by_index: BTreeMap<i64, usize>,
-    by_id: BTreeMap<String, usize>,
+    places: Places,
     rest: Map<String, Value>,
 }
 
@@ -171,34 +171,12 @@ impl Choice {
         }
     }
 
-    /// The call that a piece continues, or a new one: by index, else by id, else the last one.
     fn call_of(&mut self, piece: &Map<String, Value>) -> &mut Map<String, Value> {
-        let index = piece.get("index").and_then(Value::as_i64);
-        let id = id_of(piece);
-        let function = piece.get("function").or_else(|| piece.get("custom"));
-        let is_named = function.is_some_and(|function| json::text(function, "name").is_some());
-        let known = match (index, id) {
-            // Gemini's dialect and old Ollama number all parallel calls 0: another id with a name is another call.
-            (Some(index), Some(id)) if is_named => {
-                let known = self.by_index.get(&index).copied();
-                known.filter(|position| id_of(&self.calls[*position]).is_none_or(|known| known == id))
-            }
-            (Some(index), _) => self.by_index.get(&index).copied(),
-            (None, Some(id)) => self.by_id.get(id).copied(),
-            (None, None) if is_named => None,
-            (None, None) => self.calls.len().checked_sub(1),
-        };
-        let position = known.unwrap_or(self.calls.len());
-        if position == self.calls.len() {
+        let place = self.places.of(piece);
+        if place == self.calls.len() {
             self.calls.push(Map::new());
         }
-        if let Some(index) = index {
-            self.by_index.insert(index, position);
-        }
-        if let Some(id) = id {
-            self.by_id.insert(id.into(), position);
-        }
-        &mut self.calls[position]
+        &mut self.calls[place]
     }
 
     fn finish(mut self, index: i64) -> Value {
@@ -223,10 +201,6 @@ impl Choice {
         choice.append(&mut self.rest);
         Value::Object(choice)
     }
-}
-
-fn id_of(call: &Map<String, Value>) -> Option<&str> {
-    call.get("id")?.as_str().filter(|id| !id.is_empty())
 }
 
 /// The name comes once, though some servers repeat it; arguments come in pieces.
