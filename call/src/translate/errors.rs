@@ -7,12 +7,17 @@ pub(super) fn in_stream(error: &Value) -> (u16, String) {
     let inner = error.get("error").filter(|inner| !inner.is_null()).unwrap_or(error);
     let named = ["code", "status"].into_iter().find_map(|key| inner.get(key)?.as_u64());
     let status = named.and_then(|status| u16::try_from(status).ok());
-    let message = ["message", "detail"].into_iter().find_map(|key| inner.get(key)?.as_str());
+    let message = ["message", "detail"]
+        .into_iter()
+        .find_map(|key| inner.get(key)?.as_str());
     let message = match message.or(inner.as_str()) {
         Some(text) => text.to_owned(),
         None => inner.to_string(),
     };
-    (status.filter(|status| (400..600).contains(status)).unwrap_or(500), message)
+    (
+        status.filter(|status| (400..600).contains(status)).unwrap_or(500),
+        message,
+    )
 }
 
 /// The answer can't be given, since these arguments of a tool call are no JSON object.
@@ -29,7 +34,11 @@ mod tests {
     #[test]
     fn status_and_message_are_found_in_any_shape() {
         for (error, status, message) in [
-            (json!({"message": "too long", "type": "x", "code": 400}), 400, "too long"),
+            (
+                json!({"message": "too long", "type": "x", "code": 400}),
+                400,
+                "too long",
+            ),
             (json!({"error": {"message": "busy", "code": "overloaded"}}), 500, "busy"),
             (json!("broken"), 500, "broken"),
             (json!({"code": 7}), 500, "{\"code\":7}"),

@@ -30,7 +30,13 @@ impl<'a> Fields<'a> {
         let Some(object) = value.as_object() else {
             return Err(inexpressible(at, "it is no object"));
         };
-        let name = |key: &'a String| if is_camel { camel_case(key) } else { Cow::Borrowed(key.as_str()) };
+        let name = |key: &'a String| {
+            if is_camel {
+                camel_case(key)
+            } else {
+                Cow::Borrowed(key.as_str())
+            }
+        };
         let left = object.iter().filter(|(_, value)| !value.is_null());
         Ok(Fields {
             at,
@@ -87,7 +93,9 @@ impl<'a> Fields<'a> {
     /// The object of a key.
     pub(super) fn object(&mut self, key: &str) -> Result<Option<Fields<'a>>, Refusal> {
         let (at, is_camel) = (self.path(key), self.is_camel);
-        self.take(key).map(|value| Fields::named(value, at, is_camel)).transpose()
+        self.take(key)
+            .map(|value| Fields::named(value, at, is_camel))
+            .transpose()
     }
 
     /// The items of a list, each with its path. One thing alone is taken as a list of one, as most of the APIs do.

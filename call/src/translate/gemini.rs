@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::chat::Delta;
+use super::chat::{Delta, finish_word};
 use super::tool_calls::{self, Collected};
 use super::{Back, Refusal, Writer, errors};
 use crate::call::{Response, ToolCall, Usage};
@@ -18,7 +18,10 @@ pub(super) use request::request;
 
 /// A chat answer in this API.
 pub(super) fn answer(back: &Back, id: &str, answer: &Response) -> Result<Value, Refusal> {
-    let text = answer.refusal.iter().fold(answer.output_text.clone(), |text, refusal| text + refusal);
+    let text = answer
+        .refusal
+        .iter()
+        .fold(answer.output_text.clone(), |text, refusal| text + refusal);
     let mut parts = Vec::new();
     if !text.is_empty() {
         parts.push(json!({"text": text}));
@@ -43,8 +46,8 @@ pub(super) fn error(status: u16, message: &str) -> Value {
         501 => "UNIMPLEMENTED",
         502 | 503 => "UNAVAILABLE",
         504 => "DEADLINE_EXCEEDED",
-        400..500 => "INVALID_ARGUMENT",
-        _ => "INTERNAL",
+        500.. => "INTERNAL",
+        _ => "INVALID_ARGUMENT",
     };
     json!({"error": {"code": status, "message": message, "status": word}})
 }
@@ -60,6 +63,7 @@ impl End<'_> {
     /// The chunk, with the tool calls after `parts`.
     fn chunk(&self, back: &Back, id: &str, mut parts: Vec<Value>) -> Value {
         let calls: Option<Vec<Value>> = self.calls.iter().map(call_part).collect();
+        // First, as Gemini has it.
         let mut candidate = json!({"content": Value::Null});
         match (calls, self.finish) {
             (Some(calls), finish) => {
@@ -68,13 +72,16 @@ impl End<'_> {
                     candidate["finishReason"] = finish_reason(finish).into();
                 }
             }
-            // The last call was cut: what is whole can't be told from what was to come.
-            (None, Some("length")) => candidate["finishReason"] = "MAX_TOKENS".into(),
+            // A call was cut. Those before it are not given either: together they were one step.
+            (None, Some(finish)) if finish_reason(finish) == "MAX_TOKENS" => {
+                candidate["finishReason"] = "MAX_TOKENS".into();
+            }
             (None, _) => {
                 candidate["finishReason"] = "MALFORMED_FUNCTION_CALL".into();
                 let malformed = self.calls.iter().find(|call| call_part(call).is_none());
                 let name = malformed.map_or("", |call| call.name.as_str());
-                candidate["finishMessage"] = format!("Malformed function call: {}", errors::malformed_call(name)).into();
+                candidate["finishMessage"] =
+                    format!("Malformed function call: {}", errors::malformed_call(name)).into();
             }
         }
         if parts.is_empty() {
@@ -95,13 +102,12 @@ fn call_part(call: &ToolCall) -> Option<Value> {
     Some(json!({"functionCall": {"name": call.name, "args": arguments}}))
 }
 
-/// Gemini's word for chat's; a finish with tool calls is no special one.
+/// Gemini's word; a finish with tool calls is no special one.
 fn finish_reason(word: &str) -> &'static str {
-    match word {
-        "stop" | "tool_calls" | "function_call" => "STOP",
+    match finish_word(word, false) {
         "length" => "MAX_TOKENS",
         "content_filter" => "SAFETY",
-        _ => "OTHER",
+        _ => "STOP",
     }
 }
 
@@ -117,7 +123,9 @@ fn usage_metadata(usage: &Usage) -> Option<Value> {
         ("cachedContentTokenCount", usage.cached.filter(|tokens| *tokens > 0)),
         ("thoughtsTokenCount", reasoning),
     ];
-    let known = counts.into_iter().filter_map(|(name, count)| Some((name.to_owned(), count?.into())));
+    let known = counts
+        .into_iter()
+        .filter_map(|(name, count)| Some((name.to_owned(), count?.into())));
     let known: serde_json::Map<String, Value> = known.collect();
     (!known.is_empty()).then(|| known.into())
 }

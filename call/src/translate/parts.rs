@@ -35,18 +35,35 @@ pub(super) fn content(parts: Vec<Value>) -> Value {
 /// # Errors
 /// Where it is no image, or none that SLM servers decode.
 pub(super) fn image_type(media_type: &str, at: &str) -> Result<&'static str, Refusal> {
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = media_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let usual = if essence == "image/jpg" { "image/jpeg" } else { &essence };
     let known = IMAGES.into_iter().find(|image| *image == usual);
     known.ok_or_else(|| {
         let kind = essence.split('/').next().unwrap_or_default();
-        inexpressible(at, if kind == "image" { "an image of this kind" } else { "media other than images" })
+        inexpressible(
+            at,
+            if kind == "image" {
+                "an image of this kind"
+            } else {
+                "media other than images"
+            },
+        )
     })
 }
 
 /// The kind of image that base64 text begins with, by the first bytes of each format.
 pub(super) fn image_type_of_base64(data: &str) -> Option<&'static str> {
-    let begins = [("iVBORw0KGgo", IMAGES[0]), ("/9j/", IMAGES[1]), ("UklGR", IMAGES[2]), ("R0lGOD", IMAGES[3])];
+    let begins = [
+        ("iVBORw0KGgo", IMAGES[0]),
+        ("/9j/", IMAGES[1]),
+        ("UklGR", IMAGES[2]),
+        ("R0lGOD", IMAGES[3]),
+    ];
     begins
         .into_iter()
         .find(|(begin, _)| data.starts_with(begin))
@@ -92,13 +109,25 @@ mod tests {
 
     #[test]
     fn images_become_data_urls_in_the_standard_alphabet() {
-        assert_eq!(data_url("image/png", "ab-_\nYQ", "x").unwrap(), "data:image/png;base64,ab+/YQ==");
-        assert_eq!(data_url("image/png", "YQ==", "x").unwrap(), "data:image/png;base64,YQ==");
+        assert_eq!(
+            data_url("image/png", "ab-_\nYQ", "x").unwrap(),
+            "data:image/png;base64,ab+/YQ=="
+        );
+        assert_eq!(
+            data_url("image/png", "YQ==", "x").unwrap(),
+            "data:image/png;base64,YQ=="
+        );
         assert!(data_url("image/png", "a\"bc", "x").is_err());
         assert!(data_url("image/png", "abcde", "x").is_err());
         assert_eq!(image_type("IMAGE/JPG; x=y", "x").unwrap(), "image/jpeg");
-        assert_eq!(image_type("image/heic", "x"), Err(inexpressible("x", "an image of this kind")));
-        assert_eq!(image_type("video/mp4", "x"), Err(inexpressible("x", "media other than images")));
+        assert_eq!(
+            image_type("image/heic", "x"),
+            Err(inexpressible("x", "an image of this kind"))
+        );
+        assert_eq!(
+            image_type("video/mp4", "x"),
+            Err(inexpressible("x", "media other than images"))
+        );
         assert_eq!(image_type_of_base64("/9j/4AAQ"), Some("image/jpeg"));
         assert_eq!(image_type_of_base64("JVBERi0"), None);
     }

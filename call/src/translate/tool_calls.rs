@@ -130,7 +130,10 @@ mod tests {
         history.called(Some("w2"), "weather", "{}".into());
         history.called(None, "weather", "{}".into());
         assert_eq!(answers(&mut history, Some("w2"), Some("weather")).unwrap(), "w2");
-        assert_eq!(answers(&mut history, Some("unknown"), Some("weather")).unwrap(), "call00001");
+        assert_eq!(
+            answers(&mut history, Some("unknown"), Some("weather")).unwrap(),
+            "call00001"
+        );
         assert_eq!(answers(&mut history, None, Some("weather")).unwrap(), "call00003");
         assert_eq!(answers(&mut history, None, Some("weather")), None);
         assert_eq!(answers(&mut history, None, None).unwrap(), "call00000");

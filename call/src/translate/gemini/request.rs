@@ -106,7 +106,7 @@ fn generation_config(mut config: Fields<'_>, chat: &mut Map<String, Value>) -> R
     config.leave_out(&["thinkingConfig"]);
     let detail = match config.text("mediaResolution")? {
         Some("MEDIA_RESOLUTION_LOW") => Some("low"),
-        Some("MEDIA_RESOLUTION_HIGH") => Some("high"),
+        Some("MEDIA_RESOLUTION_HIGH" | "MEDIA_RESOLUTION_ULTRA_HIGH") => Some("high"),
         _ => None,
     };
     config.end()?;
@@ -166,7 +166,10 @@ impl Contents {
     /// What the model said and called. SDKs keep each chunk of a stream as a turn of its own, and pieces of one text as
     /// parts: turns that follow one another are one message, and texts are joined without a gap.
     fn model_turn(&mut self, parts: Vec<(String, &Value)>) -> Result<(), Refusal> {
-        let follows_itself = self.messages.last().is_some_and(|message| message["role"] == "assistant");
+        let follows_itself = self
+            .messages
+            .last()
+            .is_some_and(|message| message["role"] == "assistant");
         if !follows_itself {
             self.history.next_turn();
             self.messages.push(json!({"role": "assistant", "content": ""}));

@@ -17,10 +17,10 @@ pub(super) fn offered(fields: &mut Fields<'_>) -> Result<Map<String, Value>, Ref
         tool.end_as("a tool that the provider runs")?;
     }
     let mut chat = Map::new();
-    if let Some(config) = fields.object("toolConfig")? {
-        if let Some(choice) = choice(config, &mut functions)? {
-            chat.insert("tool_choice".into(), choice);
-        }
+    if let Some(config) = fields.object("toolConfig")?
+        && let Some(choice) = choice(config, &mut functions)?
+    {
+        chat.insert("tool_choice".into(), choice);
     }
     if functions.is_empty() {
         chat.remove("tool_choice");
@@ -52,7 +52,11 @@ fn function(mut declared: Fields<'_>) -> Result<Value, Refusal> {
 
 /// Which functions the model may call; those that it may not are taken from the offer, since chat names one or all.
 fn choice(mut config: Fields<'_>, functions: &mut Vec<Value>) -> Result<Option<Value>, Refusal> {
-    config.refuse_unless("includeServerSideToolInvocations", "tools that the provider runs", is_off)?;
+    config.refuse_unless(
+        "includeServerSideToolInvocations",
+        "tools that the provider runs",
+        is_off,
+    )?;
     let calling = config.object("functionCallingConfig")?;
     config.end()?;
     let Some(mut calling) = calling else {
@@ -70,7 +74,9 @@ fn choice(mut config: Fields<'_>, functions: &mut Vec<Value>) -> Result<Option<V
         "ANY" => "required",
         // Either text, or a call that follows its schema.
         "VALIDATED" => {
-            functions.iter_mut().for_each(|tool| tool["function"]["strict"] = true.into());
+            functions
+                .iter_mut()
+                .for_each(|tool| tool["function"]["strict"] = true.into());
             "auto"
         }
         _ => return Err(inexpressible(mode_at, "an unknown mode")),
@@ -79,7 +85,11 @@ fn choice(mut config: Fields<'_>, functions: &mut Vec<Value>) -> Result<Option<V
         if !matches!(mode.as_str(), "ANY" | "VALIDATED") {
             return Err(inexpressible(names_at, "names in a mode that takes none"));
         }
-        functions.retain(|tool| tool["function"]["name"].as_str().is_some_and(|name| allowed.contains(&name)));
+        functions.retain(|tool| {
+            tool["function"]["name"]
+                .as_str()
+                .is_some_and(|name| allowed.contains(&name))
+        });
     }
     if choice == "required" && functions.is_empty() {
         return Err(inexpressible(mode_at, "a call of a function that is not offered"));
@@ -105,7 +115,9 @@ pub(super) fn result(mut result: Fields<'_>, history: &mut History) -> Result<Va
     let at = result.path("name");
     let id = result.text("id")?.filter(|id| !id.is_empty());
     let name = result.text("name")?.unwrap_or_default();
-    let content = result.take("response").map_or_else(|| "{}".to_owned(), Value::to_string);
+    let content = result
+        .take("response")
+        .map_or_else(|| "{}".to_owned(), Value::to_string);
     result.refuse_unless("parts", "media in a tool's result", is_off)?;
     result.refuse_unless("willContinue", "a result in pieces", is_off)?;
     result.end()?;
