@@ -17,7 +17,7 @@ mod detect;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;
-mod gemini;
+pub(crate) mod gemini;
 pub(crate) mod json;
 mod ndjson;
 mod ollama;

@@ -11,7 +11,6 @@ use super::{Back, Refusal, Writer, errors};
 use crate::call::{Response, ToolCall, Usage};
 
 mod request;
-mod schema;
 mod tools;
 
 pub(super) use request::request;

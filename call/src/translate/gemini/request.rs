@@ -15,6 +15,7 @@ use super::super::fields::{Fields, inexpressible, is_off};
 use super::super::parts::{content, data_url, image, image_type, text};
 use super::super::tool_calls::History;
 use super::tools;
+use crate::wire::gemini::json_schema;
 
 /// Numbers that chat has by another name.
 const NUMBERS: [(&str, &str); 7] = [
@@ -97,9 +98,8 @@ fn generation_config(mut config: Fields<'_>, chat: &mut Map<String, Value>) -> R
         let is_text = |modality: &Value| modality.as_str().is_some_and(|name| name.eq_ignore_ascii_case("text"));
         modalities.as_array().is_some_and(|all| all.iter().all(is_text))
     })?;
-    if !config.flag("responseLogprobs")? {
-        config.leave_out(&["logprobs"]);
-    }
+    config.refuse_unless("responseLogprobs", "chances of tokens", is_off)?;
+    config.leave_out(&["logprobs"]);
     for off_only in ["audioTimestamp", "enableEnhancedCivicAnswers", "enableAffectiveDialog"] {
         config.refuse_unless(off_only, "chat has no such field", is_off)?;
     }
@@ -118,7 +118,7 @@ fn response_format(config: &mut Fields<'_>) -> Result<Option<Value>, Refusal> {
         .take("responseJsonSchema")
         .or_else(|| config.take("_responseJsonSchema"))
         .cloned();
-    let schema = of_json_schema.or_else(|| config.take("responseSchema").map(super::schema::json_schema));
+    let schema = of_json_schema.or_else(|| config.take("responseSchema").map(json_schema));
     let at = config.path("responseMimeType");
     match (config.text("responseMimeType")?, schema) {
         (None | Some("application/json"), Some(schema)) => Ok(Some(

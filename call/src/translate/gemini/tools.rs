@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::Refusal;
 use super::super::fields::{Fields, inexpressible, is_off};
 use super::super::tool_calls::History;
+use crate::wire::gemini::json_schema;
 
 /// `tools` and `tool_choice` of the chat request.
 pub(super) fn offered(fields: &mut Fields<'_>) -> Result<Map<String, Value>, Refusal> {
@@ -37,7 +38,7 @@ fn function(mut declared: Fields<'_>) -> Result<Value, Refusal> {
         function.insert("description".into(), description.into());
     }
     let of_json_schema = declared.take("parametersJsonSchema").cloned();
-    let parameters = of_json_schema.or_else(|| declared.take("parameters").map(super::schema::json_schema));
+    let parameters = of_json_schema.or_else(|| declared.take("parameters").map(json_schema));
     let nothing = || json!({"type": "object", "properties": {}});
     function.insert("parameters".into(), parameters.unwrap_or_else(nothing));
     declared.refuse_unless("behavior", "a function that is not waited for", |behavior| {

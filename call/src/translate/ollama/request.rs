@@ -54,9 +54,8 @@ pub(in crate::translate) fn request(body: &Value) -> Result<Value, Refusal> {
     if let Some(options) = fields.object("options")? {
         chat.extend(self::options(options)?);
     }
-    if !fields.flag("logprobs")? {
-        fields.leave_out(&["top_logprobs"]);
-    }
+    fields.refuse_unless("logprobs", "chances of tokens", is_off)?;
+    fields.leave_out(&["top_logprobs"]);
     fields.end()?;
     Ok(chat.into())
 }
