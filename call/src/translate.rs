@@ -194,6 +194,8 @@ pub fn to_chat(id: &str, answer: &Response) -> Value {
 trait Writer: Send {
     /// Appends what `delta` becomes; the first delta opens the stream.
     fn write(&mut self, delta: Delta, out: &mut Vec<u8>);
+    /// When the answer was made, in seconds since 1970; told before the first delta, where the candidate says it.
+    fn set_created(&mut self, _seconds: i64) {}
     /// Appends what closes the stream. Where the chat stream ended without a finish reason, nothing that says that the
     /// answer is complete.
     ///
@@ -223,6 +225,9 @@ impl Stream {
 
     fn write(&mut self, deltas: Vec<Delta>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::new();
+        if let Some(seconds) = self.reader.created() {
+            self.writer.set_created(seconds);
+        }
         for delta in deltas {
             self.writer.write(delta, &mut out);
         }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Response, ToolCall, Usage};
 
+mod order;
 mod reader;
 
 pub(super) use reader::Reader;
@@ -20,7 +21,8 @@ pub(super) enum Delta {
     Text(String),
     /// More of a refusal; never empty.
     Refusal(String),
-    /// A new tool call, with all that is known when its name is; calls are numbered from 0 without gaps.
+    /// A new tool call, with all that is known when its name is; calls are numbered from 0 without gaps. All of its
+    /// arguments follow before the next call, text or refusal.
     ToolCall {
         /// Its place among the tool calls.
         index: usize,

@@ -1,10 +1,11 @@
 //! Reads a chat stream as it comes, in the words of any dialect.
 //!
 //! What says nothing is left out (comments, padding, events that are no JSON object); what is lost is an error, so that
-//! no cut answer looks whole.
+//! no cut answer looks whole. Calls that come interleaved are told one after the other.
 
 use serde_json::{Map, Value};
 
+use super::order::InOrder;
 use super::{Delta, NAMELESS, gave_up, is_failure};
 use crate::call::Usage;
 use crate::wire::framing::{Event, MAX_EVENT};
@@ -15,7 +16,8 @@ use crate::wire::{json, sse};
 #[derive(Default)]
 pub(in super::super) struct Reader {
     pending: Vec<u8>,
-    deltas: Vec<Delta>,
+    deltas: InOrder,
+    created: Option<i64>,
     has_started: bool,
     is_done: bool,
     places: Places,
@@ -56,7 +58,7 @@ impl Reader {
         if self.pending.len() > 2 * MAX_EVENT {
             self.fail("an event is too long".into());
         }
-        std::mem::take(&mut self.deltas)
+        self.deltas.take()
     }
 
     /// The deltas of what is left at the end.
@@ -70,7 +72,12 @@ impl Reader {
             }
         }
         self.end();
-        std::mem::take(&mut self.deltas)
+        self.deltas.take()
+    }
+
+    /// When the answer was made, in seconds since 1970, where a chunk has said so.
+    pub(in super::super) fn created(&self) -> Option<i64> {
+        self.created
     }
 
     /// Whether the stream has said that it is at its end, or failed: what follows is not read.
@@ -105,6 +112,9 @@ impl Reader {
             .or_else(|| said(chunk.get("x_groq").and_then(|groq| groq.get("error")).cloned()));
         let is_error = is_error || chunk.get("object").is_some_and(|object| object == "error");
         let chunk = Value::Object(chunk);
+        self.created = self
+            .created
+            .or(json::integer(&chunk, "created").filter(|seconds| *seconds > 0));
         if is_error {
             return self.fail(error.unwrap_or(chunk));
         }
@@ -209,11 +219,13 @@ impl Reader {
         if self.calls.iter().any(is_nameless) {
             self.fail(NAMELESS.into());
         }
+        self.deltas.close();
         self.is_done = true;
     }
 
     fn fail(&mut self, error: Value) {
         if !self.is_done {
+            self.deltas.close();
             self.deltas.push(Delta::Error(error));
             self.is_done = true;
             self.pending = Vec::new();

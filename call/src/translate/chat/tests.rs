@@ -91,7 +91,7 @@ fn a_plain_stream_is_its_deltas_without_reasoning() {
 #[test]
 fn parallel_calls_are_told_apart_in_every_dialect() {
     let piece = |call: Value| chunk(json!({"tool_calls": [call]}));
-    // OpenAI: by index; the name repeated, as some gateways do.
+    // OpenAI: by index; the name repeated, as some gateways do. Interleaved pieces come one call after the other.
     let by_index = deltas(&[
         piece(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}})),
         piece(json!({"index": 0, "function": {"name": "f", "arguments": "{\"x\""}})),
@@ -103,8 +103,8 @@ fn parallel_calls_are_told_apart_in_every_dialect() {
         start("c"),
         call(0, "a", "f"),
         arguments(0, "{\"x\""),
-        call(1, "b", "g"),
         arguments(0, ":1}"),
+        call(1, "b", "g"),
         finished("tool_calls"),
     ];
     assert_eq!(by_index, expected);
@@ -126,6 +126,46 @@ fn parallel_calls_are_told_apart_in_every_dialect() {
         ];
         assert_eq!(read, expected);
     }
+}
+
+#[test]
+fn interleaved_calls_are_told_one_after_the_other() {
+    let piece = |index: usize, name: &str, arguments: &str| {
+        chunk(json!({"tool_calls": [{"index": index, "id": name, "function": {"name": name, "arguments": arguments}}]}))
+    };
+    let more = |index: usize, arguments: &str| {
+        chunk(json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}))
+    };
+    let read = deltas(&[
+        piece(0, "a", "{"),
+        piece(1, "b", ""),
+        piece(2, "c", "{\"z\""),
+        chunk(json!({"content": "amid"})),
+        more(2, ":3}"),
+        more(0, "}"),
+        more(1, "{}"),
+        piece(3, "d", ""),
+        piece(4, "e", "{\"v\":"),
+        more(4, "1"),
+        finish("tool_calls"),
+    ]);
+    let expected = [
+        start("c"),
+        call(0, "a", "a"),
+        arguments(0, "{"),
+        arguments(0, "}"),
+        call(1, "b", "b"),
+        arguments(1, "{}"),
+        call(2, "c", "c"),
+        arguments(2, "{\"z\""),
+        arguments(2, ":3}"),
+        text("amid"),
+        call(3, "d", "d"),
+        call(4, "e", "e"),
+        arguments(4, "{\"v\":1"),
+        finished("tool_calls"),
+    ];
+    assert_eq!(read, expected);
 }
 
 #[test]
@@ -351,13 +391,16 @@ proptest! {
         let begins = whole.first().is_none_or(|first| matches!(first, Delta::Start { .. } | Delta::Error(_)));
         prop_assert!(begins, "{:?}", whole);
         let mut calls = 0;
+        let mut open = None;
         for (position, delta) in whole.iter().enumerate() {
             match delta {
                 Delta::ToolCall { index, name, .. } => {
                     prop_assert!(*index == calls && !name.is_empty());
                     calls += 1;
+                    open = Some(*index);
                 }
-                Delta::Arguments { index, piece } => prop_assert!(*index < calls && !piece.is_empty()),
+                Delta::Arguments { index, piece } => prop_assert!(open == Some(*index) && !piece.is_empty()),
+                Delta::Text(_) | Delta::Refusal(_) => open = None,
                 Delta::Error(_) => prop_assert_eq!(position, whole.len() - 1),
                 _ => {}
             }
