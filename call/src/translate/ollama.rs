@@ -119,6 +119,10 @@ impl Lines {
 }
 
 impl Writer for Lines {
+    fn set_created(&mut self, seconds: i64) {
+        self.created = seconds;
+    }
+
     fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
         match delta {
             Delta::Start { .. } => {}

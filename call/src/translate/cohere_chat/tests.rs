@@ -208,9 +208,9 @@ fn a_stream_is_events_one_after_the_other() {
         piece(json!({"reasoning": "hm"})),
         piece(json!({"content": "Hi"})),
         piece(json!({"content": "!"})),
-        call(0, "a", ""),
-        call(1, "b", "{\"x\""),
-        piece(json!({"tool_calls": [{"index": 1, "function": {"arguments": ": 1}"}}]})),
+        call(0, "a", "{\"x\""),
+        piece(json!({"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]})),
+        call(1, "b", ""),
         finish("tool_calls"),
     ]);
     let expected = [
@@ -221,9 +221,9 @@ fn a_stream_is_events_one_after_the_other() {
         "content-end",
         "tool-call-start",
         "tool-call-delta",
+        "tool-call-delta",
         "tool-call-end",
         "tool-call-start",
-        "tool-call-delta",
         "tool-call-delta",
         "tool-call-end",
         "message-end",
@@ -236,7 +236,7 @@ fn a_stream_is_events_one_after_the_other() {
         json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "Hi"}}}}),
         json!({"type": "tool-call-start", "index": 1, "delta": {"message": {"tool_calls":
             {"id": "c1", "type": "function", "function": {"name": "b", "arguments": ""}}}}}),
-        json!({"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}}),
+        json!({"type": "tool-call-delta", "index": 1, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}}),
         json!({"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": {
             "billed_units": {"input_tokens": 3, "output_tokens": 2}, "tokens": {"input_tokens": 3, "output_tokens": 2}}}}),
     ] {
