@@ -1,6 +1,7 @@
 //! Reads a request key by key, so that none goes unread: what a translation doesn't take is refused, with its path.
 //!
-//! `null` says nothing and counts as absent. Never looks into a value that was not asked for.
+//! `null` says nothing and counts as absent. Never looks into a value that was not asked for. A value of another kind than
+//! the API has is left to the API to refuse: [`Refusal::Unreadable`].
 
 use std::borrow::Cow;
 
@@ -28,7 +29,7 @@ impl<'a> Fields<'a> {
 
     fn named(value: &'a Value, at: String, is_camel: bool) -> Result<Fields<'a>, Refusal> {
         let Some(object) = value.as_object() else {
-            return Err(inexpressible(at, "it is no object"));
+            return Err(unreadable(&at, "no object"));
         };
         let name = |key: &'a String| {
             if is_camel {
@@ -72,18 +73,18 @@ impl<'a> Fields<'a> {
 
     /// The text of a key.
     pub(super) fn text(&mut self, key: &str) -> Result<Option<&'a str>, Refusal> {
-        self.typed(key, "it is no text", Value::as_str)
+        self.typed(key, "no text", Value::as_str)
     }
 
     /// The truth of a key; false where it is absent.
     pub(super) fn flag(&mut self, key: &str) -> Result<bool, Refusal> {
-        let flag = self.typed(key, "it is neither true nor false", Value::as_bool)?;
+        let flag = self.typed(key, "neither true nor false", Value::as_bool)?;
         Ok(flag.unwrap_or(false))
     }
 
     /// The number of a key, also one written as text, as JSON made from Protobuf allows.
     pub(super) fn number(&mut self, key: &str) -> Result<Option<Number>, Refusal> {
-        self.typed(key, "it is no number", |value| match value {
+        self.typed(key, "no number", |value| match value {
             Value::Number(number) => Some(number.clone()),
             Value::String(text) => text.parse().ok(),
             _ => None,
@@ -115,7 +116,7 @@ impl<'a> Fields<'a> {
     pub(super) fn texts(&mut self, key: &str) -> Result<Vec<&'a str>, Refusal> {
         let items = self.items(key).into_iter();
         items
-            .map(|(at, item)| item.as_str().ok_or_else(|| inexpressible(at, "it is no text")))
+            .map(|(at, item)| item.as_str().ok_or_else(|| unreadable(&at, "no text")))
             .collect()
     }
 
@@ -161,7 +162,7 @@ impl<'a> Fields<'a> {
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
         let path = self.path(key);
-        let read = |value| read(value).ok_or_else(|| inexpressible(path, otherwise));
+        let read = |value| read(value).ok_or_else(|| unreadable(&path, otherwise));
         self.take(key).map(read).transpose()
     }
 }
@@ -172,6 +173,11 @@ pub(super) fn inexpressible(at: impl Into<String>, what: impl Into<String>) -> R
         at: at.into(),
         what: what.into(),
     }
+}
+
+/// A refusal of a request that its own API would not take either.
+pub(super) fn unreadable(at: &str, what: &str) -> Refusal {
+    Refusal::Unreadable(format!("`{at}` is {what}"))
 }
 
 /// Whether a value is zero, false or empty.
@@ -234,9 +240,9 @@ mod tests {
     fn values_of_another_kind_are_refused() {
         let body = json!({"text": 1, "flag": "yes", "number": [], "object": "x", "texts": ["a", 1]});
         let mut fields = Fields::of(&body, "x").unwrap();
-        assert_eq!(fields.text("text"), Err(inexpressible("x.text", "it is no text")));
+        assert_eq!(fields.text("text"), Err(unreadable("x.text", "no text")));
         assert!(fields.flag("flag").is_err() && fields.number("number").is_err() && fields.object("object").is_err());
-        assert_eq!(fields.texts("texts"), Err(inexpressible("x.texts[1]", "it is no text")));
+        assert_eq!(fields.texts("texts"), Err(unreadable("x.texts[1]", "no text")));
         assert!(Fields::of(&json!([]), "").is_err());
     }
 

@@ -68,6 +68,15 @@ impl History {
     }
 }
 
+/// Refuses a conversation that ends with the model's own words: it asks to go on from them, which few chat servers do.
+pub(super) fn refuse_prefill(messages: &[Value], at: &str) -> Result<(), Refusal> {
+    if messages.last().is_some_and(|last| last["role"] == "assistant") {
+        let what = "the answer goes on from a text of the client's";
+        return Err(super::fields::inexpressible(at, what));
+    }
+    Ok(())
+}
+
 /// Tool calls of a streamed answer, for APIs that say each in one piece.
 #[derive(Default)]
 pub(super) struct Collected {

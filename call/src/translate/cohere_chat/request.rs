@@ -1,20 +1,20 @@
 //! A v2 chat request of Cohere's as an OpenAI chat request.
 //!
 //! Left out, since they change nothing of what is asked of a candidate:
-//! * `thinking`, in the history too: reasoning is the baseline's own, and a candidate's is never shown;
+//! * `thinking`, and in the history thoughts and tool plans: reasoning is the baseline's own, and a candidate's is never
+//!   shown;
 //! * `citations` of the history: they say where a text came from, and the text is there;
 //! * `priority`: how the baseline serves;
 //! * a `safety_mode` that is the default or none, citations turned off.
 //!
-//! A `tool_plan` is what the model said before its calls, so it becomes the text beside them. `k` keeps its meaning under
-//! the name that SLM servers take it by, `top_k`.
+//! `k` keeps its meaning under the name that SLM servers take it by, `top_k`.
 
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
-use super::super::fields::{Fields, inexpressible, is_off};
+use super::super::fields::{Fields, inexpressible, is_off, unreadable};
 use super::super::parts::{content, image, text};
-use super::super::tool_calls::History;
+use super::super::tool_calls::{History, refuse_prefill};
 
 /// Numbers that chat has too.
 const NUMBERS: [(&str, &str); 6] = [
@@ -106,6 +106,7 @@ fn messages(fields: &mut Fields<'_>) -> Result<Vec<Value>, Refusal> {
         message.end()?;
         messages.push(written);
     }
+    refuse_prefill(&messages, "messages")?;
     Ok(messages)
 }
 
@@ -152,11 +153,8 @@ fn document(part: &mut Fields<'_>) -> Result<Option<Value>, Refusal> {
     Ok(Some(text(&shown)))
 }
 
-fn assistant(mut parts: Vec<Value>, message: &mut Fields<'_>, history: &mut History) -> Result<Value, Refusal> {
-    message.leave_out(&["citations"]);
-    if let Some(plan) = message.text("tool_plan")?.filter(|plan| !plan.is_empty()) {
-        parts.insert(0, text(plan));
-    }
+fn assistant(parts: Vec<Value>, message: &mut Fields<'_>, history: &mut History) -> Result<Value, Refusal> {
+    message.leave_out(&["citations", "tool_plan"]);
     let mut calls = Vec::new();
     for (at, call) in message.items("tool_calls") {
         let mut call = Fields::of(call, at)?;
@@ -164,7 +162,7 @@ fn assistant(mut parts: Vec<Value>, message: &mut Fields<'_>, history: &mut Hist
         let id = call.text("id")?;
         let function_at = call.path("function");
         let function = call.object("function")?;
-        let mut function = function.ok_or_else(|| inexpressible(function_at, "it is missing"))?;
+        let mut function = function.ok_or_else(|| unreadable(&function_at, "missing"))?;
         let name = function.text("name")?.unwrap_or_default();
         let arguments = function
             .text("arguments")?
@@ -192,7 +190,7 @@ fn offer_tools(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result
         let function_at = tool.path("function");
         let function = tool
             .take("function")
-            .ok_or_else(|| inexpressible(&*function_at, "it is missing"))?;
+            .ok_or_else(|| unreadable(&function_at, "missing"))?;
         tool.end()?;
         let mut known = Fields::of(function, function_at)?;
         known.leave_out(&["name", "description", "parameters"]);

@@ -88,7 +88,7 @@ fn a_whole_request_is_said_in_chat() {
                 {"type": "text", "text": "What is this?"},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
             ]},
-            {"role": "assistant", "content": "I will look.", "tool_calls": [
+            {"role": "assistant", "content": null, "tool_calls": [
                 {"id": "a_1", "type": "function", "function": {"name": "a", "arguments": "{\"x\":1}"}},
                 {"id": "a_2", "type": "function", "function": {"name": "a", "arguments": "{}"}},
             ]},
@@ -123,6 +123,7 @@ fn what_chat_cannot_say_is_refused_where_it_stands() {
         ("documents", json!(["a"]), "documents"),
         ("citation_options", json!({"mode": "FAST"}), "citation_options.mode"),
         ("safety_mode", json!("STRICT"), "safety_mode"),
+        ("messages", json!([{"role": "assistant", "content": "Well,"}]), "messages"),
         ("logprobs", json!(true), "logprobs"),
         ("raw_prompting", json!(true), "raw_prompting"),
         ("message", json!("of v1"), "message"),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::super::Refusal;
 use super::super::fields::{Fields, inexpressible, is_off};
 use super::super::parts::{content, data_url, image, image_type, text};
-use super::super::tool_calls::History;
+use super::super::tool_calls::{History, refuse_prefill};
 use super::tools;
 use crate::wire::gemini::json_schema;
 
@@ -57,6 +57,7 @@ pub(in crate::translate) fn request(body: &Value) -> Result<Value, Refusal> {
     for (at, turn) in fields.items("contents") {
         contents.turn(turn, at)?;
     }
+    refuse_prefill(&contents.messages, "contents")?;
     let offered = tools::offered(&mut fields)?;
     fields.end()?;
 

@@ -251,12 +251,6 @@ fn what_chat_cannot_say_is_refused_where_it_stands() {
             "generationConfig.somethingNew",
         ),
         (
-            "generationConfig",
-            json!({"temperature": []}),
-            "generationConfig.temperature",
-        ),
-        ("generationConfig", json!([]), "generationConfig"),
-        (
             "safetySettings",
             json!([{"category": "A", "threshold": "BLOCK_ONLY_HIGH"}]),
             "safetySettings[0].threshold",
@@ -278,6 +272,11 @@ fn what_chat_cannot_say_is_refused_where_it_stands() {
         refusal("cachedContent", json!("cachedContents/1")),
         Refusal::StateAtProvider("cachedContent".into())
     );
+    for config in [json!([]), json!({"temperature": []}), json!({"stopSequences": [1]})] {
+        assert!(matches!(refusal("generationConfig", config), Refusal::Unreadable(_)));
+    }
+    let prefilled = json!([says("hi"), {"role": "model", "parts": [{"text": "Well,"}]}]);
+    assert!(matches!(refusal("contents", prefilled), Refusal::Inexpressible { at, .. } if at == "contents"));
     assert_eq!(refusal("store", json!(true)), Refusal::StateAtProvider("store".into()));
 }
 

@@ -10,9 +10,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
-use super::super::fields::{Fields, inexpressible, is_off};
+use super::super::fields::{Fields, inexpressible, is_off, unreadable};
 use super::super::parts::{content, data_url, image, image_type_of_base64, text};
-use super::super::tool_calls::History;
+use super::super::tool_calls::{History, refuse_prefill};
 
 /// Options that chat has by the same name.
 const SAME: [&str; 7] = [
@@ -92,6 +92,7 @@ fn messages(fields: &mut Fields<'_>) -> Result<Vec<Value>, Refusal> {
         message.end()?;
         messages.push(written);
     }
+    refuse_prefill(&messages, "messages")?;
     Ok(messages)
 }
 
@@ -118,7 +119,7 @@ fn assistant(said: &str, message: &mut Fields<'_>, history: &mut History) -> Res
         let id = call.text("id")?;
         let function_at = call.path("function");
         let function = call.object("function")?;
-        let mut function = function.ok_or_else(|| inexpressible(function_at, "it is missing"))?;
+        let mut function = function.ok_or_else(|| unreadable(&function_at, "missing"))?;
         function.leave_out(&["index"]);
         let name = function.text("name")?.unwrap_or_default();
         let arguments = match function.take("arguments") {
@@ -146,7 +147,7 @@ fn tools(fields: &mut Fields<'_>) -> Result<Vec<Value>, Refusal> {
         let function_at = fields.path("function");
         let function = fields
             .take("function")
-            .ok_or_else(|| inexpressible(&*function_at, "it is missing"))?;
+            .ok_or_else(|| unreadable(&function_at, "missing"))?;
         fields.refuse_unless("items", "chat has no such field", is_off)?;
         fields.end()?;
         let mut known = Fields::of(function, function_at)?;
