@@ -123,7 +123,11 @@ fn what_chat_cannot_say_is_refused_where_it_stands() {
         ("documents", json!(["a"]), "documents"),
         ("citation_options", json!({"mode": "FAST"}), "citation_options.mode"),
         ("safety_mode", json!("STRICT"), "safety_mode"),
-        ("messages", json!([{"role": "assistant", "content": "Well,"}]), "messages"),
+        (
+            "messages",
+            json!([{"role": "assistant", "content": "Well,"}]),
+            "messages",
+        ),
         ("logprobs", json!(true), "logprobs"),
         ("raw_prompting", json!(true), "raw_prompting"),
         ("message", json!("of v1"), "message"),
