@@ -33,7 +33,8 @@ impl PartialArgs {
         self.open_path = will_continue.then(|| path.to_owned());
         let given = ["stringValue", "numberValue", "boolValue"]
             .iter()
-            .find_map(|key| piece.get(*key));
+            .find_map(|key| piece.get(*key))
+            .filter(|value| !value.is_object() && !value.is_array());
         let is_null = piece.get("nullValue").is_some();
         let Some(value) = given.cloned().or_else(|| is_null.then_some(Value::Null)) else {
             return;
@@ -156,8 +157,15 @@ mod tests {
             let args = taken(&[first, odd]).unwrap();
             assert_eq!(args["text"], "x", "{path}");
         }
-        assert_eq!(steps(&"$.a".repeat(1)).unwrap(), [Step::Key("a".into())]);
+        assert_eq!(steps("$.a").unwrap(), [Step::Key("a".into())]);
         assert_eq!(steps(&format!("${}", ".a".repeat(MAX_STEPS + 1))), None);
-        assert_eq!(taken(&[json!({}), json!(7)]), None);
+        assert_eq!(
+            taken(&[
+                json!({}),
+                json!(7),
+                json!({"jsonPath": "$.a", "stringValue": ["no text"]})
+            ]),
+            None
+        );
     }
 }

@@ -159,7 +159,9 @@ fn candidates_fold_apart_and_all_must_finish() {
     let two = |first: Value, second: Value| json!({"candidates": [first, second]});
     let candidate = |text: &str, index: Option<i64>| {
         let mut candidate = json!({"content": {"parts": [{"text": text}]}});
-        index.map(|index| candidate["index"] = index.into());
+        if let Some(index) = index {
+            candidate["index"] = index.into();
+        }
         candidate
     };
     let finished = |mut candidate: Value| {
