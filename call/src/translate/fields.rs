@@ -91,6 +91,19 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The whole number of a key, also one written as a float or as text.
+    pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>, Refusal> {
+        let path = self.path(key);
+        let Some(number) = self.number(key)? else {
+            return Ok(None);
+        };
+        // Past 2^53 a float is no longer sure of its last digits.
+        let is_whole = |float: &f64| float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0;
+        let of_float = || number.as_f64().filter(is_whole).map(|float| float as i64);
+        let whole = number.as_i64().or_else(of_float);
+        whole.map(Some).ok_or_else(|| unreadable(&path, "no whole number"))
+    }
+
     /// The object of a key.
     pub(super) fn object(&mut self, key: &str) -> Result<Option<Fields<'a>>, Refusal> {
         let (at, is_camel) = (self.path(key), self.is_camel);
@@ -242,6 +255,14 @@ mod tests {
         let mut fields = Fields::of(&body, "x").unwrap();
         assert_eq!(fields.text("text"), Err(unreadable("x.text", "no text")));
         assert!(fields.flag("flag").is_err() && fields.number("number").is_err() && fields.object("object").is_err());
+        let body = json!({"a": 40.0, "b": "7", "c": 0.5, "d": 1e300, "e": i64::MIN});
+        let mut numbers = Fields::of(&body, "").unwrap();
+        assert_eq!(numbers.integer("a"), Ok(Some(40)));
+        assert_eq!(
+            (numbers.integer("b"), numbers.integer("e")),
+            (Ok(Some(7)), Ok(Some(i64::MIN)))
+        );
+        assert!(numbers.integer("c").is_err() && numbers.integer("d").is_err());
         assert_eq!(fields.texts("texts"), Err(unreadable("x.texts[1]", "no text")));
         assert!(Fields::of(&json!([]), "").is_err());
     }

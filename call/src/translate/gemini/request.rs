@@ -18,15 +18,15 @@ use super::tools;
 use crate::wire::gemini::json_schema;
 
 /// Numbers that chat has by another name.
-const NUMBERS: [(&str, &str); 7] = [
-    ("maxOutputTokens", "max_tokens"),
+const NUMBERS: [(&str, &str); 4] = [
     ("temperature", "temperature"),
     ("topP", "top_p"),
-    ("topK", "top_k"),
-    ("seed", "seed"),
     ("presencePenalty", "presence_penalty"),
     ("frequencyPenalty", "frequency_penalty"),
 ];
+
+/// Whole numbers that chat has by another name; `topK` is a float here.
+const INTEGERS: [(&str, &str); 3] = [("maxOutputTokens", "max_tokens"), ("topK", "top_k"), ("seed", "seed")];
 
 /// The chat request that says the same.
 pub(in crate::translate) fn request(body: &Value) -> Result<Value, Refusal> {
@@ -83,6 +83,11 @@ fn refuse_filters(fields: &mut Fields<'_>) -> Result<(), Refusal> {
 fn generation_config(mut config: Fields<'_>, chat: &mut Map<String, Value>) -> Result<Option<&'static str>, Refusal> {
     for (name, chat_name) in NUMBERS {
         if let Some(number) = config.number(name)? {
+            chat.insert(chat_name.into(), number.into());
+        }
+    }
+    for (name, chat_name) in INTEGERS {
+        if let Some(number) = config.integer(name)? {
             chat.insert(chat_name.into(), number.into());
         }
     }

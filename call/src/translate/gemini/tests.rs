@@ -85,11 +85,11 @@ fn a_whole_request_is_said_in_chat() {
         "tools": [{"functionDeclarations": [
             {"name": "look", "description": "looks", "parameters": {"type": "OBJECT", "properties": {"at": {"type": "ARRAY", "items": {"type": "INTEGER"}}}}},
             {"name": "rest", "parametersJsonSchema": {"type": "object"}, "behavior": "BLOCKING"},
-            {"name": "stop"},
+            {"name": "stop", "response": {"type": "STRING"}},
         ]}],
         "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}},
         "generationConfig": {
-            "temperature": 0.5, "topP": 0.9, "topK": 40, "maxOutputTokens": "100", "seed": 7, "candidateCount": 1,
+            "temperature": 0.5, "topP": 0.9, "topK": 40.0, "maxOutputTokens": "100", "seed": 7, "candidateCount": 1,
             "presencePenalty": 0.1, "frequencyPenalty": 0.2, "stopSequences": ["END"],
             "responseModalities": ["TEXT"], "responseMimeType": "text/plain", "mediaResolution": "MEDIA_RESOLUTION_LOW",
             "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 100}, "responseLogprobs": false,
@@ -121,7 +121,7 @@ fn a_whole_request_is_said_in_chat() {
             {"type": "function", "function": {"name": "look", "description": "looks", "parameters":
                 {"type": "object", "properties": {"at": {"type": "array", "items": {"type": "integer"}}}}}},
             {"type": "function", "function": {"name": "rest", "parameters": {"type": "object"}}},
-            {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}},
+            {"type": "function", "function": {"name": "stop", "description": "Returns JSON of this schema: {\"type\":\"string\"}", "parameters": {"type": "object", "properties": {}}}},
         ],
     });
     assert_eq!(chat(body), expected);
@@ -200,11 +200,6 @@ fn what_chat_cannot_say_is_refused_where_it_stands() {
             "tools[1].codeExecution",
         ),
         ("tools", json!([{"urlContext": {}}]), "tools[0].urlContext"),
-        (
-            "tools",
-            json!([{"functionDeclarations": [{"name": "a", "response": {"type": "STRING"}}]}]),
-            "tools[0].functionDeclarations[0].response",
-        ),
         (
             "tools",
             json!([{"functionDeclarations": [{"name": "a", "behavior": "NON_BLOCKING"}]}]),

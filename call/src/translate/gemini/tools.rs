@@ -31,24 +31,31 @@ pub(super) fn offered(fields: &mut Fields<'_>) -> Result<Map<String, Value>, Ref
     Ok(chat)
 }
 
+/// Chat has no field for the schema of a function's result, which SDKs make of a return type: the description says it.
 fn function(mut declared: Fields<'_>) -> Result<Value, Refusal> {
     let mut function = Map::new();
     function.insert("name".into(), declared.text("name")?.unwrap_or_default().into());
-    if let Some(description) = declared.text("description")? {
-        function.insert("description".into(), description.into());
+    let description = declared.text("description")?.map(str::to_owned);
+    let returned = schema(&mut declared, "responseJsonSchema", "response");
+    let returned = returned.map(|schema| format!("Returns JSON of this schema: {schema}"));
+    let told: Vec<String> = description.into_iter().chain(returned).collect();
+    if !told.is_empty() {
+        function.insert("description".into(), told.join("\n\n").into());
     }
-    let of_json_schema = declared.take("parametersJsonSchema").cloned();
-    let parameters = of_json_schema.or_else(|| declared.take("parameters").map(json_schema));
     let nothing = || json!({"type": "object", "properties": {}});
+    let parameters = schema(&mut declared, "parametersJsonSchema", "parameters");
     function.insert("parameters".into(), parameters.unwrap_or_else(nothing));
     declared.refuse_unless("behavior", "a function that is not waited for", |behavior| {
         matches!(behavior.as_str(), Some("BLOCKING" | "UNSPECIFIED"))
     })?;
-    for schema in ["response", "responseJsonSchema"] {
-        declared.refuse(schema, "a schema of the function's result")?;
-    }
     declared.end()?;
     Ok(json!({"type": "function", "function": function}))
+}
+
+/// A schema under the one key in JSON Schema, or under the other in Gemini's own language.
+fn schema(fields: &mut Fields<'_>, standard: &str, own: &str) -> Option<Value> {
+    let given = fields.take(standard).cloned();
+    given.or_else(|| fields.take(own).map(json_schema))
 }
 
 /// Which functions the model may call; those that it may not are taken from the offer, since chat names one or all.

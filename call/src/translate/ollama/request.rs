@@ -178,8 +178,7 @@ fn options(mut options: Fields<'_>) -> Result<Map<String, Value>, Refusal> {
         }
     }
     // Negative: without a limit.
-    let limit = options.number("num_predict")?;
-    if let Some(limit) = limit.filter(|limit| limit.as_f64().is_some_and(|limit| limit >= 0.0)) {
+    if let Some(limit) = options.integer("num_predict")?.filter(|limit| *limit >= 0) {
         chat.insert("max_tokens".into(), limit.into());
     }
     let stop = options.texts("stop")?;
