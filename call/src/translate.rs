@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use crate::call::{Api, Response};
+use crate::call::{Api, Operation, Response};
 use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
@@ -87,7 +87,16 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
     let parsed = wire::parse_request_at(api, path, body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let original = wire::parse_json(body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let model = parsed.model.unwrap_or_default();
+    if parsed.operation != Operation::Chat {
+        return Err(Refusal::Inexpressible {
+            at: path.to_owned(),
+            what: "it asks for no chat".into(),
+        });
+    }
     let mut chat = translate(&original)?;
+    if api == Api::Gemini {
+        gemini::refuse_unsigned_calls(&model, &chat)?;
+    }
     chat["model"] = model.clone().into();
     if parsed.stream {
         chat["stream"] = true.into();
@@ -99,7 +108,11 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
             api,
             model,
             stream: parsed.stream,
-            as_array: api == Api::Gemini && parsed.stream && !query.split('&').any(|pair| pair == "alt=sse"),
+            as_array: api == Api::Gemini
+                && parsed.stream
+                && !query
+                    .split('&')
+                    .any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse")),
             request: original,
         },
     })
@@ -150,7 +163,12 @@ impl Back {
 
     /// Translates an error of the proxy or the candidate to the client's API: the body of a response of `status`.
     pub fn error(&self, status: u16, message: &str) -> Value {
-        error_body(self.api, status, message)
+        let error = error_body(self.api, status, message);
+        if self.as_array {
+            Value::Array(vec![error])
+        } else {
+            error
+        }
     }
 
     /// Translates a streamed chat answer as it comes.

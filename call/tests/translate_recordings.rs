@@ -170,7 +170,7 @@ fn recorded_requests_say_the_same_in_chat_or_are_refused_with_a_reason() {
     }
     // Most of what agents ask has words in chat; this fails where a rule begins to refuse what it should not.
     assert!(
-        translated * 3 >= exchanges.len() * 2,
+        translated * 2 >= exchanges.len(),
         "{translated} of {} translated",
         exchanges.len()
     );

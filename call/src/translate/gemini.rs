@@ -14,6 +14,7 @@ mod request;
 mod tools;
 
 pub(super) use request::request;
+pub(super) use tools::refuse_unsigned_calls;
 
 /// A chat answer in this API.
 pub(super) fn answer(back: &Back, id: &str, answer: &Response) -> Result<Value, Refusal> {

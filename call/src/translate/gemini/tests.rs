@@ -529,3 +529,80 @@ fn errors_have_googles_words() {
         assert_eq!(error(status, "m"), expected);
     }
 }
+
+#[test]
+fn functions_of_models_that_sign_their_calls_stay_with_the_baseline() {
+    let body = json!({"contents": [says("hi")], "tools": [{"functionDeclarations": [{"name": "a"}]}]});
+    let asked = |model: &str, body: &Value| {
+        let path = format!("/v1beta/models/{model}:generateContent");
+        super::super::request(Api::Gemini, &path, body.to_string().as_bytes())
+    };
+    for model in [
+        "gemini-1.5-pro",
+        "gemini-2.5-flash",
+        "gemini-pro",
+        "gemma-3-27b-it",
+        "my-endpoint",
+    ] {
+        assert!(asked(model, &body).is_ok(), "{model}");
+    }
+    for model in [
+        "gemini-3-flash-preview",
+        "gemini-3.1-pro",
+        "gemini-10-x",
+        "gemini-flash-latest",
+    ] {
+        let refused = asked(model, &body).unwrap_err();
+        assert!(
+            matches!(refused, Refusal::Inexpressible { at, .. } if at == "tools"),
+            "{model}"
+        );
+    }
+    let mut without_calls = body.clone();
+    without_calls["toolConfig"] = json!({"functionCallingConfig": {"mode": "NONE"}});
+    assert!(asked("gemini-3-pro", &without_calls).is_ok());
+    assert!(asked("gemini-3-pro", &json!({"contents": [says("hi")]})).is_ok());
+}
+
+#[test]
+fn what_asks_for_no_chat_is_refused() {
+    let body = json!({"contents": [says("hi")]}).to_string();
+    for path in ["/v1beta/models/g:countTokens", "/v1beta/models/g:embedContent"] {
+        assert!(super::super::request(Api::Gemini, path, body.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn the_path_says_how_the_answer_is_framed() {
+    let body = json!({"contents": [says("hi")]}).to_string();
+    for (path, stream, as_array, content_type) in [
+        (
+            "/v1beta/models/g:generateContent?alt=sse",
+            false,
+            false,
+            "application/json",
+        ),
+        (
+            "/v1beta/models/g:streamGenerateContent?key=k&alt=sse",
+            true,
+            false,
+            "text/event-stream",
+        ),
+        (
+            "/v1/publishers/google/models/g:streamGenerateContent",
+            true,
+            true,
+            "application/json",
+        ),
+    ] {
+        let translated = super::super::request(Api::Gemini, path, body.as_bytes()).unwrap();
+        let back = translated.back;
+        assert_eq!(
+            (back.stream, back.as_array, back.content_type()),
+            (stream, as_array, content_type)
+        );
+        assert_eq!((back.model.as_str(), &translated.body["model"]), ("g", &json!("g")));
+        assert_eq!(translated.body.get("stream").is_some(), stream);
+        assert_eq!(back.error(404, "no").is_array(), as_array);
+    }
+}

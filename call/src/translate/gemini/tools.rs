@@ -58,6 +58,36 @@ fn schema(fields: &mut Fields<'_>, standard: &str, own: &str) -> Option<Value> {
     given.or_else(|| fields.take(own).map(json_schema))
 }
 
+/// Refuses functions that the model may call, where the baseline would not take a candidate's call back.
+///
+/// From Gemini 3 on the API answers 400 to a function call of the current turn without the signature that its own model
+/// put there. A candidate's call has none, so the conversation could not go back amid a turn.
+pub(in crate::translate) fn refuse_unsigned_calls(model: &str, chat: &Value) -> Result<(), Refusal> {
+    let may_call = chat.get("tools").is_some() && chat["tool_choice"] != "none";
+    if may_call && asks_for_signatures(model) {
+        return Err(inexpressible(
+            "tools",
+            "a function call without this model's signature could not go back",
+        ));
+    }
+    Ok(())
+}
+
+/// Names without a version that end in `latest` mean the newest model.
+fn asks_for_signatures(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let Some(name) = name.strip_prefix("gemini-") else {
+        return false;
+    };
+    let version = name
+        .split(|letter: char| !letter.is_ascii_digit())
+        .next()
+        .unwrap_or_default();
+    version
+        .parse::<u32>()
+        .map_or(name.ends_with("latest"), |version| version >= 3)
+}
+
 /// Which functions the model may call; those that it may not are taken from the offer, since chat names one or all.
 fn choice(mut config: Fields<'_>, functions: &mut Vec<Value>) -> Result<Option<Value>, Refusal> {
     config.refuse_unless(
