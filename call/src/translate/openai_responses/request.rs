@@ -6,7 +6,7 @@ use super::super::Refusal;
 use super::super::reading::{Object, unreadable};
 
 /// Fields that are translated, or looked at.
-const TRANSLATED: [&str; 20] = [
+const TRANSLATED: [&str; 21] = [
     "input",
     "instructions",
     "model",
@@ -19,6 +19,7 @@ const TRANSLATED: [&str; 20] = [
     "parallel_tool_calls",
     "text",
     "user",
+    "safety_identifier",
     "store",
     "previous_response_id",
     "conversation",
@@ -29,14 +30,13 @@ const TRANSLATED: [&str; 20] = [
     "top_logprobs",
 ];
 /// Fields that change how a call is served, billed or told, not what it answers.
-const DROPPED: [&str; 9] = [
+const DROPPED: [&str; 8] = [
     "max_tool_calls",
     "metadata",
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
     "reasoning",
-    "safety_identifier",
     "service_tier",
     "stream_options",
 ];
@@ -57,7 +57,10 @@ pub(in super::super) fn request(body: &Value) -> Result<Value, Refusal> {
     set("max_tokens", body.get("max_output_tokens").cloned());
     set("temperature", body.get("temperature").cloned());
     set("top_p", body.get("top_p").cloned());
-    set("user", body.get("user").cloned());
+    set(
+        "user",
+        body.get("user").or_else(|| body.get("safety_identifier")).cloned(),
+    );
     let (tools, tool_choice) = tools(&body)?;
     set(
         "parallel_tool_calls",
@@ -270,52 +273,48 @@ fn push_message(messages: &mut Vec<Value>, item: &Object<'_>) -> Result<(), Refu
     Ok(())
 }
 
-/// Text that follows a call belongs to its message: a tool's result must come right after the message of its call.
 fn push_assistant(messages: &mut Vec<Value>, item: &Object<'_>) -> Result<(), Refusal> {
-    let mut texts = Vec::new();
-    let mut refusals = Vec::new();
+    let mut text = String::new();
+    let mut refusal = String::new();
     match item.get("content") {
-        Some(Value::String(text)) => texts.push(text.as_str()),
+        Some(Value::String(content)) => text.push_str(content),
         _ => {
             for part in item.objects("content")? {
-                match part.kind() {
-                    "refusal" => {
-                        part.allow(&[&["type", "refusal"]])?;
-                        refusals.push(part.needed_text("refusal")?);
-                    }
-                    _ => texts.push(text_part(&part)?),
+                if part.kind() == "refusal" {
+                    part.allow(&[&["type", "refusal"]])?;
+                    refusal.push_str(part.needed_text("refusal")?);
+                } else {
+                    text.push_str(text_part(&part)?);
                 }
             }
         }
     }
-    let text = texts.join("\n");
-    let last = messages.last_mut().filter(|last| last.get("tool_calls").is_some());
-    let message = match last {
-        Some(last) => last,
-        None => {
-            messages.push(json!({"role": "assistant", "content": null}));
-            let index = messages.len() - 1;
-            &mut messages[index]
+    let answer = open_answer(messages);
+    for (key, more) in [("content", text), ("refusal", refusal)] {
+        let said = answer.get(key).and_then(Value::as_str).unwrap_or_default();
+        if key == "content" || !more.is_empty() {
+            answer[key] = format!("{said}{more}").into();
         }
-    };
-    let said = message["content"].as_str().map(|said| format!("{said}\n{text}"));
-    message["content"] = said.unwrap_or(text).into();
-    if !refusals.is_empty() {
-        message["refusal"] = refusals.join("\n").into();
     }
     Ok(())
 }
 
-/// Calls that follow one another, or a text of the model's, are one message.
 fn push_call(messages: &mut Vec<Value>, call: Value) {
-    let last = messages.last_mut().filter(|last| last["role"] == "assistant");
-    match last {
-        Some(last) => match last.get_mut("tool_calls").and_then(Value::as_array_mut) {
-            Some(calls) => calls.push(call),
-            None => last["tool_calls"] = json!([call]),
-        },
-        None => messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]})),
+    let answer = open_answer(messages);
+    match answer.get_mut("tool_calls").and_then(Value::as_array_mut) {
+        Some(calls) => calls.push(call),
+        None => answer["tool_calls"] = json!([call]),
     }
+}
+
+/// An answer comes back as several items: those that follow one another are one message, as the answer was, and as chat
+/// asks of parallel calls.
+fn open_answer(messages: &mut Vec<Value>) -> &mut Value {
+    if messages.last().is_none_or(|last| last["role"] != "assistant") {
+        messages.push(json!({"role": "assistant", "content": null}));
+    }
+    let last = messages.len() - 1;
+    &mut messages[last]
 }
 
 fn joined(parts: &[Object<'_>]) -> Result<String, Refusal> {
