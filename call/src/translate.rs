@@ -20,6 +20,7 @@ pub mod ids;
 mod ollama;
 mod openai_responses;
 mod parts;
+mod reading;
 mod tool_calls;
 
 use chat::Delta;
@@ -143,7 +144,12 @@ impl Back {
             return Err(Refusal::Unreadable(fault));
         }
         let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
-        self.answer(id, &answer)
+        let mut translated = self.answer(id, &answer)?;
+        if let (Api::OpenaiResponses, Some(created)) = (self.api, assembled.body.get("created").and_then(Value::as_i64))
+        {
+            openai_responses::set_created(&mut translated, created);
+        }
+        Ok(translated)
     }
 
     /// As [`Back::response`], for an answer at hand; `id` is the candidate's id of it.
@@ -206,6 +212,26 @@ pub fn error_body(api: Api, status: u16, message: &str) -> Value {
 /// The answer of any API as a whole chat answer (`chat.completion`): reasoning left out, tool-call ids as they are.
 pub fn to_chat(id: &str, answer: &Response) -> Value {
     chat::completion(id, answer)
+}
+
+/// Appends a server-sent event, named by its `type`.
+fn sse_event(data: &Value, out: &mut Vec<u8>) {
+    let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
+    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+}
+
+/// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
+fn error_said(error: &Value) -> (u16, String) {
+    let status = ["code", "status", "status_code"].iter().find_map(|key| {
+        let status = error.get(key)?;
+        let status = status.as_u64().or_else(|| status.as_str()?.parse().ok())?;
+        u16::try_from(status).ok().filter(|status| (400..600).contains(status))
+    });
+    let message = ["message", "detail", "error"]
+        .iter()
+        .find_map(|key| error.get(key)?.as_str());
+    let message = message.or(error.as_str()).map_or_else(|| error.to_string(), Into::into);
+    (status.unwrap_or(500), message)
 }
 
 /// Writes one API's stream.

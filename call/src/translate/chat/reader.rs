@@ -9,7 +9,7 @@ use super::order::InOrder;
 use super::{Delta, NAMELESS, gave_up, is_failure};
 use crate::call::Usage;
 use crate::wire::framing::{Event, MAX_EVENT};
-use crate::wire::openai_chat::{Places, delta, part_text, parts, usage};
+use crate::wire::openai_chat::{Places, part_text, parts, usage};
 use crate::wire::{json, sse};
 
 /// Reads a chat stream in pieces of any size.
@@ -26,6 +26,9 @@ pub(in super::super) struct Reader {
     /// How many calls were told of.
     told: usize,
     finish: Option<String>,
+    /// All text and refusal so far.
+    text: String,
+    refusal: String,
 }
 
 /// A tool call as far as it has come.
@@ -136,24 +139,11 @@ impl Reader {
     }
 
     fn take_choice(&mut self, choice: &Value) {
-        if let Some(delta) = delta(choice) {
-            let text: String = parts(delta).iter().filter_map(part_text).collect();
-            if !text.is_empty() {
-                self.tell(Delta::Text(text));
-            }
-            if let Some(refusal) = json::text(delta, "refusal") {
-                self.tell(Delta::Refusal(refusal.into()));
-            }
-            for call in json::list(delta, "tool_calls").iter().filter_map(Value::as_object) {
-                let place = self.places.of(call);
-                let function = call.get("function").or_else(|| call.get("custom"));
-                self.take_call(place, call.get("id"), function.unwrap_or(&Value::Null));
-            }
-            if let Some(function) = delta.get("function_call").filter(|function| function.is_object()) {
-                // The one call of the legacy form, under an index that no other has.
-                let place = self.places.of(&Map::from_iter([("index".into(), (-1).into())]));
-                self.take_call(place, None, function);
-            }
+        let fields = |key: &str| choice.get(key).filter(|fields| fields.is_object());
+        match (fields("delta"), fields("message")) {
+            (Some(delta), _) => self.take_delta(delta, false),
+            (None, Some(message)) => self.take_delta(message, true),
+            (None, None) => {}
         }
         match json::text(choice, "finish_reason") {
             Some(word) if is_failure(word) => self.fail(gave_up(word).into()),
@@ -162,6 +152,34 @@ impl Reader {
                 self.tell(Delta::Finish(word.into()));
             }
             _ => {}
+        }
+    }
+
+    /// What a choice adds; a `message` mostly repeats all that came before it (the last chunk of MiniMax, say), of which
+    /// what is known is not told again.
+    fn take_delta(&mut self, delta: &Value, is_whole: bool) {
+        let content = parts(delta, "content");
+        let text: String = content.iter().filter_map(part_text).collect();
+        if let Some(text) = added(&mut self.text, &text, is_whole) {
+            self.tell(Delta::Text(text));
+        }
+        let refusals = content.iter().filter_map(|part| json::text(part, "refusal"));
+        let refusal: String = json::text(delta, "refusal").into_iter().chain(refusals).collect();
+        if let Some(refusal) = added(&mut self.refusal, &refusal, is_whole) {
+            self.tell(Delta::Refusal(refusal));
+        }
+        if is_whole && !self.calls.is_empty() {
+            return;
+        }
+        for call in json::list(delta, "tool_calls").iter().filter_map(Value::as_object) {
+            let place = self.places.of(call);
+            let function = call.get("function").or_else(|| call.get("custom"));
+            self.take_call(place, call.get("id"), function.unwrap_or(&Value::Null));
+        }
+        if let Some(function) = delta.get("function_call").filter(|function| function.is_object()) {
+            // The one call of the legacy form, under an index that no other has.
+            let place = self.places.of(&Map::from_iter([("index".into(), (-1).into())]));
+            self.take_call(place, None, function);
         }
     }
 
@@ -231,6 +249,17 @@ impl Reader {
             self.pending = Vec::new();
         }
     }
+}
+
+/// What `text` adds to what is known; none where it adds nothing.
+fn added(known: &mut String, text: &str, is_whole: bool) -> Option<String> {
+    let new = if is_whole {
+        text.strip_prefix(known.as_str()).unwrap_or(text)
+    } else {
+        text
+    };
+    known.push_str(new);
+    (!new.is_empty()).then(|| new.to_owned())
 }
 
 fn is_json(data: &[u8]) -> bool {

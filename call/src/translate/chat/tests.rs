@@ -198,12 +198,25 @@ fn a_call_begins_when_its_name_is_known() {
 
 #[test]
 fn parts_whole_messages_and_whole_answers_are_read() {
-    let parts =
-        json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "42"}]);
+    let parts = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "reasoning", "text": "hm"}, {"type": "text", "text": "42"}]);
     let expected = [start("c"), text("42"), finished("stop")];
     assert_eq!(deltas(&[chunk(json!({"content": parts})), finish("stop")]), expected);
     let message = json!({"id": "c", "choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]});
     assert_eq!(deltas(std::slice::from_ref(&message)), expected);
+    let repeated = json!({"id": "c", "choices": [{"message": {"content": "42", "tool_calls": [
+        {"id": "a", "function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": "stop"}]});
+    let call_piece = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]});
+    let read_repeated = deltas(&[chunk(json!({"content": "4"})), chunk(call_piece), repeated]);
+    let told = [
+        start("c"),
+        text("4"),
+        call(0, "a", "f"),
+        arguments(0, "{}"),
+        text("2"),
+        finished("stop"),
+    ];
+    assert_eq!(read_repeated, told);
     let whole = format!("{message:#}\n\n");
     assert_eq!(read(whole.as_bytes(), 5), expected);
 }
@@ -291,6 +304,7 @@ fn a_whole_answer_is_written_so_that_it_reads_the_same() {
     let read = wire::assemble(Api::OpenaiChat, None, body.to_string().as_bytes()).unwrap();
     let read = wire::parse_response(Api::OpenaiChat, 200, &read);
     let expected = Response {
+        id: Some("c".into()),
         reasoning_text: String::new(),
         ..answer
     };
