@@ -425,6 +425,33 @@ fn has_output(response: &Response) -> bool {
 }
 
 #[test]
+fn a_stream_cut_anywhere_yields_the_text_that_had_come() {
+    let family = [
+        Api::OpenaiChat,
+        Api::OpenaiResponses,
+        Api::OpenaiCompletions,
+        Api::AnthropicMessages,
+    ];
+    for exchange in exchanges().iter().filter(|exchange| family.contains(&exchange.api)) {
+        let whole = exchange.assembled();
+        let text = wire::parse_response(exchange.api, exchange.status, &whole).output_text;
+        let mut last = 0;
+        for cut in (1..=20)
+            .filter(|_| whole.streamed)
+            .map(|part| exchange.body.len() * part / 20)
+        {
+            let assembled =
+                wire::assemble(exchange.api, exchange.content_type.as_deref(), &exchange.body[..cut]).unwrap();
+            let so_far = wire::parse_response(exchange.api, exchange.status, &assembled).output_text;
+            assert!(text.starts_with(&so_far), "{} at {cut}", exchange.name);
+            assert!(so_far.len() >= last, "{} at {cut}: text was lost", exchange.name);
+            last = so_far.len();
+        }
+        assert!(!whole.streamed || last == text.len(), "{}", exchange.name);
+    }
+}
+
+#[test]
 fn replacing_the_model_changes_nothing_else() {
     for exchange in exchanges() {
         let Some(replaced) = wire::replace_model(&exchange.request, "the-candidate") else {
