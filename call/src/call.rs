@@ -106,7 +106,8 @@ pub enum Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// All text parts joined by a newline; for [`Role::Tool`] the tool's result.
+    /// All text parts joined by a newline; those of an assistant, pieces of one answer, by nothing. For [`Role::Tool`]
+    /// the tool's result.
     pub text: String,
     /// The tools that an assistant message called.
     pub tool_calls: Vec<ToolCall>,

@@ -122,9 +122,10 @@ fn a_stream_of_calls_keeps_the_plan_apart() {
         of("tool-plan-delta", 0, json!({"tool_plan": " look."})),
         start_call(0, "f_1", "f"),
         piece(0, "{\n  \"x\""),
+        start_call(1, "g_1", "g"),
+        // Pieces belong to their index, not to the last call.
         piece(0, ": 1}"),
         json!({"type": "tool-call-end", "index": 0}),
-        start_call(1, "g_1", "g"),
         json!({"type": "tool-call-end", "index": 1}),
     ];
     let cut = read(200, events(&all).trim_end_matches("data: [DONE]\n\n"));
@@ -139,6 +140,31 @@ fn a_stream_of_calls_keeps_the_plan_apart() {
     assert_eq!(
         (cut.tool_calls, cut.partial, cut.finish_reason),
         (calls.to_vec(), true, None)
+    );
+}
+
+#[test]
+fn the_kind_of_an_event_may_stand_in_its_name_or_in_its_data() {
+    let all = [
+        start(),
+        of("content-delta", 0, json!({"content": {"text": "42"}})),
+        of("brand-new-event", 0, json!({})),
+        json!({"type": "another-event", "text": "no"}),
+        end("COMPLETE"),
+    ];
+    let whole = folded(&events(&all));
+    let in_data: String = all.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let in_name = all.map(|mut event| {
+        let kind = event.as_object_mut().and_then(|event| event.remove("type")).unwrap();
+        format!("event: {}\ndata: {event}\n\n", kind.as_str().unwrap())
+    });
+    assert_eq!(
+        (folded(&in_data), folded(&in_name.concat())),
+        (whole.clone(), whole.clone())
+    );
+    assert_eq!(
+        (parse_response(API, 200, &whole).output_text.as_str(), whole.partial),
+        ("42", false)
     );
 }
 
