@@ -30,6 +30,7 @@ pub(super) fn request(body: &Value) -> Request {
         user: text(body, "user")
             .or_else(|| text(body, "safety_identifier"))
             .map(Into::into),
+        previous_response_id: None,
     }
 }
 
@@ -138,6 +139,7 @@ pub(super) fn response(body: &Value) -> Response {
     let choice = choices.first().unwrap_or(&nothing);
     let message = choice.get("message").unwrap_or(&nothing);
     Response {
+        id: text(body, "id").map(Into::into),
         model: text(body, "model").map(Into::into),
         output_text: parts(message).iter().filter_map(part_text).collect(),
         reasoning_text: reasoning_text(message),
