@@ -144,11 +144,21 @@ impl<'a> Names<'a> {
         Some(names)
     }
 
+    /// Whether the message is the event of this name.
+    pub(super) fn is_event(&self, name: &str) -> bool {
+        self.event_type == name && !self.is_exception()
+    }
+
+    fn is_exception(&self) -> bool {
+        matches!(self.message_type.as_ref(), "exception" | "error")
+    }
+
     /// The name of the event, of an exception with `exception:` in front.
     pub(super) fn event_name(self) -> Cow<'a, str> {
-        match self.message_type.as_ref() {
-            "exception" | "error" => Cow::Owned(format!("exception:{}", self.exception_type)),
-            _ => self.event_type,
+        if self.is_exception() {
+            Cow::Owned(format!("exception:{}", self.exception_type))
+        } else {
+            self.event_type
         }
     }
 }
