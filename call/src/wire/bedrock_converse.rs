@@ -67,23 +67,26 @@ fn tool_call(tool_use: &Value) -> ToolCall {
 }
 
 /// `inputTokens` leaves cache reads and writes out; the normal form includes them.
-fn usage(usage: &Value) -> Usage {
-    // Nova writes its own names, and zeros also where nothing could be cached.
-    let of_nova = |key: &str| integer(usage, key).filter(|tokens| *tokens > 0);
-    let cached = integer(usage, "cacheReadInputTokens").or_else(|| of_nova("cacheReadInputTokenCount"));
-    let cache_write = integer(usage, "cacheWriteInputTokens").or_else(|| of_nova("cacheWriteInputTokenCount"));
-    let all_input = |fresh: i64| {
-        fresh
-            .saturating_add(cached.unwrap_or(0))
-            .saturating_add(cache_write.unwrap_or(0))
-    };
+pub(super) fn usage(usage: &Value) -> Usage {
+    let count = |name: &str| integer(usage, name);
+    // Nova, and what Bedrock counts itself, have other names, and zeros also where nothing could be cached.
+    let or_other = |name: &str| count(name).filter(|tokens| *tokens > 0);
+    let cached = count("cacheReadInputTokens").or_else(|| or_other("cacheReadInputTokenCount"));
+    let cache_write = count("cacheWriteInputTokens").or_else(|| or_other("cacheWriteInputTokenCount"));
+    let fresh = count("inputTokens").or_else(|| count("inputTokenCount"));
     Usage {
-        input: integer(usage, "inputTokens").map(all_input),
+        input: fresh.map(|fresh| all_input(fresh, cached, cache_write)),
         cached,
         cache_write,
-        output: integer(usage, "outputTokens"),
+        output: count("outputTokens").or_else(|| count("outputTokenCount")),
         reasoning: None,
     }
+}
+
+/// All input tokens, of those that are neither read from nor written to a cache.
+pub(super) fn all_input(fresh: i64, cached: Option<i64>, cache_write: Option<i64>) -> i64 {
+    let of_cache = cached.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
+    fresh.saturating_add(of_cache)
 }
 
 #[cfg(test)]

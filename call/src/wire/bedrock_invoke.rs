@@ -53,15 +53,8 @@ impl Format {
         if has("embedding") || has("embeddings") || has("embeddingsByType") {
             return Some(Format::Embedding);
         }
-        let is_cohere = [
-            "generations",
-            "event_type",
-            "is_finished",
-            "generation_id",
-            "response_id",
-        ]
-        .iter()
-        .any(|key| has(key));
+        let of_cohere = ["text", "generations", "event_type", "is_finished"];
+        let is_cohere = of_cohere.iter().any(|key| has(key));
         is_cohere.then_some(Format::Cohere)
     }
 }
@@ -104,7 +97,10 @@ pub(super) fn response(body: &Value) -> Response {
         None => Response::default(),
     };
     Response {
-        usage: with_metrics(response.usage, body),
+        // What the model itself did not count, Bedrock did.
+        usage: response
+            .usage
+            .or(body.get(METRICS).map(bedrock_converse::usage).unwrap_or_default()),
         ..response
     }
 }
@@ -124,28 +120,23 @@ fn embedding(body: &Value) -> Response {
     }
 }
 
-/// What the model itself did not count, Bedrock did.
-fn with_metrics(usage: Usage, body: &Value) -> Usage {
-    let Some(metrics) = body.get(METRICS) else { return usage };
-    let cached = integer(metrics, "cacheReadInputTokenCount").filter(|tokens| *tokens > 0);
-    let cache_write = integer(metrics, "cacheWriteInputTokenCount").filter(|tokens| *tokens > 0);
-    if usage.input.is_some() {
-        return Usage {
-            output: usage.output.or_else(|| integer(metrics, "outputTokenCount")),
-            ..usage
-        };
-    }
-    let all_input = |fresh: i64| {
-        fresh
-            .saturating_add(cached.unwrap_or(0))
-            .saturating_add(cache_write.unwrap_or(0))
+/// What Bedrock counted for an answer that doesn't say, from the headers of the response (`header` gives the one of a
+/// lower-case name); nothing for other providers.
+pub fn usage_in_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Usage {
+    let count = |name: &str| {
+        header(&format!("x-amzn-bedrock-{name}-token-count"))?
+            .trim()
+            .parse()
+            .ok()
     };
+    let of_cache = |name: &str| count(name).filter(|tokens: &i64| *tokens > 0);
+    let (cached, cache_write) = (of_cache("cache-read-input"), of_cache("cache-write-input"));
     Usage {
-        input: integer(metrics, "inputTokenCount").map(all_input),
+        input: count("input").map(|fresh| bedrock_converse::all_input(fresh, cached, cache_write)),
         cached,
         cache_write,
-        output: usage.output.or_else(|| integer(metrics, "outputTokenCount")),
-        reasoning: usage.reasoning,
+        output: count("output"),
+        reasoning: None,
     }
 }
 

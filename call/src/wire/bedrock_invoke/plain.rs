@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::json::{integer, list, text};
+use super::super::json::{integer, list};
 use super::METRICS;
 use crate::call::{Response, Usage};
 
