@@ -25,6 +25,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+pub mod splice;
 pub mod sse;
 
 pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};

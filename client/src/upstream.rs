@@ -51,6 +51,8 @@ pub struct UpstreamConfig {
     pub api: Option<Api>,
     /// The model to ask for, where it is a candidate.
     pub model: Option<String>,
+    /// Whether streamed calls are made to tell their usage (`stream_options.include_usage`).
+    pub ask_usage: bool,
     /// Credential for calls that we originate and for canaried arms.
     pub key: Option<Secret>,
     /// PEM certificates to trust besides the web PKI.
@@ -72,6 +74,7 @@ impl UpstreamConfig {
             url,
             api: None,
             model: None,
+            ask_usage: false,
             key: None,
             ca_file: None,
             trusted: false,

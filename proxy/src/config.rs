@@ -411,9 +411,6 @@ impl Validation<'_> {
             "store.encryption",
             file.store.encryption.as_ref().is_some_and(|value| !off(value)),
         )?;
-        for (name, upstream) in &file.upstreams {
-            self.not_built(&format!("upstreams.{name}.ask_usage"), upstream.ask_usage)?;
-        }
         for (index, route) in file.routes.iter().enumerate() {
             let parts = [
                 ("fallback", &route.fallback),
@@ -492,6 +489,7 @@ impl Validation<'_> {
             url,
             api,
             model: raw.model.clone(),
+            ask_usage: raw.ask_usage,
             key: key.map(Secret::new),
             ca_file: raw.ca_file.clone(),
             trusted: raw.trusted,

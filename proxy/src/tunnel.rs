@@ -65,7 +65,7 @@ pub(crate) async fn open(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, body) = response.into_parts();
         parts.headers = headers;
-        let relay = Relay::new(body, call, false, None, None, upstream.idle_timeout());
+        let relay = Relay::new(body, call, false, upstream.idle_timeout());
         return Response::from_parts(parts, ClientBody::Relay(Box::new(relay)));
     }
     headers.insert(header::UPGRADE, websocket);
