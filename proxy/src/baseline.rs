@@ -1,5 +1,5 @@
 //! The upstream that a call was addressed to answers: request and response travel unchanged, but for what the upstream's
-//! own config asks for (`ask_usage`).
+//! own config asks for (`ask_usage`, `sign`).
 
 use crate::body::{ClientBody, Held};
 use crate::capture::OpenCall;
@@ -10,7 +10,7 @@ use crate::refusal;
 use crate::relay::Relay;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::time::Instant;
@@ -34,8 +34,13 @@ pub(crate) struct Addressed<'a> {
     pub(crate) held: Held,
 }
 
-/// Whether calls of this API at this upstream are made to tell their usage: their bodies are needed whole then.
-pub(crate) fn asks_usage(upstream: &Upstream, api: Api) -> bool {
+/// Whether the upstream's config needs the body of a call whole.
+pub(crate) fn needs_body(upstream: &Upstream, api: Api, headers: &HeaderMap) -> bool {
+    asks_usage(upstream, api) || upstream.signs(headers)
+}
+
+/// Whether calls of this API at this upstream are made to tell their usage.
+fn asks_usage(upstream: &Upstream, api: Api) -> bool {
     upstream.config.ask_usage && matches!(api, Api::OpenaiChat | Api::OpenaiCompletions)
 }
 
@@ -50,6 +55,13 @@ impl Addressed<'_> {
             }
         };
         let drops_usage = self.ask_usage();
+        if self.upstream.signs(&self.parts.headers) {
+            let Some(body) = self.held.whole() else {
+                return self.refuse_unsigned(call).await;
+            };
+            self.upstream
+                .sign(&self.parts.method, &uri, &mut self.parts.headers, body);
+        }
         let mut request = Request::new(self.held.into_body(call.request_copy()));
         *request.method_mut() = self.parts.method;
         *request.uri_mut() = uri;
@@ -59,6 +71,20 @@ impl Addressed<'_> {
             Ok(response) => relay(proxy, call, self.api, response, self.upstream, drops_usage).await,
             Err(error) => refusal::failed(call, self.api, &error).await,
         }
+    }
+
+    /// A signature covers the whole body, which is longer than what may be held.
+    async fn refuse_unsigned(self, mut call: OpenCall) -> Response<ClientBody> {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let message = format!(
+            "upstream {}: the body is longer than limits.max_routed_body, and `sign: aws` needs all of it",
+            self.upstream.name()
+        );
+        call.head.status = Some(status.as_u16());
+        call.head.error = Some(message.clone());
+        let written = call.commit(Outcome::Refused);
+        call.wait(written).await;
+        refusal::policy(self.api, status, &message).map(ClientBody::full)
     }
 
     /// Makes a streamed call tell its usage, where config wants it; whether it did. An answer that is encoded could not be

@@ -105,7 +105,10 @@ impl Part<'_> {
             return Err((Outcome::UpstreamProtocol, reason));
         }
         let is_stream = wire::framing_named(self.spoken(), "", call.head.content_type.as_deref()).is_some();
-        if self.translated.is_some_and(|translated| translated.back.stream && !is_stream) {
+        if self
+            .translated
+            .is_some_and(|translated| translated.back.stream && !is_stream)
+        {
             let reason = "it was asked for a stream and answers without one".to_owned();
             return Err((Outcome::UpstreamProtocol, reason));
         }
@@ -212,7 +215,10 @@ impl Part<'_> {
             };
             let error = wire::assemble(self.spoken(), Some("text/event-stream"), &piece).ok();
             return match error.and_then(|assembled| assembled.error) {
-                Some(error) => Err((Outcome::InStreamError, format!("its stream begins with an error: {error}"))),
+                Some(error) => Err((
+                    Outcome::InStreamError,
+                    format!("its stream begins with an error: {error}"),
+                )),
                 None => Ok(piece),
             };
         }

@@ -9,6 +9,7 @@ use crate::split;
 use crate::state;
 use http::HeaderMap;
 use understudy_call::call::{Api, Operation, Request};
+use understudy_call::features::mask_literals;
 use understudy_call::keys::Origins;
 use understudy_call::taskbook::{Assignment, CompiledBook};
 use understudy_call::translate::{self, Refusal, Translated};
@@ -199,7 +200,7 @@ impl Choice<'_> {
         let mut opening = String::from(asked.client_id.unwrap_or_default());
         if let Some(request) = asked.request {
             opening.push('\n');
-            mask_digits(&request.system_text(), &mut opening);
+            push_lasting_words(&request.system_text(), &mut opening);
             opening.push('\n');
             opening.push_str(request.first_user_text().unwrap_or_default());
         }
@@ -207,17 +208,19 @@ impl Choice<'_> {
     }
 }
 
-/// Dates and numbers in a system prompt change between the calls of one conversation: each run becomes one `0`.
-fn mask_digits(text: &str, out: &mut String) {
-    let mut in_digits = false;
-    for character in text.chars() {
-        let digit = character.is_ascii_digit();
-        if !digit {
-            out.push(character);
-        } else if !in_digits {
-            out.push('0');
+/// What of a system prompt stays the same in all calls of one conversation: its words, but for literals and what a clock
+/// or calendar put in.
+fn push_lasting_words(prompt: &str, out: &mut String) {
+    const CALENDAR: &str = " am pm mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec ";
+    const FULL_NAMES: &str = " monday tuesday wednesday thursday friday saturday sunday january february march april june july august september october november december ";
+    let masked = mask_literals(prompt);
+    let words = masked.split(|character: char| !character.is_alphanumeric());
+    for word in words.filter(|word| !word.is_empty()) {
+        let spaced = format!(" {} ", word.to_ascii_lowercase());
+        if word.len() > 9 || !(CALENDAR.contains(&spaced) || FULL_NAMES.contains(&spaced)) {
+            out.push_str(word);
+            out.push(' ');
         }
-        in_digits = digit;
     }
 }
 
@@ -331,6 +334,19 @@ mod tests {
             1,
         );
         assert_eq!(world.choose(&harmless, &Told::default(), "c").not_canaried, None);
+    }
+
+    #[test]
+    fn what_a_clock_puts_into_a_prompt_does_not_matter_and_its_words_do() {
+        let lasting = |prompt: &str| {
+            let mut out = String::new();
+            push_lasting_words(prompt, &mut out);
+            out
+        };
+        let evening = lasting("You help. Today is Monday, Jan 31 2026, 11:59 PM. Session 0f3a-77. Be brief.");
+        let morning = lasting("You help. Today is Tuesday, Feb 1 2026, 0:02 AM. Session 91bc-01. Be brief.");
+        assert_eq!(evening, morning);
+        assert_eq!(lasting("You help with 7 things."), "You help with n things ");
     }
 
     #[test]

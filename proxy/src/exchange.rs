@@ -48,9 +48,9 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     let mut call = proxy.capture.begin(started, upstream.name(), api);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
-    note_request(&proxy, &mut call, &parts, path, &told, &routing);
+    note_request(&proxy, &mut call, &parts, path_and_query, &told, &routing);
     if tunnel::wanted(&parts.headers) {
-        return tunnel::open(call, &upstream, path_and_query, parts, body).await;
+        return tunnel::open(call, &proxy.tunnels, &upstream, path_and_query, parts, body).await;
     }
     headers::remove_hop_by_hop(&mut parts.headers);
 
@@ -60,7 +60,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     let pinned = proxy.allow_pins && told.pin.is_some();
     let is_routed = api != Api::Other && (pinned || routing.need_body(upstream.name()));
     let mut waited = Duration::ZERO;
-    if is_routed || baseline::asks_usage(&upstream, api) {
+    if is_routed || baseline::needs_body(&upstream, api, &parts.headers) {
         let waiting = Instant::now();
         held = match held.read(proxy.limits.max_routed_body, &call.request_copy()).await {
             Ok(held) => held,
@@ -167,15 +167,17 @@ fn note_request(
     proxy: &Proxy,
     call: &mut OpenCall,
     parts: &Parts,
-    path: &str,
+    path_and_query: &str,
     told: &headers::Told,
     routing: &Routing,
 ) {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let origins = &proxy.capture.origins;
     let head = &mut call.head;
     head.method = parts.method.as_str().to_owned();
     head.path = path.to_owned();
-    head.client_id = headers::credential(&parts.headers).map(|credential| origins.pseudonym("client", credential));
+    head.client_id =
+        headers::credential(&parts.headers, path_and_query).map(|credential| origins.pseudonym("client", &credential));
     head.key_id = Some(origins.key_id.clone());
     head.trace_id = headers::trace_id(&parts.headers);
     head.tags = told.tags.clone();
@@ -188,6 +190,10 @@ fn note_request(
         .or_else(|| headers::known_session(&parts.headers));
     head.conversation = named.map(|name| origins.pseudonym("conversation", name));
     head.affinity_key = head.conversation.clone();
+    // Of what is not parsed, the model is noted where it can be seen: a socket's is in its query.
+    head.request_model = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "model" && !value.is_empty() && value.len() <= 256)
+        .map(|(_, value)| value.into_owned());
     let excluded = is_excluded(
         &routing.exclude,
         &head.upstream,
@@ -198,6 +204,11 @@ fn note_request(
     );
     if told.no_capture || excluded {
         call.not_kept = Some(NotKept::Excluded);
+    }
+    if call.head.api == Some(Api::Other)
+        && let Some(content_type) = headers::text(&parts.headers, header::CONTENT_TYPE)
+    {
+        call.look_for_model(&content_type);
     }
 }
 
@@ -214,7 +225,9 @@ fn choose(
     held: &Held,
 ) -> Chosen {
     let path = path_and_query.split('?').next().unwrap_or(path_and_query);
-    let request = held.whole().and_then(|body| wire::parse_request_at(api, path, body).ok());
+    let request = held
+        .whole()
+        .and_then(|body| wire::parse_request_at(api, path, body).ok());
     let book = proxy.book.load();
     let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
     let choice = Choice {

@@ -13,6 +13,7 @@ pub mod config;
 mod control;
 mod exchange;
 mod filter;
+mod form;
 pub mod headers;
 pub mod listener;
 pub mod metrics;

@@ -51,7 +51,8 @@ fn is_clients(tool: &Value) -> bool {
         Some(kind) => matches!(kind, "function" | "custom"),
         // Gemini's tools are told by their keys.
         None => tool.as_object().is_none_or(|tool| {
-            let at_provider = |key: &String| key.starts_with("google") || key.starts_with("code") || key.starts_with("url");
+            let at_provider =
+                |key: &String| key.starts_with("google") || key.starts_with("code") || key.starts_with("url");
             !tool.keys().any(at_provider)
         }),
     }
@@ -73,7 +74,12 @@ fn refers(body: &Map<String, Value>) -> bool {
                     return true;
                 }
                 // Arguments of tool calls are the agent's own affair.
-                open.extend(members.iter().filter(|(key, _)| *key != "input" && *key != "args").map(|(_, value)| value));
+                open.extend(
+                    members
+                        .iter()
+                        .filter(|(key, _)| *key != "input" && *key != "args")
+                        .map(|(_, value)| value),
+                );
             }
             _ => {}
         }
@@ -94,7 +100,10 @@ mod tests {
         for (api, body) in [
             (Api::OpenaiChat, r#"{"store":true}"#),
             (Api::OpenaiChat, r#"{"web_search_options":{}}"#),
-            (Api::OpenaiChat, r#"{"messages":[{"role":"assistant","audio":{"id":"a"}}]}"#),
+            (
+                Api::OpenaiChat,
+                r#"{"messages":[{"role":"assistant","audio":{"id":"a"}}]}"#,
+            ),
             (
                 Api::OpenaiChat,
                 r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}]}"#,
@@ -118,7 +127,10 @@ mod tests {
             ),
             (Api::Gemini, r#"{"cachedContent":"cachedContents/1"}"#),
             (Api::Gemini, r#"{"tools":[{"googleSearch":{}}]}"#),
-            (Api::Gemini, r#"{"contents":[{"parts":[{"fileData":{"fileUri":"u"}}]}]}"#),
+            (
+                Api::Gemini,
+                r#"{"contents":[{"parts":[{"fileData":{"fileUri":"u"}}]}]}"#,
+            ),
             (Api::OpenaiChat, "no JSON"),
         ] {
             assert!(state(api, body), "{body}");

@@ -55,19 +55,29 @@ impl Iterator for Elements<'_> {
 
 fn members(body: &[u8], object: usize) -> Members<'_> {
     // An object has its first member after the brace; anything else has none.
-    let at = if body.get(object) == Some(&b'{') { object + 1 } else { body.len() };
+    let at = if body.get(object) == Some(&b'{') {
+        object + 1
+    } else {
+        body.len()
+    };
     Members { body, at }
 }
 
 fn elements(body: &[u8], array: usize) -> Elements<'_> {
-    let at = if body.get(array) == Some(&b'[') { array + 1 } else { body.len() };
+    let at = if body.get(array) == Some(&b'[') {
+        array + 1
+    } else {
+        body.len()
+    };
     Elements { body, at }
 }
 
 /// The first byte that is neither white space nor a comma.
 fn after_comma(body: &[u8], at: usize) -> Option<usize> {
     let rest = body.get(at..)?;
-    let skipped = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b',')?;
+    let skipped = rest
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace() && *byte != b',')?;
     (!matches!(rest[skipped], b'}' | b']' | b':')).then_some(at + skipped)
 }
 
@@ -173,7 +183,11 @@ pub fn ask_usage(body: &[u8]) -> Option<Vec<u8>> {
             Some(asked) => (asked, "true".to_owned()),
             None => {
                 let at = options.start + 1;
-                let comma = if members(body, options.start).next().is_some() { "," } else { "" };
+                let comma = if members(body, options.start).next().is_some() {
+                    ","
+                } else {
+                    ""
+                };
                 (at..at, format!("{INCLUDE}{comma}"))
             }
         },

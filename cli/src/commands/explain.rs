@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let request = wire::parse_request_at(api, bare_path, &body).ok();
     let origins = Origins::new(&keys.origin);
     // A client whose key the baseline has accepted before: anyone else is never canaried.
-    let client = origins.pseudonym("client", credential(&headers).unwrap_or_default());
+    let client = origins.pseudonym("client", &credential(&headers, path).unwrap_or_default());
     let accepted = Accepted::new(Duration::from_secs(3600));
     accepted.accept(&client);
     let choice = Choice {

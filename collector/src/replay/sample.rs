@@ -48,7 +48,8 @@ impl Drawn {
         }
         let api = Api::from_name(&record.api)?;
         let request_body = record.request_body?;
-        let request = wire::parse_request_at(api, record.path.as_deref().unwrap_or_default(), request_body.as_bytes()).ok()?;
+        let request =
+            wire::parse_request_at(api, record.path.as_deref().unwrap_or_default(), request_body.as_bytes()).ok()?;
         let assembled = wire::assemble(api, None, record.response_body?.as_bytes()).ok()?;
         let recorded = wire::parse_response(api, 200, &assembled);
         (!recorded.is_empty()).then_some(Drawn {

@@ -78,7 +78,10 @@ fn an_event_passes_in_the_push_that_completes_it() {
 
 #[test]
 fn an_event_that_is_too_long_passes_as_it_is_and_the_next_one_is_edited() {
-    let long = format!("data: {{\"model\":\"small\",\"x\":\"{}\"}}\n\n", "y".repeat(2 * MAX_EVENT));
+    let long = format!(
+        "data: {{\"model\":\"small\",\"x\":\"{}\"}}\n\n",
+        "y".repeat(2 * MAX_EVENT)
+    );
     let stream = format!("{long}data: {{\"model\":\"small\"}}\n\n");
     let (client, _) = run(&mut candidate(), &stream, 100_000);
     assert_eq!(client, format!("{long}data: {{\"model\":\"big\"}}\n\n"));

@@ -56,7 +56,9 @@ fn a_request_that_asks_already_or_does_not_stream_or_is_unclear_is_left_alone() 
 
 #[test]
 fn the_usage_event_is_told_from_all_others() {
-    assert!(is_usage_event(br#"{"id":"c","choices": [ ],"usage":{"prompt_tokens":1}}"#));
+    assert!(is_usage_event(
+        br#"{"id":"c","choices": [ ],"usage":{"prompt_tokens":1}}"#
+    ));
     for other in [
         r#"{"choices":[],"usage":null}"#,
         r#"{"choices":[],"prompt_filter_results":[]}"#,
@@ -82,7 +84,11 @@ fn the_model_is_read_from_a_body_that_is_cut_after_it() {
 }
 
 fn id(candidates: &str, place: usize) -> String {
-    if candidates.len() > 8 { format!("new{place}") } else { candidates.to_owned() }
+    if candidates.len() > 8 {
+        format!("new{place}")
+    } else {
+        candidates.to_owned()
+    }
 }
 
 fn renamed(api: Api, body: &str) -> Option<String> {
@@ -107,7 +113,10 @@ fn model_and_long_ids_are_renamed_in_chat_answers_and_nothing_else() {
         .replacen(r#"{"id":"longer-than-8"}]}},"#, r#"{"id":"new1"}]}},"#, 1)
         .replacen("longer-than-8", "new0", 1);
     assert_eq!(renamed(Api::OpenaiChat, whole).unwrap(), want);
-    assert_eq!(renamed(Api::OpenaiChat, r#"{"choices":[{"delta":{"content":"x"}}]}"#), None);
+    assert_eq!(
+        renamed(Api::OpenaiChat, r#"{"choices":[{"delta":{"content":"x"}}]}"#),
+        None
+    );
 }
 
 #[test]
