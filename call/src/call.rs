@@ -106,7 +106,8 @@ pub enum Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// All text parts joined by a newline; for [`Role::Tool`] the tool's result.
+    /// All text parts joined by a newline; those of an assistant, pieces of one answer, by nothing. For [`Role::Tool`]
+    /// the tool's result.
     pub text: String,
     /// The tools that an assistant message called.
     pub tool_calls: Vec<ToolCall>,
@@ -186,6 +187,10 @@ pub struct Request {
     pub temperature: Option<f64>,
     /// The person or session that the agent names (`user`, `metadata.user_id`, …); raw, never stored.
     pub user: Option<String>,
+    /// The provider's id of the answer that this request continues, where the history lies at the provider and is not
+    /// sent again.
+    #[serde(default)]
+    pub previous_response_id: Option<String>,
 }
 
 impl Request {
@@ -227,6 +232,9 @@ pub struct Usage {
 /// What the model answered, whatever the API. Text and tool calls are those of choice 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {
+    /// The provider's id of the answer.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The model that served, as the provider names it.
     pub model: Option<String>,
     /// Assistant text of choice 0, without reasoning and refusal.

@@ -1,34 +1,89 @@
 //! Recorded provider traffic against its oracle, field by field; and no input makes the parsers panic.
 //!
-//! The recordings are not part of the repository: without them the oracle tests say so and pass, except in CI.
+//! Every recorded format is covered whose API has a parser. The recordings are not part of the repository: without them
+//! the oracle tests say so and pass, except in CI.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
-use understudy_call::call::{Api, Request, Response};
-use understudy_call::wire::{self, EndMark};
+use understudy_call::call::{Api, Operation, Request, Response};
+use understudy_call::wire::{self, Assembled, EndMark};
 
-/// Formats whose every field must agree with the oracle (nearly) always.
-const FIRST_CLASS: [&str; 2] = ["openai-chat", "anthropic-messages"];
-const FIRST_CLASS_FLOOR: f64 = 0.97;
+/// How often each field must agree over all formats, and all fields of each format; known differences aside.
+const FIELD_FLOOR: f64 = 0.99;
+const FORMAT_FLOOR: f64 = 0.97;
 
-/// Fields of other dialects where the oracle follows another rule than ours, with the rate measured.
-const KNOWN_DIFFERENCES: [(&str, &str, f64); 7] = [
-    // The oracle ignores the `error:` field that ends a broken llama.cpp stream.
-    ("gpustack-chat", "error", 0.9),
-    // One stream carries an error beside an answer that was cut by its length.
-    ("openrouter-chat", "error", 0.96),
-    // The oracle counts an empty `function_call` (no name, no arguments) as a call.
-    ("snowflake-chat", "tool_calls", 0.2),
-    // To us an empty name or id is none.
-    ("snowflake-chat", "model", 0.9),
-    ("gemini-openai-chat", "tool_calls", 0.5),
-    // The oracle reads the tools of this OpenAI dialect as Gemini's own: two keys, no names.
-    ("gemini-openai-chat", "n_tools_offered", 0.0),
-    ("gemini-openai-chat", "tool_names_offered", 0.0),
+/// APIs that no parser reads yet: their formats are left out, out loud, until it does.
+const NOT_YET_READ: [Api; 5] = [
+    Api::Gemini,
+    Api::Ollama,
+    Api::BedrockConverse,
+    Api::BedrockInvoke,
+    Api::CohereChat,
+];
+
+/// Where the oracle and we differ on purpose: format, field, in how many exchanges at most, and why.
+const KNOWN_DIFFERENCES: [(&str, &str, usize, &str); 15] = [
+    (
+        "gpustack-chat",
+        "error",
+        1,
+        "the oracle ignores the `error:` line that ends a broken stream of llama.cpp",
+    ),
+    (
+        "openrouter-chat",
+        "error",
+        1,
+        "the oracle ignores an error in a chunk that has choices too",
+    ),
+    (
+        "snowflake-chat",
+        "tool_calls",
+        8,
+        "every message is padded with a call without name and arguments: none to us",
+    ),
+    ("snowflake-chat", "model", 1, "to us an empty name is none"),
+    ("gemini-openai-chat", "tool_calls", 1, "to us an empty id is none"),
+    (
+        "gemini-openai-chat",
+        "n_tools_offered",
+        2,
+        "the oracle counts the keys of a tool, as in Gemini's own API",
+    ),
+    ("gemini-openai-chat", "tool_names_offered", 2, "as above"),
+    (
+        "mistral-chat",
+        "cached_tokens",
+        3,
+        "the oracle looks for the number in the details alone",
+    ),
+    (
+        "writer-completions",
+        "output_text_len",
+        1,
+        "the oracle does not know Writer's stream of `value`",
+    ),
+    ("writer-completions", "output_text_sha256", 1, "as above"),
+    ("writer-completions", "n_choices", 1, "as above"),
+    (
+        "anthropic-complete",
+        "n_choices",
+        1,
+        "Anthropic's legacy completions are not read yet",
+    ),
+    ("anthropic-complete", "output_text_len", 1, "as above"),
+    ("anthropic-complete", "output_text_sha256", 1, "as above"),
+    (
+        "anthropic-count-tokens",
+        "input_tokens",
+        4,
+        "counts of tokens are not read yet",
+    ),
 ];
 
 struct Exchange {
@@ -43,7 +98,7 @@ struct Exchange {
     expected: Value,
 }
 
-/// All recorded exchanges in a format that has a parser; none where the recordings are missing.
+/// All recorded exchanges in a format whose API is read; none where the recordings are missing.
 fn exchanges() -> Vec<Exchange> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/recordings"));
     let Ok(formats) = fs::read_dir(&folder) else {
@@ -64,6 +119,17 @@ fn exchanges() -> Vec<Exchange> {
         exchanges.extend(files.filter_map(|file| exchange(&name, file)));
     }
     exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    for api in Api::ALL {
+        let is_read = exchanges
+            .iter()
+            .filter(|exchange| exchange.api == api)
+            .any(Exchange::is_read);
+        if !is_read && exchanges.iter().any(|exchange| exchange.api == api) {
+            assert!(NOT_YET_READ.contains(&api), "{api:?} is not read");
+            eprintln!("SKIPPED: {api:?} has no parser");
+            exchanges.retain(|exchange| exchange.api != api);
+        }
+    }
     assert!(exchanges.len() > 300, "only {} exchanges found", exchanges.len());
     exchanges
 }
@@ -77,18 +143,46 @@ fn exchange(format: &str, file: PathBuf) -> Option<Exchange> {
     let recorded = read_json(&file);
     let path = recorded["request"]["path"].as_str()?.split('?').next()?.to_owned();
     let api = wire::detect(&path);
-    let has_parser = api != Api::Other;
-    has_parser.then(|| Exchange {
+    assert_ne!(api, Api::Other, "{name}: no API has the path {path}");
+    Some(Exchange {
         format: format.to_owned(),
         api,
         path,
-        request: recorded["request"]["body_text"].as_str().unwrap_or_default().into(),
+        request: body(&recorded["request"]),
         status: recorded["response"]["status"].as_u64().expect("a status") as u16,
         content_type: recorded["response"]["headers"]["content-type"].as_str().map(Into::into),
-        body: recorded["response"]["body_text"].as_str().unwrap_or_default().into(),
+        body: body(&recorded["response"]),
         expected: read_json(Path::new(&format!("{name}.expect.json"))),
         name,
     })
+}
+
+impl Exchange {
+    fn assembled(&self) -> Assembled {
+        wire::assemble(self.api, self.content_type.as_deref(), &self.body).unwrap_or_default()
+    }
+
+    /// Whether the parser finds anything in the answer.
+    fn is_read(&self) -> bool {
+        let assembled = Assembled {
+            error: None,
+            partial: false,
+            ..self.assembled()
+        };
+        let response = wire::parse_response(self.api, 200, &assembled);
+        response
+            != Response {
+                error: response.error.clone(),
+                ..Response::default()
+            }
+    }
+}
+
+fn body(message: &Value) -> Vec<u8> {
+    match message["body_b64"].as_str() {
+        Some(binary) => STANDARD.decode(binary).expect("base64"),
+        None => message["body_text"].as_str().unwrap_or_default().into(),
+    }
 }
 
 fn read_json(file: &Path) -> Value {
@@ -115,11 +209,12 @@ fn fields(
     });
     let names = offered_names(exchange, request);
     let model = request.model.as_deref();
-    // The oracle gives no answer's fields for an error response.
-    let choices = if exchange.status >= 400 {
-        Value::Null
-    } else {
+    // Neither of an error response nor of vectors does the oracle count choices.
+    let has_choices = exchange.status < 400 && !matches!(request.operation, Operation::Embed | Operation::CountTokens);
+    let choices = if has_choices {
         response.choices.into()
+    } else {
+        Value::Null
     };
     BTreeMap::from([
         ("model", response.model.clone().into()),
@@ -179,7 +274,7 @@ fn recordings_agree_with_the_oracle() {
     let mut tally: BTreeMap<(String, &str), (usize, usize)> = BTreeMap::new();
     for exchange in exchanges() {
         let request = wire::parse_request_at(exchange.api, &exchange.path, &exchange.request).unwrap();
-        let assembled = wire::assemble(exchange.api, exchange.content_type.as_deref(), &exchange.body).unwrap();
+        let assembled = exchange.assembled();
         let response = wire::parse_response(exchange.api, exchange.status, &assembled);
         for (field, ours) in fields(&exchange, &request, &response, assembled.streamed) {
             let expected = &exchange.expected[field];
@@ -192,39 +287,76 @@ fn recordings_agree_with_the_oracle() {
             }
         }
     }
-    report(&tally);
-    for ((format, field), (agreed, all)) in &tally {
-        let floor = KNOWN_DIFFERENCES
-            .iter()
-            .find(|(f, name, _)| f == format && name == field)
-            .map_or(1.0, |known| known.2);
-        let floor = if FIRST_CLASS.contains(&format.as_str()) {
-            FIRST_CLASS_FLOOR
-        } else {
-            floor
-        };
-        let rate = *agreed as f64 / *all as f64;
-        assert!(rate >= floor, "{format}, {field}: {agreed} of {all} agree");
+    let by_format = sums(&tally, |(format, _)| format.as_str());
+    let by_field = sums(&tally, |(_, field)| *field);
+    report(&tally, &by_format);
+    report(&tally, &by_field);
+    for (sums, floor) in [(by_format, FORMAT_FLOOR), (by_field, FIELD_FLOOR)] {
+        for (name, sum) in sums {
+            let misses = sum.all - sum.agreed - sum.known;
+            assert!(
+                misses as f64 <= (1.0 - floor) * sum.all as f64,
+                "{name}: {misses} of {} differ",
+                sum.all
+            );
+        }
+    }
+    let formats: BTreeSet<&str> = tally.keys().map(|(format, _)| format.as_str()).collect();
+    for (format, field, _, why) in KNOWN_DIFFERENCES.iter().filter(|known| formats.contains(known.0)) {
+        let (agreed, all) = tally[&(format.to_string(), *field)];
+        assert!(agreed < all, "{format}, {field}: no difference any more ({why})");
     }
 }
 
-fn report(tally: &BTreeMap<(String, &str), (usize, usize)>) {
-    let mut formats: BTreeMap<&str, (usize, usize, usize, Vec<String>)> = BTreeMap::new();
-    for ((format, field), (agreed, all)) in tally {
-        let line = formats.entry(format).or_default();
-        line.0 = *all;
-        line.1 += agreed;
-        line.2 += all;
-        if agreed < all {
-            line.3.push(format!("{field} {agreed}/{all}"));
-        }
+#[derive(Default)]
+struct Sum {
+    agreed: usize,
+    all: usize,
+    /// Differences that [`KNOWN_DIFFERENCES`] allows.
+    known: usize,
+}
+
+fn sums<'a>(
+    tally: &'a BTreeMap<(String, &'static str), (usize, usize)>,
+    name: impl Fn(&'a (String, &'static str)) -> &'a str,
+) -> BTreeMap<&'a str, Sum> {
+    let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+    for (key, (agreed, all)) in tally {
+        let known = KNOWN_DIFFERENCES
+            .iter()
+            .find(|known| known.0 == key.0 && known.1 == key.1);
+        let sum = sums.entry(name(key)).or_default();
+        sum.agreed += agreed;
+        sum.all += all;
+        sum.known += known.map_or(0, |known| known.2.min(all - agreed));
     }
-    for (format, (exchanges, agreed, all, missed)) in formats {
-        let rate = 100.0 * agreed as f64 / all as f64;
+    sums
+}
+
+fn report(tally: &BTreeMap<(String, &'static str), (usize, usize)>, sums: &BTreeMap<&str, Sum>) {
+    eprintln!();
+    for (name, sum) in sums {
+        let rate = 100.0 * sum.agreed as f64 / sum.all as f64;
+        let missed: Vec<String> = tally
+            .iter()
+            .filter(|((format, field), (agreed, all))| (format == name || field == name) && agreed < all)
+            .map(|((format, field), (agreed, all))| format!("{format} {field} {agreed}/{all}"))
+            .collect();
+        let Sum { agreed, all, known } = sum;
         eprintln!(
-            "{format:20} {exchanges:3} exchanges, {agreed:4}/{all:4} fields = {rate:6.2} %  {}",
+            "{name:24} {agreed:5}/{all:5} = {rate:6.2} % ({known} known)  {}",
             missed.join(", ")
         );
+    }
+}
+
+#[test]
+fn a_kept_body_reads_the_same_again() {
+    for exchange in exchanges() {
+        let assembled = exchange.assembled();
+        let again = wire::assemble(exchange.api, None, assembled.body.to_string().as_bytes()).unwrap();
+        assert_eq!(again.body, assembled.body, "{}", exchange.name);
+        assert!(!again.streamed, "{}", exchange.name);
     }
 }
 
@@ -244,12 +376,16 @@ fn end_marks_are_seen_however_the_stream_is_cut() {
         };
         let whole = seen(exchange.body.len());
         let text = String::from_utf8_lossy(&exchange.body);
-        assert_eq!(
-            whole,
-            text.contains("\ndata: [DONE]") || text.contains("\nevent: message_stop"),
-            "{}",
-            exchange.name
-        );
+        let marks: &[&str] = match exchange.api {
+            Api::OpenaiChat | Api::OpenaiCompletions => &["\ndata: [DONE]"],
+            Api::OpenaiResponses => &["response.completed\"", "response.incomplete\"", "response.failed\""],
+            Api::AnthropicMessages => &["\nevent: message_stop"],
+            _ => &[],
+        };
+        if !marks.is_empty() {
+            let has_mark = marks.iter().any(|mark| text.contains(mark));
+            assert_eq!(whole, has_mark, "{}", exchange.name);
+        }
         assert_eq!((seen(7), seen(1)), (whole, whole), "{}", exchange.name);
         streams += 1;
     }
@@ -261,26 +397,57 @@ fn output_starts_after_the_first_event_that_has_some() {
     for exchange in exchanges() {
         let content_type = exchange.content_type.as_deref();
         let start = wire::output_starts_at(exchange.api, content_type, &exchange.body);
-        let assembled = wire::assemble(exchange.api, content_type, &exchange.body).unwrap();
+        let assembled = exchange.assembled();
         let response = wire::parse_response(exchange.api, exchange.status, &assembled);
-        let has_output = !response.is_empty() || !response.reasoning_text.is_empty();
-        if !assembled.streamed {
-            assert_eq!(start, None, "{}", exchange.name);
-        } else if has_output {
-            let end = start.unwrap_or_else(|| panic!("{}: no output found", exchange.name));
-            let before = wire::assemble(exchange.api, Some("text/event-stream"), &exchange.body[..end]).unwrap();
-            let first = wire::parse_response(exchange.api, 200, &before);
-            assert!(
-                first.output_text.len() <= response.output_text.len(),
-                "{}",
+        match start {
+            Some(end) => {
+                let before = wire::assemble(exchange.api, content_type, &exchange.body[..end]).unwrap();
+                let first = wire::parse_response(exchange.api, 200, &before);
+                let has_some = has_output(&first) || !first.server_tool_calls.is_empty();
+                assert!(assembled.streamed && has_some, "{}: no output yet", exchange.name);
+                assert!(
+                    first.output_text.len() <= response.output_text.len(),
+                    "{}",
+                    exchange.name
+                );
+            }
+            None => assert!(
+                !assembled.streamed || !has_output(&response),
+                "{}: no output found",
                 exchange.name
-            );
-            assert!(
-                end <= exchange.body.len() && exchange.body[..end].ends_with(b"\n\n"),
-                "{}",
-                exchange.name
-            );
+            ),
         }
+    }
+}
+
+fn has_output(response: &Response) -> bool {
+    !response.is_empty() || !response.reasoning_text.is_empty() || response.refusal.is_some()
+}
+
+#[test]
+fn a_stream_cut_anywhere_yields_the_text_that_had_come() {
+    let family = [
+        Api::OpenaiChat,
+        Api::OpenaiResponses,
+        Api::OpenaiCompletions,
+        Api::AnthropicMessages,
+    ];
+    for exchange in exchanges().iter().filter(|exchange| family.contains(&exchange.api)) {
+        let whole = exchange.assembled();
+        let text = wire::parse_response(exchange.api, exchange.status, &whole).output_text;
+        let mut last = 0;
+        for cut in (1..=20)
+            .filter(|_| whole.streamed)
+            .map(|part| exchange.body.len() * part / 20)
+        {
+            let assembled =
+                wire::assemble(exchange.api, exchange.content_type.as_deref(), &exchange.body[..cut]).unwrap();
+            let so_far = wire::parse_response(exchange.api, exchange.status, &assembled).output_text;
+            assert!(text.starts_with(&so_far), "{} at {cut}", exchange.name);
+            assert!(so_far.len() >= last, "{} at {cut}: text was lost", exchange.name);
+            last = so_far.len();
+        }
+        assert!(!whole.streamed || last == text.len(), "{}", exchange.name);
     }
 }
 
@@ -310,11 +477,15 @@ proptest! {
     #[test]
     fn no_bytes_make_the_parsers_panic(
         body in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), stream_like()],
-        is_stream in any::<bool>(),
+        content_type in prop::option::of(prop::sample::select(vec![
+            "application/json",
+            "application/x-ndjson",
+            "text/event-stream",
+            "application/vnd.amazon.eventstream",
+        ])),
         status in 0u16..600,
     ) {
-        let content_type = is_stream.then_some("text/event-stream");
-        for api in [Api::OpenaiChat, Api::AnthropicMessages, Api::Other] {
+        for api in Api::ALL {
             let _ = wire::parse_request(api, &body);
             wire::output_starts_at(api, content_type, &body);
             if let Ok(assembled) = wire::assemble(api, content_type, &body) {
@@ -340,7 +511,21 @@ fn stream_like() -> impl Strategy<Value = Vec<u8>> {
             "content_block_delta",
             "content_block_start",
             "message_delta",
-            "error"
+            "error",
+            "message",
+            "function_call",
+            "reasoning",
+            "x_output",
+            "response.created",
+            "response.completed",
+            "response.output_item.added",
+            "response.output_item.done",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.output_text.annotation.added",
+            "response.reasoning_summary_text.delta",
+            "response.function_call_arguments.delta",
         ])
         .prop_map(Value::from),
     ];
@@ -370,6 +555,27 @@ fn stream_like() -> impl Strategy<Value = Vec<u8>> {
         "function_call",
         "input",
         "model",
+        "response",
+        "item",
+        "item_id",
+        "part",
+        "output",
+        "output_index",
+        "content_index",
+        "summary",
+        "call_id",
+        "annotation",
+        "annotations",
+        "status",
+        "prompt",
+        "value",
+        "timings",
+        "reasoning_details",
+        "reasoning_content",
+        "instructions",
+        "tools",
+        "messages",
+        "role",
     ]);
     let value = leaf.prop_recursive(5, 60, 6, move |inner| {
         let object = prop::collection::vec((keys.clone(), inner.clone()), 0..6);

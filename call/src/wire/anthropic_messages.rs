@@ -33,6 +33,7 @@ pub(super) fn request(body: &Value) -> Request {
             .get("metadata")
             .and_then(|metadata| text(metadata, "user_id"))
             .map(Into::into),
+        previous_response_id: None,
     }
 }
 
@@ -51,10 +52,14 @@ fn push_messages(messages: &mut Vec<Message>, message: &Value) {
         "system" => Role::System,
         _ => Role::User,
     };
+    let text = match role {
+        Role::Assistant => others.iter().filter_map(|block| block_text(block)).collect(),
+        _ => joined_text(others.iter().copied()),
+    };
     messages.push(Message {
         tool_calls: tool_calls(others.iter().copied()),
         media_parts: count_media(others.iter().copied()),
-        ..Message::text(role, joined_text(others))
+        ..Message::text(role, text)
     });
 }
 
@@ -138,6 +143,7 @@ pub(super) fn response(body: &Value) -> Response {
     let is_server_tool = |block: &&Value| matches!(text(block, "type"), Some("server_tool_use" | "mcp_tool_use"));
     let server_tools = blocks.iter().filter(is_server_tool);
     Response {
+        id: text(body, "id").map(Into::into),
         model: text(body, "model").map(Into::into),
         output_text: blocks.iter().filter_map(block_text).collect(),
         reasoning_text: of_kind("thinking")

@@ -6,14 +6,17 @@ use serde_json::Value;
 
 use super::framing::Event;
 use super::json::{arguments, integer, list, text};
-use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered, Usage};
+use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, ToolCall, ToolOffered};
 
 mod fold;
+pub(super) mod grow;
+mod usage;
 
-pub(super) use fold::fold;
+pub(super) use fold::{fold, fold_to};
+pub(super) use usage::usage;
 
 /// Under which keys the dialects show reasoning.
-const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+pub(super) const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// Reads a request object.
 pub(super) fn request(body: &Value) -> Request {
@@ -30,50 +33,65 @@ pub(super) fn request(body: &Value) -> Request {
         user: text(body, "user")
             .or_else(|| text(body, "safety_identifier"))
             .map(Into::into),
+        previous_response_id: None,
     }
 }
 
 fn message(message: &Value) -> Message {
-    let role = match text(message, "role").unwrap_or_default() {
+    Message {
+        tool_calls: tool_calls(message),
+        tool_call_id: text(message, "tool_call_id").map(Into::into),
+        ..message_of(role(message), parts(message, "content"))
+    }
+}
+
+/// Who speaks; a role that we don't know is taken for the agent's side.
+pub(super) fn role(message: &Value) -> Role {
+    match text(message, "role").unwrap_or_default() {
         "system" | "developer" => Role::System,
         "assistant" => Role::Assistant,
         "tool" | "function" => Role::Tool,
         _ => Role::User,
-    };
-    let parts = parts(message);
-    let texts: Vec<&str> = parts.iter().filter_map(part_text).collect();
-    Message {
-        role,
-        text: texts.join("\n"),
-        tool_calls: tool_calls(message),
-        tool_call_id: text(message, "tool_call_id").map(Into::into),
-        media_parts: parts.iter().filter(|part| is_media(part)).count() as u32,
     }
 }
 
-/// A message's content as parts, whether it is a string, a list, one part, or null.
-fn parts(message: &Value) -> &[Value] {
-    match message.get("content") {
+/// A message of these content parts.
+pub(super) fn message_of(role: Role, parts: &[Value]) -> Message {
+    let texts: Vec<&str> = parts.iter().filter_map(part_text).collect();
+    let separator = if role == Role::Assistant { "" } else { "\n" };
+    Message {
+        media_parts: parts.iter().filter(|part| is_media(part)).count() as u32,
+        ..Message::text(role, texts.join(separator))
+    }
+}
+
+/// Content as parts, whether it is a string, a list, one part, or null.
+pub(super) fn parts<'a>(message: &'a Value, key: &str) -> &'a [Value] {
+    match message.get(key) {
         Some(Value::Array(parts)) => parts,
         Some(Value::Null) | None => &[],
         Some(part) => std::slice::from_ref(part),
     }
 }
 
-fn part_text(part: &Value) -> Option<&str> {
+/// A part's text; reasoning and refusals are no text of the message.
+pub(super) fn part_text(part: &Value) -> Option<&str> {
     match part {
         Value::String(text) => Some(text),
+        part if matches!(text(part, "type"), Some("thinking" | "reasoning" | "refusal")) => None,
         part => part.get("text")?.as_str(),
     }
 }
 
-/// Parts of an unknown kind count as media: text has a `text`, and reasoning and refusals have names of their own.
+/// Parts of an unknown kind count as media: text has a `text`, and what is neither has a name of its own.
 fn is_media(part: &Value) -> bool {
     let kind = text(part, "type").unwrap_or_default();
-    part.is_object() && part_text(part).is_none() && !matches!(kind, "" | "text" | "thinking" | "refusal")
+    let is_known = matches!(kind, "" | "text" | "thinking" | "reasoning" | "refusal" | "reference");
+    part.is_object() && part_text(part).is_none() && !is_known
 }
 
-fn offered_tool(tool: &Value) -> ToolOffered {
+/// A tool offered, its function nested (chat) or flat (Responses).
+pub(super) fn offered_tool(tool: &Value) -> ToolOffered {
     let kind = text(tool, "type").unwrap_or_default();
     match tool.get("function").or_else(|| tool.get("custom")) {
         Some(function) => offered_function(function),
@@ -93,7 +111,8 @@ fn offered_function(function: &Value) -> ToolOffered {
     }
 }
 
-fn response_format(format: &Value) -> ResponseFormat {
+/// The format asked for, its schema nested (chat) or flat (Responses).
+pub(super) fn response_format(format: &Value) -> ResponseFormat {
     match text(format, "type") {
         Some("json_object") => ResponseFormat::JsonObject,
         Some("json_schema") => {
@@ -134,14 +153,21 @@ fn tool_call(id: Option<String>, function: &Value) -> ToolCall {
 /// Reads a response object.
 pub(super) fn response(body: &Value) -> Response {
     let choices = list(body, "choices");
-    let nothing = Value::Null;
-    let choice = choices.first().unwrap_or(&nothing);
-    let message = choice.get("message").unwrap_or(&nothing);
+    let first = choices.iter().find(|choice| integer(choice, "index") == Some(0));
+    let choice = first.or(choices.first()).unwrap_or(&Value::Null);
+    let message = choice.get("message").unwrap_or(&Value::Null);
+    let content = parts(message, "content");
+    let refusals = content.iter().filter_map(|part| text(part, "refusal"));
     Response {
+        id: text(body, "id").map(Into::into),
         model: text(body, "model").map(Into::into),
-        output_text: parts(message).iter().filter_map(part_text).collect(),
-        reasoning_text: reasoning_text(message),
-        refusal: text(message, "refusal").map(Into::into),
+        output_text: content.iter().filter_map(part_text).collect(),
+        reasoning_text: reasoning_text(message, content),
+        refusal: text(message, "refusal")
+            .into_iter()
+            .chain(refusals)
+            .next()
+            .map(Into::into),
         tool_calls: tool_calls(message),
         finish_reason: choice.get("finish_reason").and_then(Value::as_str).map(Into::into),
         choices: choices.len(),
@@ -150,31 +176,25 @@ pub(super) fn response(body: &Value) -> Response {
     }
 }
 
-fn reasoning_text(message: &Value) -> String {
+fn reasoning_text(message: &Value, content: &[Value]) -> String {
     if let Some(reasoning) = REASONING_KEYS.iter().find_map(|key| text(message, key)) {
         return reasoning.into();
     }
-    // Mistral: parts `{type: "thinking", thinking: [{type: "text", text}]}`.
-    let thoughts = parts(message).iter().flat_map(|part| list(part, "thinking"));
-    let details = list(message, "reasoning_details");
-    thoughts.chain(details).filter_map(part_text).collect()
-}
-
-/// Usage lies at the top; Groq's streams have it under `x_groq`, Moonshot's in the choice.
-fn usage(body: &Value, choice: &Value) -> Usage {
-    let places = [body.get("usage"), body.pointer("/x_groq/usage"), choice.get("usage")];
-    let Some(usage) = places.into_iter().flatten().find(|usage| usage.is_object()) else {
-        return Usage::default();
-    };
-    let prompt = usage.get("prompt_tokens_details").unwrap_or(&Value::Null);
-    let completion = usage.get("completion_tokens_details").unwrap_or(&Value::Null);
-    Usage {
-        input: integer(usage, "prompt_tokens"),
-        cached: integer(prompt, "cached_tokens").or_else(|| integer(usage, "prompt_cache_hit_tokens")),
-        cache_write: integer(prompt, "cache_write_tokens"),
-        output: integer(usage, "completion_tokens"),
-        reasoning: integer(completion, "reasoning_tokens"),
+    // Mistral's parts `{type: "thinking", thinking: [{type: "text", text}]}`; others show summaries.
+    let is_thought = |part: &&Value| matches!(text(part, "type"), Some("thinking" | "reasoning"));
+    let thoughts = content
+        .iter()
+        .filter(is_thought)
+        .chain(list(message, "reasoning_details"));
+    let mut reasoning = String::new();
+    for thought in thoughts {
+        let whole = ["text", "thinking", "summary"]
+            .iter()
+            .find_map(|key| text(thought, key));
+        let pieces = ["thinking", "summary"].iter().flat_map(|key| list(thought, key));
+        reasoning.extend(whole.into_iter().chain(pieces.filter_map(part_text)));
     }
+    reasoning
 }
 
 /// Whether a stream's chunk carries text, reasoning, a refusal or a part of a tool call.
@@ -183,15 +203,17 @@ pub(super) fn carries_output(event: &Event<'_>) -> bool {
 }
 
 fn has_output(chunk: &Value) -> bool {
-    let deltas = list(chunk, "choices").iter().filter_map(fold::delta);
-    deltas.into_iter().any(|delta| {
-        let has_text = REASONING_KEYS
-            .iter()
-            .chain(&["content", "refusal"])
-            .any(|key| text(delta, key).is_some());
+    let says_something = |delta: &Value| {
+        let has_text = ["content", "refusal"].iter().any(|key| text(delta, key).is_some());
         let has_items = ["content", "tool_calls"].iter().any(|key| !list(delta, key).is_empty());
-        has_text || has_items || delta.get("function_call").is_some_and(Value::is_object)
-    })
+        let function = delta.get("function_call").unwrap_or(&Value::Null);
+        let has_function = ["name", "arguments"].iter().any(|key| text(function, key).is_some());
+        has_text || has_items || has_function || !reasoning_text(delta, &[]).is_empty()
+    };
+    list(chunk, "choices")
+        .iter()
+        .filter_map(fold::delta)
+        .any(says_something)
 }
 
 #[cfg(test)]

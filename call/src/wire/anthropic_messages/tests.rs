@@ -234,3 +234,11 @@ fn requests_are_read_in_every_form() {
     ];
     assert_eq!(request.messages, expected);
 }
+
+#[test]
+fn an_answer_of_several_texts_comes_back_as_it_was_read() {
+    let content = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
+    let answer = response(&json!({"content": content}));
+    let request = request(&json!({"messages": [{"role": "assistant", "content": content}]}));
+    assert_eq!(request.messages[0].text, answer.output_text);
+}

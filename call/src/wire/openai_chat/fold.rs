@@ -1,4 +1,5 @@
-//! Folds a stream of `chat.completion.chunk` objects to the `chat.completion` that they add up to.
+//! Folds a stream of `chat.completion.chunk` objects to the `chat.completion` that they add up to; streams of legacy
+//! completions too, whose choices have `text` where these have a `delta`.
 //!
 //! Chunks may lack choices, deltas, ids and indexes, and may repeat names; nothing that they hold is an error.
 
@@ -8,9 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::framing::Events;
 use super::super::{Assembled, json};
+use super::grow::{append_content, append_detail, append_lists, append_text, extend_list, keep_first, keep_last};
 
 /// Folds a whole streamed body.
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
+    fold_to("chat.completion", events)
+}
+
+/// Folds a whole streamed body to an `object` of this name.
+pub(in super::super) fn fold_to(object: &str, events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
     for event in events {
         if event.data.trim_ascii() == b"[DONE]" {
@@ -24,15 +31,12 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
             _ => fold.skipped_events += 1,
         }
     }
-    fold.finish()
+    fold.finish(object)
 }
 
-/// Where a chunk's choice has what it adds; a few servers send a whole `message` instead of a `delta`.
-const DELTA_KEYS: [&str; 2] = ["delta", "message"];
-
-/// What a chunk's choice adds.
+/// What a chunk's choice adds; a few servers send a whole `message` instead of a `delta`.
 pub(super) fn delta(choice: &Value) -> Option<&Value> {
-    DELTA_KEYS
+    ["delta", "message"]
         .iter()
         .filter_map(|key| choice.get(key))
         .find(|delta| delta.is_object())
@@ -49,9 +53,10 @@ struct Fold {
 
 impl Fold {
     fn take_chunk(&mut self, mut chunk: Map<String, Value>, is_error: bool) {
+        // An error may lie beside a last choice. Old vLLM sends the error as the chunk itself.
         if let Some(error) = chunk.remove("error").filter(|error| !error.is_null()) {
             self.error = Some(error);
-        } else if is_error {
+        } else if is_error || chunk.get("object").is_some_and(|object| object == "error") {
             self.error = Some(Value::Object(chunk));
             return;
         }
@@ -60,6 +65,10 @@ impl Fold {
                 let index = choice.get("index").and_then(Value::as_i64).unwrap_or(position as i64);
                 self.choices.entry(index).or_default().take(choice);
             }
+        } else if let Some(Value::String(piece)) = chunk.remove("value") {
+            // Writer's legacy completions.
+            let choice = self.choices.entry(0).or_default();
+            append_text(choice.rest.entry("text").or_insert(Value::Null), piece);
         }
         for (key, value) in chunk {
             match key.as_str() {
@@ -71,7 +80,7 @@ impl Fold {
         }
     }
 
-    fn finish(mut self) -> Assembled {
+    fn finish(mut self, object: &str) -> Assembled {
         // Some servers never send `[DONE]`, and some send it after an answer that broke off: the finish reason decides.
         let is_finished = self
             .choices
@@ -86,7 +95,7 @@ impl Fold {
         {
             self.top.insert("usage".into(), usage);
         }
-        self.top.insert("object".into(), "chat.completion".into());
+        self.top.insert("object".into(), object.into());
         let choices = self
             .choices
             .into_iter()
@@ -116,18 +125,41 @@ struct Choice {
 impl Choice {
     fn take(&mut self, choice: Value) {
         let Value::Object(mut choice) = choice else { return };
-        let delta = DELTA_KEYS
-            .iter()
-            .find(|key| choice.get(**key).is_some_and(Value::is_object));
-        if let Some(Value::Object(delta)) = delta.and_then(|key| choice.remove(*key)) {
-            delta.into_iter().for_each(|(key, value)| self.take_delta(key, value));
+        match (choice.remove("delta"), choice.remove("message")) {
+            (Some(Value::Object(delta)), _) => {
+                delta.into_iter().for_each(|(key, value)| self.take_delta(key, value));
+            }
+            (_, Some(Value::Object(message))) => {
+                message.into_iter().for_each(|(key, value)| self.take_whole(key, value));
+            }
+            _ => {}
         }
         for (key, value) in choice {
-            match key.as_str() {
-                "index" | "delta" | "message" => {}
-                "logprobs" => append_lists(&mut self.rest, key, value),
-                _ => keep_last(&mut self.rest, key, value),
+            match (key.as_str(), value) {
+                ("index", _) => {}
+                ("logprobs", value) => append_lists(&mut self.rest, key, value),
+                ("text" | "reasoning" | "reasoning_content", Value::String(piece)) => {
+                    append_text(self.rest.entry(key).or_insert(Value::Null), piece);
+                }
+                (_, value) => keep_last(&mut self.rest, key, value),
             }
+        }
+    }
+
+    /// A field of a `message`, which mostly repeats all that came before it (the last chunk of MiniMax, say).
+    fn take_whole(&mut self, key: String, value: Value) {
+        let known = self.message.get(&key);
+        match (key.as_str(), known, value) {
+            ("tool_calls", _, Value::Array(calls)) if !calls.is_empty() => {
+                self.calls.clear();
+                self.by_index.clear();
+                self.by_id.clear();
+                self.take_delta(key, Value::Array(calls));
+            }
+            (_, Some(Value::String(known)), Value::String(whole)) if !whole.starts_with(known.as_str()) => {
+                self.take_delta(key, Value::String(whole));
+            }
+            (_, _, value) => keep_last(&mut self.message, key, value),
         }
     }
 
@@ -149,6 +181,12 @@ impl Choice {
                 append_text(self.message.entry(key).or_insert(Value::Null), piece);
             }
             ("audio", Value::Object(audio)) => take_audio(&mut self.message, audio),
+            ("reasoning_details", Value::Array(pieces)) => {
+                let details = self.message.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(details) = details {
+                    pieces.into_iter().for_each(|piece| append_detail(details, piece));
+                }
+            }
             (_, Value::Array(items)) => extend_list(self.message.entry(key).or_insert(Value::Null), items),
             ("role", value) => keep_first(&mut self.message, key, value),
             (_, value) => keep_last(&mut self.message, key, value),
@@ -202,26 +240,30 @@ impl Choice {
     }
 
     fn finish(mut self, index: i64) -> Value {
-        let mut message = Map::new();
-        message.insert(
-            "role".into(),
-            self.message.remove("role").unwrap_or_else(|| "assistant".into()),
-        );
-        message.insert("content".into(), self.message.remove("content").unwrap_or_default());
-        message.append(&mut self.message);
-        if !self.calls.is_empty() {
-            let calls = self.calls.into_iter().map(Value::Object).collect();
-            message.insert("tool_calls".into(), Value::Array(calls));
-        }
         let mut choice = Map::new();
         choice.insert("index".into(), index.into());
-        choice.insert("message".into(), Value::Object(message));
+        let is_legacy = self.rest.contains_key("text") && self.message.is_empty() && self.calls.is_empty();
+        if !is_legacy {
+            choice.insert("message".into(), Value::Object(self.finish_message()));
+        }
         choice.insert(
             "finish_reason".into(),
             self.rest.remove("finish_reason").unwrap_or_default(),
         );
         choice.append(&mut self.rest);
         Value::Object(choice)
+    }
+
+    fn finish_message(&mut self) -> Map<String, Value> {
+        let role = self.message.remove("role").unwrap_or_else(|| "assistant".into());
+        let content = self.message.remove("content").unwrap_or_default();
+        let mut message = Map::from_iter([("role".into(), role), ("content".into(), content)]);
+        message.append(&mut self.message);
+        if !self.calls.is_empty() {
+            let calls = self.calls.drain(..).map(Value::Object).collect();
+            message.insert("tool_calls".into(), Value::Array(calls));
+        }
+        message
     }
 }
 
@@ -252,109 +294,5 @@ fn take_audio(message: &mut Map<String, Value>, piece: Map<String, Value>) {
             }
             (_, value) => keep_last(audio, key, value),
         }
-    }
-}
-
-/// Content is text, or, in Mistral's dialect, parts; pieces of one kind grow together.
-fn append_content(content: &mut Value, piece: Value) {
-    match (&mut *content, piece) {
-        (Value::Null | Value::String(_), Value::String(piece)) => append_text(content, piece),
-        (Value::Array(_), Value::String(piece)) if piece.is_empty() => {}
-        (Value::Array(parts), Value::String(piece)) => append_part(parts, json!({"type": "text", "text": piece})),
-        (Value::Array(parts), Value::Array(pieces)) => pieces.into_iter().for_each(|piece| append_part(parts, piece)),
-        (Value::String(text), Value::Array(pieces)) if !text.is_empty() => {
-            let mut parts = vec![json!({"type": "text", "text": std::mem::take(text)})];
-            pieces.into_iter().for_each(|piece| append_part(&mut parts, piece));
-            *content = Value::Array(parts);
-        }
-        (Value::Null | Value::String(_), Value::Array(pieces)) => {
-            let mut parts = Vec::new();
-            pieces.into_iter().for_each(|piece| append_part(&mut parts, piece));
-            *content = Value::Array(parts);
-        }
-        _ => {}
-    }
-}
-
-/// A text part grows the text part before it, a thinking part the thinking part before it.
-fn append_part(parts: &mut Vec<Value>, piece: Value) {
-    if !parts.last_mut().is_some_and(|last| grow_part(last, &piece)) {
-        parts.push(piece);
-    }
-}
-
-/// Thinking parts hold text parts: one level, so the depth is bounded.
-fn grow_part(part: &mut Value, piece: &Value) -> bool {
-    let kind = json::text(piece, "type").unwrap_or_default();
-    if json::text(part, "type") != Some(kind) || !matches!(kind, "text" | "thinking") {
-        return false;
-    }
-    match (part.get_mut(kind), piece.get(kind)) {
-        (Some(Value::String(text)), Some(Value::String(more))) => text.push_str(more),
-        (Some(Value::Array(thoughts)), Some(Value::Array(more))) => {
-            more.iter().for_each(|thought| append_thought(thoughts, thought));
-        }
-        _ => return false,
-    }
-    true
-}
-
-fn append_thought(thoughts: &mut Vec<Value>, piece: &Value) {
-    let growing = thoughts.last_mut().and_then(|last| last.get_mut("text"));
-    match (growing, json::text(piece, "text")) {
-        (Some(Value::String(text)), Some(more)) => text.push_str(more),
-        _ => thoughts.push(piece.clone()),
-    }
-}
-
-fn append_text(whole: &mut Value, piece: String) {
-    match whole {
-        Value::String(text) => text.push_str(&piece),
-        whole => *whole = Value::String(piece),
-    }
-}
-
-fn extend_list(whole: &mut Value, items: Vec<Value>) {
-    match whole {
-        Value::Array(whole) => whole.extend(items),
-        whole => *whole = Value::Array(items),
-    }
-}
-
-/// An object of lists (`logprobs`), each of which grows.
-fn append_lists(map: &mut Map<String, Value>, key: String, value: Value) {
-    let Value::Object(piece) = value else { return };
-    let Value::Object(whole) = map.entry(key).or_insert_with(|| json!({})) else {
-        return;
-    };
-    for (key, value) in piece {
-        match value {
-            Value::Array(items) => extend_list(whole.entry(key).or_insert(Value::Null), items),
-            value => keep_last(whole, key, value),
-        }
-    }
-}
-
-fn says_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Number(number) => number.as_i64() == Some(0),
-        _ => false,
-    }
-}
-
-/// For fields that repeat: the first value that says something stays.
-fn keep_first(map: &mut Map<String, Value>, key: String, value: Value) {
-    if map.get(&key).is_none_or(says_nothing) && !value.is_null() {
-        map.insert(key, value);
-    }
-}
-
-/// For fields that are set when known: the last value stays, but null and empty text don't unset one.
-fn keep_last(map: &mut Map<String, Value>, key: String, value: Value) {
-    let unsets = value.is_null() || (value.as_str() == Some("") && map.contains_key(&key));
-    if !unsets {
-        map.insert(key, value);
     }
 }

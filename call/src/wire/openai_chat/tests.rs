@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::super::{Assembled, assemble, output_starts_at, parse_request, parse_response};
 use super::*;
-use crate::call::Api;
+use crate::call::{Api, Usage};
+
+mod dialects;
 
 const API: Api = Api::OpenaiChat;
 
@@ -319,4 +321,77 @@ fn requests_are_read_in_every_form() {
             ..Message::text(Role::Tool, "42")
         }
     );
+}
+
+#[test]
+fn media_parts_are_counted_and_refusals_are_not_text() {
+    let body = json!({"messages": [
+        {"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+            {"type": "file", "file": {"file_id": "f"}},
+            {"type": "video_url", "video_url": {"url": "v"}},
+            {"type": "text", "text": "what is it?"}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "I won't"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": " answer"}]},
+        {"role": "function", "name": "f", "content": "1"}]});
+    let messages = parse_request(API, body.to_string().as_bytes()).unwrap().messages;
+    let read = |message: &Message| (message.role, message.text.clone(), message.media_parts);
+    assert_eq!(
+        messages.iter().map(read).collect::<Vec<_>>(),
+        [
+            (Role::User, "what is it?".into(), 4),
+            (Role::Assistant, String::new(), 0),
+            (Role::Assistant, "one answer".into(), 0),
+            (Role::Tool, "1".into(), 0),
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_is_read_as_a_field_as_a_part_and_in_pieces() {
+    let field = json!({"choices": [{"message": {"content": null, "refusal": "no"}}]});
+    let part = json!({"choices": [{"message": {"content": [{"type": "refusal", "refusal": "no"}]}}]});
+    let pieces = folded(&[delta(json!({"refusal": "n"})), delta(json!({"refusal": "o"}))]).body;
+    for body in [field, part, pieces] {
+        let response = response(&body);
+        assert_eq!(
+            (response.refusal.as_deref(), response.output_text.as_str()),
+            (Some("no"), ""),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn of_several_choices_the_one_numbered_0_counts() {
+    let body = json!({"id": "c", "choices": [
+        {"index": 1, "message": {"content": "second"}, "finish_reason": "length"},
+        {"index": 0, "message": {"content": "first"}, "finish_reason": "stop"}]});
+    let response = response(&body);
+    assert_eq!((response.choices, response.output_text.as_str()), (2, "first"));
+    assert_eq!(
+        (response.finish_reason.as_deref(), response.id.as_deref()),
+        (Some("stop"), Some("c"))
+    );
+}
+
+#[test]
+fn streams_framed_by_crlf_or_cr_or_without_a_space_fold_the_same() {
+    let chunks = [
+        delta(json!({"content": "a\n"})),
+        delta(json!({"content": "b"})),
+        finish("stop"),
+    ];
+    let usual = stream(&chunks);
+    let want = folded(&chunks);
+    for framed in [
+        usual.replace('\n', "\r\n"),
+        usual.replace('\n', "\r"),
+        usual.replace("data: ", "data:"),
+        usual.replace("data: ", "event: message\r\ndata:"),
+    ] {
+        assert_eq!(assemble(API, None, framed.as_bytes()).unwrap(), want, "{framed:?}");
+    }
+    assert_eq!(parse_response(API, 200, &want).output_text, "a\nb");
 }
