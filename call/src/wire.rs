@@ -17,11 +17,11 @@ mod detect;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;
-mod gemini;
-mod json;
+pub(crate) mod gemini;
+pub(crate) mod json;
 mod ndjson;
 mod ollama;
-mod openai_chat;
+pub(crate) mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
@@ -143,6 +143,8 @@ pub fn parse_request_at(api: Api, path: &str, body: &[u8]) -> Result<Request, Wi
     request.stream |= streams_by_path(path);
     if let Some(endpoint) = endpoint(path) {
         request.operation = endpoint.operation;
+        // Ollama streams unless told not to, but these can't be streamed.
+        request.stream &= !matches!(endpoint.operation, Operation::Embed | Operation::CountTokens);
     }
     Ok(request)
 }
@@ -174,7 +176,8 @@ pub fn parse_response(api: Api, status: u16, assembled: &Assembled) -> Response 
     let body = &assembled.body;
     let mut response = parser(api).map_or_else(Response::default, |parser| (parser.response)(body));
     response.error = assembled.error.clone().or_else(|| error_in(api, status, body));
-    response.partial = assembled.partial;
+    // An error that HTTP tells is whole, also where it takes the form of a stream.
+    response.partial = assembled.partial && status < 400;
     response
 }
 
