@@ -3,7 +3,7 @@
 //! Holds unmasked bodies, so it exists only in memory and inside encrypted segments ([`crate::segment`]).
 //! Headers are not in it: what is kept of them are the fields of [`FrameHead`], none of which can hold a credential.
 
-use crate::call::Api;
+use crate::call::{Api, Usage};
 use crate::record::{Attempt, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -84,6 +84,8 @@ pub struct FrameHead {
     pub request_bytes: u64,
     /// Response body bytes on the wire.
     pub response_bytes: u64,
+    /// Tokens that the response's headers tell, where they do.
+    pub header_usage: Option<Usage>,
     /// Why a copied body is not whole.
     pub body_note: Option<BodyNote>,
     /// Microseconds to the first piece of the response body.

@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Usage};
 use understudy_call::frame::{BodyNote, FrameHead, MAX_PIECES};
 use understudy_call::keys::Origins;
 use understudy_call::record::{Attempt, Outcome};
+use understudy_call::wire;
 use uuid::Uuid;
 
 /// What all calls share that are captured.
@@ -194,6 +195,8 @@ impl OpenCall {
         self.head.content_type = headers::text(headers, header::CONTENT_TYPE);
         let encoding = headers::text(headers, header::CONTENT_ENCODING);
         self.head.content_encoding = encoding.filter(|encoding| encoding != "identity");
+        let counted = wire::usage_in_headers(|name| headers.get(name)?.to_str().ok());
+        self.head.header_usage = (counted != Usage::default()).then_some(counted);
     }
 
     /// Adds the response headers of `expose_headers`.

@@ -122,9 +122,10 @@ fn a_stream_of_calls_keeps_the_plan_apart() {
         of("tool-plan-delta", 0, json!({"tool_plan": " look."})),
         start_call(0, "f_1", "f"),
         piece(0, "{\n  \"x\""),
+        start_call(1, "g_1", "g"),
+        // Pieces belong to their index, not to the last call.
         piece(0, ": 1}"),
         json!({"type": "tool-call-end", "index": 0}),
-        start_call(1, "g_1", "g"),
         json!({"type": "tool-call-end", "index": 1}),
     ];
     let cut = read(200, events(&all).trim_end_matches("data: [DONE]\n\n"));

@@ -77,14 +77,20 @@ fn a_stream_folds_to_the_answer_that_it_stands_for() {
         (response.output_text.as_str(), response.reasoning_text.as_str()),
         ("42", "hm")
     );
-    // The finish word says nothing of the calls.
-    assert_eq!(response.finish_reason.as_deref(), Some("stop"));
     assert_eq!(
         response.tool_calls,
         [call(None, "f", "{\"x\":1}"), call(Some("c"), "g", "{}")]
     );
     assert_eq!((response.choices, response.model.as_deref()), (1, Some("m")));
     assert_eq!((response.usage.input, response.usage.output), (Some(17), Some(5)));
+}
+
+#[test]
+fn a_finish_word_of_stop_says_nothing_of_calls() {
+    let calling = piece(json!({"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}));
+    let response = read(200, &lines(&[calling, done()]));
+    assert_eq!(response.finish_reason.as_deref(), Some("stop"));
+    assert_eq!(response.tool_calls, [call(None, "f", "{}")]);
 }
 
 #[test]
