@@ -6,7 +6,7 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::filter::{EventFilter, Filter, Translation, renames};
+use crate::filter::{EventFilter, Filter, Translation, renamed};
 use crate::proxy::Proxy;
 use crate::relay::Relay;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
-use understudy_call::translate::Translated;
+use understudy_call::translate::{Refusal, Translated};
 use understudy_call::wire::splice::{ask_usage, model_named};
 use understudy_call::wire::{self, EndMark, replace_model};
 use understudy_client::{BoxError, RequestBody, SendErrorKind, Upstream, full};
@@ -105,15 +105,9 @@ impl Part<'_> {
             return Err((Outcome::UpstreamProtocol, reason));
         }
         let is_stream = wire::framing_named(self.spoken(), "", call.head.content_type.as_deref()).is_some();
-        if self
-            .translated
-            .is_some_and(|translated| translated.back.stream && !is_stream)
-        {
-            let reason = "it was asked for a stream and answers without one".to_owned();
-            return Err((Outcome::UpstreamProtocol, reason));
-        }
         self.client_head(proxy, call, &mut parts);
-        if self.translated.map_or(is_stream, |translated| translated.back.stream) {
+        // What was not asked for as a stream is taken whole, and translated whole, however it comes.
+        if is_stream && self.translated.is_none_or(|translated| translated.back.stream) {
             let filter = self.filter(asks_usage)?;
             let first = self.first_piece(&mut incoming).await?;
             return Ok(Reply::Stream(parts, first, incoming, filter));
@@ -185,14 +179,9 @@ impl Part<'_> {
                 let translation = translation.map_err(|refusal| (Outcome::Refused, refusal.to_string()))?;
                 Ok(Filter::Translation(Box::new(translation)))
             }
-            None => {
-                let asked_model = model_named(self.body);
-                Ok(Filter::Events(EventFilter::of_candidate(
-                    self.api,
-                    asked_model,
-                    asks_usage,
-                )))
-            }
+            None => Ok(Filter::Events(EventFilter::of_candidate(
+                self.api, self.body, asks_usage,
+            ))),
         }
     }
 
@@ -226,16 +215,16 @@ impl Part<'_> {
 
     /// A whole answer as the client gets it.
     fn client_answer(&self, answer: Bytes) -> Result<Bytes, Failure> {
-        match self.translated {
-            Some(translated) => match translated.back.response(&answer) {
-                Ok(answer) => Ok(answer.to_string().into()),
-                Err(refusal) => Err((Outcome::UpstreamProtocol, refusal.to_string())),
-            },
-            None => {
-                let asked_model = model_named(self.body);
-                let renamed = renames(asked_model.as_deref()).apply(self.api, &answer);
-                Ok(renamed.map_or(answer, Bytes::from))
-            }
+        let Some(translated) = self.translated else {
+            return Ok(renamed(self.api, self.body, &answer).map_or(answer, Bytes::from));
+        };
+        let unfit = |refusal: Refusal| (Outcome::UpstreamProtocol, refusal.to_string());
+        let whole = translated.back.response(&answer).map_err(unfit)?;
+        if !translated.back.stream {
+            return Ok(whole.to_string().into());
         }
+        // A few servers answer in one piece although a stream was asked for.
+        let mut translation = Translation::new(&translated.back).map_err(unfit)?;
+        Ok([translation.push(&answer), translation.finish()].concat().into())
     }
 }

@@ -4,11 +4,12 @@
 //! Takes pieces of any size. Holds one unfinished event at most, and passes one that is too long as it is.
 
 use bytes::{Bytes, BytesMut};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use understudy_call::call::Api;
 use understudy_call::translate::ids::tool_call_id;
 use understudy_call::translate::{Back, Refusal, Stream};
-use understudy_call::wire::EndMark;
+use understudy_call::wire;
 use understudy_call::wire::framing::MAX_EVENT;
 use understudy_call::wire::splice::{Renames, is_usage_event, model_named};
 use understudy_call::wire::sse;
@@ -79,7 +80,8 @@ pub(crate) struct EventFilter {
     api: Api,
     /// The model that the client asked for, where a candidate answers: names and ids are edited.
     renamed_to: Option<String>,
-    is_candidate: bool,
+    /// Set where a candidate answers.
+    ids: Option<ClientIds>,
     drops_usage: bool,
     /// The candidate's own name of its model.
     model: Option<String>,
@@ -93,12 +95,12 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
-    /// For a candidate's stream in the client's own API: the client gets the model's name that it asked for, and ids that
-    /// its baseline takes.
-    pub(crate) fn of_candidate(api: Api, asked_model: Option<String>, drops_usage: bool) -> EventFilter {
+    /// For a candidate's stream in the client's own API, as the answer to `request`: the client gets the model's name that
+    /// it asked for, and ids that its baseline takes.
+    pub(crate) fn of_candidate(api: Api, request: &Bytes, drops_usage: bool) -> EventFilter {
         EventFilter {
-            renamed_to: asked_model,
-            is_candidate: true,
+            renamed_to: model_named(request),
+            ids: Some(ClientIds::new(api, request.clone())),
             ..EventFilter::without_usage(api, drops_usage)
         }
     }
@@ -108,7 +110,7 @@ impl EventFilter {
         EventFilter {
             api,
             renamed_to: None,
-            is_candidate: false,
+            ids: None,
             drops_usage,
             model: None,
             held: BytesMut::new(),
@@ -187,14 +189,13 @@ impl EventFilter {
             out.drop(event);
             return;
         }
-        if !self.is_candidate {
+        let Some(ids) = &mut self.ids else {
             return out.pass(event);
-        }
+        };
         if self.model.is_none() {
             self.model = model_named(json);
         }
-        let renames = renames(self.renamed_to.as_deref());
-        match renames.apply(self.api, json) {
+        match ids.rename(self.renamed_to.as_deref(), json) {
             Some(edited) => {
                 for part in [&event[..data.start], &edited, &event[data.end..]] {
                     out.pass(part);
@@ -205,12 +206,65 @@ impl EventFilter {
     }
 }
 
-/// What is renamed in a candidate's answer.
-pub(crate) fn renames(asked_model: Option<&str>) -> Renames<'_> {
-    Renames {
-        model: asked_model,
-        tool_call_id: Some(tool_call_id),
+/// A candidate's whole answer to `request` in the client's own API, as the client gets it.
+pub(crate) fn renamed(api: Api, request: &Bytes, answer: &[u8]) -> Option<Vec<u8>> {
+    let model = model_named(request);
+    ClientIds::new(api, request.clone()).rename(model.as_deref(), answer)
+}
+
+/// The ids that a client is given for a candidate's tool calls: in a form that every baseline takes, and none twice in a
+/// conversation, since small servers count from 0 in each answer.
+struct ClientIds {
+    api: Api,
+    request: Bytes,
+    /// The ids in the request's history, once they are asked for.
+    taken: Option<HashSet<String>>,
+    /// By the candidate's id and the call's place: some dialects repeat the id in each piece of a call.
+    given: HashMap<(String, usize), String>,
+}
+
+impl ClientIds {
+    fn new(api: Api, request: Bytes) -> ClientIds {
+        ClientIds {
+            api,
+            request,
+            taken: None,
+            given: HashMap::new(),
+        }
     }
+
+    fn rename(&mut self, model: Option<&str>, json: &[u8]) -> Option<Vec<u8>> {
+        let api = self.api;
+        let mut renames = Renames {
+            model,
+            tool_call_id: &mut |candidates, place| self.id(candidates, place),
+        };
+        renames.apply(api, json)
+    }
+
+    fn id(&mut self, candidates: &str, place: usize) -> String {
+        let key = (candidates.to_owned(), place);
+        if let Some(given) = self.given.get(&key) {
+            return given.clone();
+        }
+        let taken = self
+            .taken
+            .get_or_insert_with(|| ids_of_history(self.api, &self.request));
+        let mut id = tool_call_id(candidates, place);
+        let mut turn = 0;
+        while !taken.insert(id.clone()) {
+            turn += 1;
+            id = tool_call_id(&format!("{candidates}#{turn}"), place);
+        }
+        self.given.insert(key, id.clone());
+        id
+    }
+}
+
+fn ids_of_history(api: Api, request: &[u8]) -> HashSet<String> {
+    let request = wire::parse_request(api, request).unwrap_or_default();
+    let calls = request.messages.into_iter().flat_map(|message| message.tool_calls);
+    calls.filter_map(|call| call.id).collect()
 }
 
 /// The JSON object of an event's one data line; absent where there is none, or several lines.
@@ -277,9 +331,6 @@ const MAX_HEAD: usize = 16 << 10;
 /// A candidate's chat stream on its way to the client's API.
 pub(crate) struct Translation {
     stream: Stream,
-    /// The candidate's own end mark: what the client gets is finished there, whether or not the connection ends.
-    done: EndMark,
-    is_finished: bool,
     model: Option<String>,
     head: Vec<u8>,
 }
@@ -292,41 +343,29 @@ impl Translation {
     pub(crate) fn new(back: &Back) -> Result<Translation, Refusal> {
         Ok(Translation {
             stream: back.stream()?,
-            done: EndMark::new(Api::OpenaiChat),
-            is_finished: false,
             model: None,
             head: Vec::new(),
         })
     }
 
-    fn push(&mut self, piece: &[u8]) -> Bytes {
-        if self.is_finished {
-            return Bytes::new();
-        }
+    /// Takes the next piece; the candidate's end mark ends what the client gets, whether or not the connection ends.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Bytes {
         self.look_for_model(piece);
-        let mut out = self.stream.push(piece);
-        if self.done.push(piece) {
-            self.is_finished = true;
-            out.extend(self.stream.finish());
-        }
-        out.into()
+        self.stream.push(piece).into()
     }
 
-    fn finish(&mut self) -> Bytes {
-        if std::mem::replace(&mut self.is_finished, true) {
-            return Bytes::new();
-        }
+    /// What is left when the candidate's stream has ended.
+    pub(crate) fn finish(&mut self) -> Bytes {
         self.stream.finish().into()
     }
 
     /// An error event in the client's API; nothing that says that the answer is complete.
     fn broken(&mut self, why: &str) -> Bytes {
-        if std::mem::replace(&mut self.is_finished, true) {
-            return Bytes::new();
-        }
         let error = serde_json::json!({"error": {"message": why, "type": "upstream_error"}});
-        // The event that was cut off ends at the blank line, and is no JSON.
-        self.stream.push(format!("\n\ndata: {error}\n\n").as_bytes()).into()
+        // The blank line ends the event that was cut off.
+        self.stream
+            .push(format!("\n\nevent: error\ndata: {error}\n\n").as_bytes())
+            .into()
     }
 
     fn look_for_model(&mut self, piece: &[u8]) {

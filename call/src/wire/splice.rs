@@ -208,18 +208,17 @@ pub fn is_usage_event(data: &[u8]) -> bool {
 }
 
 /// What is renamed in a candidate's answer.
-#[derive(Clone, Debug, Default)]
 pub struct Renames<'a> {
     /// The model that the client asked for.
     pub model: Option<&'a str>,
-    /// Makes the client's id of a tool call from the candidate's and the call's place.
-    pub tool_call_id: Option<fn(&str, usize) -> String>,
+    /// The client's id of a tool call, from the candidate's (empty where it gives none) and the call's place.
+    pub tool_call_id: &'a mut dyn FnMut(&str, usize) -> String,
 }
 
 impl Renames<'_> {
     /// Renames in an answer of OpenAI chat or Anthropic Messages, whole or one event of a stream; None where there is
     /// nothing to rename.
-    pub fn apply(&self, api: Api, body: &[u8]) -> Option<Vec<u8>> {
+    pub fn apply(&mut self, api: Api, body: &[u8]) -> Option<Vec<u8>> {
         let object = opening(body);
         let mut splices = Vec::new();
         self.rename_model(body, object, &mut splices);
@@ -236,7 +235,7 @@ impl Renames<'_> {
         splices.extend(names.map(|value| (value, Value::from(model).to_string())));
     }
 
-    fn in_chat(&self, body: &[u8], object: usize, splices: &mut Vec<Splice>) {
+    fn in_chat(&mut self, body: &[u8], object: usize, splices: &mut Vec<Splice>) {
         let answers = values(body, object, "choices")
             .flat_map(|choices| elements(body, choices.start))
             .flat_map(|choice| members(body, choice.start))
@@ -244,42 +243,53 @@ impl Renames<'_> {
         let lists = answers.flat_map(|(_, answer)| values(body, answer.start, "tool_calls"));
         for list in lists {
             for (place, call) in elements(body, list.start).enumerate() {
-                let index = values(body, call.start, "index").next();
-                let index = index.and_then(|value| serde_json::from_slice(&body[value]).ok());
-                self.rename_call(body, call.start, index.unwrap_or(place), splices);
+                let place = index(body, call.start).unwrap_or(place);
+                // Later pieces of a streamed call name neither tool nor id.
+                let mut names = values(body, call.start, "function").flat_map(|it| values(body, it.start, "name"));
+                let is_first = names.any(|name| text(body, name).is_some_and(|name| !name.is_empty()));
+                self.rename_call(body, call.start, (place, is_first), splices);
             }
         }
     }
 
-    fn in_messages(&self, body: &[u8], object: usize, splices: &mut Vec<Splice>) {
+    fn in_messages(&mut self, body: &[u8], object: usize, splices: &mut Vec<Splice>) {
         for message in values(body, object, "message") {
             self.rename_model(body, message.start, splices);
         }
-        let index = values(body, object, "index").next();
-        let index: Option<usize> = index.and_then(|value| serde_json::from_slice(&body[value]).ok());
-        let started = values(body, object, "content_block").map(|block| (index.unwrap_or(0), block));
+        let place = index(body, object).unwrap_or(0);
+        let started = values(body, object, "content_block").map(|block| (place, block));
         let whole = values(body, object, "content").flat_map(|content| elements(body, content.start).enumerate());
         for (place, block) in started.chain(whole) {
             let mut kind = values(body, block.start, "type");
             if kind.any(|value| &body[value] == b"\"tool_use\"") {
-                self.rename_call(body, block.start, place, splices);
+                self.rename_call(body, block.start, (place, true), splices);
             }
         }
     }
 
-    /// An empty id is none: later pieces of a streamed call have such.
-    fn rename_call(&self, body: &[u8], call: usize, place: usize, splices: &mut Vec<Splice>) {
-        let Some(client_id) = self.tool_call_id else { return };
+    fn rename_call(&mut self, body: &[u8], call: usize, (place, is_first): (usize, bool), splices: &mut Vec<Splice>) {
+        let mut has_id = false;
         for value in values(body, call, "id") {
-            let Some(id) = text(body, value.clone()).filter(|id| !id.is_empty()) else {
+            has_id = true;
+            let id = text(body, value.clone()).unwrap_or_default();
+            if id.is_empty() && !is_first {
                 continue;
-            };
-            let renamed = client_id(&id, place);
+            }
+            let renamed = (self.tool_call_id)(&id, place);
             if renamed != id {
                 splices.push((value, Value::from(renamed).to_string()));
             }
         }
+        if is_first && !has_id && body.get(call) == Some(&b'{') {
+            let made = Value::from((self.tool_call_id)("", place));
+            splices.push((call + 1..call + 1, format!(r#""id":{made},"#)));
+        }
     }
+}
+
+fn index(body: &[u8], object: usize) -> Option<usize> {
+    let value = values(body, object, "index").next()?;
+    serde_json::from_slice(&body[value]).ok()
 }
 
 #[cfg(test)]

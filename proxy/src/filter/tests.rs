@@ -16,7 +16,11 @@ fn run(filter: &mut EventFilter, stream: &str, size: usize) -> (String, String) 
 }
 
 fn candidate() -> EventFilter {
-    EventFilter::of_candidate(Api::OpenaiChat, Some("big".into()), false)
+    answering(r#"{"model":"big","messages":[]}"#)
+}
+
+fn answering(request: &str) -> EventFilter {
+    EventFilter::of_candidate(Api::OpenaiChat, &Bytes::from(request.to_owned()), false)
 }
 
 const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":3}}"#;
@@ -43,6 +47,16 @@ fn long_tool_call_ids_become_short_ones() {
     };
     let (client, _) = run(&mut candidate(), &(event(&long) + &event("call_1")), 9);
     assert_eq!(client, event(&tool_call_id(&long, 1)) + &event("call_1"));
+}
+
+#[test]
+fn an_id_that_the_conversation_has_already_is_not_given_again() {
+    let request = r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"call_0","function":{"name":"f"}}]}]}"#;
+    let piece = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_0\"}]}}]}\n\n";
+    let (client, _) = run(&mut answering(request), &piece.repeat(2), 9);
+    let expected = piece.replace("call_0", &tool_call_id("call_0#1", 0));
+    assert_eq!(client, expected.repeat(2), "the same new id in every piece of the call");
+    assert_eq!(run(&mut candidate(), piece, 9).0, piece);
 }
 
 #[test]

@@ -83,18 +83,14 @@ fn the_model_is_read_from_a_body_that_is_cut_after_it() {
     assert_eq!(model_named(br#"{"model":7}"#), None);
 }
 
-fn id(candidates: &str, place: usize) -> String {
-    if candidates.len() > 8 {
-        format!("new{place}")
-    } else {
-        candidates.to_owned()
-    }
-}
-
 fn renamed(api: Api, body: &str) -> Option<String> {
-    let renames = Renames {
+    let mut id = |candidates: &str, place: usize| match candidates.len() {
+        1..=8 => candidates.to_owned(),
+        _ => format!("new{place}"),
+    };
+    let mut renames = Renames {
         model: Some("big \"1\""),
-        tool_call_id: Some(id),
+        tool_call_id: &mut id,
     };
     renames
         .apply(api, body.as_bytes())
@@ -117,6 +113,22 @@ fn model_and_long_ids_are_renamed_in_chat_answers_and_nothing_else() {
         renamed(Api::OpenaiChat, r#"{"choices":[{"delta":{"content":"x"}}]}"#),
         None
     );
+}
+
+#[test]
+fn a_call_without_an_id_gets_one_in_the_piece_that_names_its_tool() {
+    let calls = |first: &str| {
+        format!(
+            r#"{{"choices":[{{"delta":{{"tool_calls":[{{{first}"index":2,"function":{{"name":"f"}}}},{{"index":3,"id":"","function":{{"arguments":"{{"}}}}]}}}}]}}"#
+        )
+    };
+    for (given, want) in [
+        ("", r#""id":"new2","#),
+        (r#""id":"","#, r#""id":"new2","#),
+        (r#""id":null,"#, r#""id":"new2","#),
+    ] {
+        assert_eq!(renamed(Api::OpenaiChat, &calls(given)).unwrap(), calls(want), "{given}");
+    }
 }
 
 #[test]
