@@ -25,6 +25,7 @@ pub(crate) mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+pub mod splice;
 pub mod sse;
 
 pub use bedrock_invoke::usage_in_headers;
