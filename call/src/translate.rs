@@ -259,3 +259,6 @@ impl Stream {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;
