@@ -7,17 +7,20 @@
 
 use serde_json::Value;
 
-use crate::call::{Api, Response};
+use crate::call::{Api, Operation, Response};
 use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
 mod chat;
 mod cohere_chat;
+mod fields;
 mod gemini;
 pub mod ids;
 mod ollama;
 mod openai_responses;
+mod parts;
 mod reading;
+mod tool_calls;
 
 use chat::Delta;
 
@@ -84,7 +87,16 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
     let parsed = wire::parse_request_at(api, path, body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let original = wire::parse_json(body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let model = parsed.model.unwrap_or_default();
+    if parsed.operation != Operation::Chat {
+        return Err(Refusal::Inexpressible {
+            at: path.to_owned(),
+            what: "it asks for no chat".into(),
+        });
+    }
     let mut chat = translate(&original)?;
+    if api == Api::Gemini {
+        gemini::refuse_unsigned_calls(&model, &chat)?;
+    }
     chat["model"] = model.clone().into();
     if parsed.stream {
         chat["stream"] = true.into();
@@ -96,7 +108,11 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
             api,
             model,
             stream: parsed.stream,
-            as_array: api == Api::Gemini && parsed.stream && !query.split('&').any(|pair| pair == "alt=sse"),
+            as_array: api == Api::Gemini
+                && parsed.stream
+                && !query
+                    .split('&')
+                    .any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse")),
             request: original,
         },
     })
@@ -128,9 +144,12 @@ impl Back {
         }
         let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
         let mut translated = self.answer(id, &answer)?;
-        if let (Api::OpenaiResponses, Some(created)) = (self.api, assembled.body.get("created").and_then(Value::as_i64))
-        {
-            openai_responses::set_created(&mut translated, created);
+        if let Some(created) = assembled.body.get("created").and_then(Value::as_i64) {
+            match self.api {
+                Api::OpenaiResponses => openai_responses::set_created(&mut translated, created),
+                Api::Ollama => ollama::set_created(&mut translated, created),
+                _ => {}
+            }
         }
         Ok(translated)
     }
@@ -152,7 +171,12 @@ impl Back {
 
     /// Translates an error of the proxy or the candidate to the client's API: the body of a response of `status`.
     pub fn error(&self, status: u16, message: &str) -> Value {
-        error_body(self.api, status, message)
+        let error = error_body(self.api, status, message);
+        if self.as_array {
+            Value::Array(vec![error])
+        } else {
+            error
+        }
     }
 
     /// Translates a streamed chat answer as it comes.
@@ -197,6 +221,9 @@ fn sse_event(data: &Value, out: &mut Vec<u8>) {
     let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
     out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }
+
+/// What a client is told where the candidate's stream ends without a finish word.
+const BROKE_OFF: &str = "the answer broke off";
 
 /// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
 fn error_said(error: &Value) -> (u16, String) {

@@ -17,7 +17,7 @@ mod detect;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;
-mod gemini;
+pub(crate) mod gemini;
 pub(crate) mod json;
 mod ndjson;
 mod ollama;
@@ -142,6 +142,8 @@ pub fn parse_request_at(api: Api, path: &str, body: &[u8]) -> Result<Request, Wi
     request.stream |= streams_by_path(path);
     if let Some(endpoint) = endpoint(path) {
         request.operation = endpoint.operation;
+        // Ollama streams unless told not to, but these can't be streamed.
+        request.stream &= !matches!(endpoint.operation, Operation::Embed | Operation::CountTokens);
     }
     Ok(request)
 }
@@ -173,7 +175,8 @@ pub fn parse_response(api: Api, status: u16, assembled: &Assembled) -> Response 
     let body = &assembled.body;
     let mut response = parser(api).map_or_else(Response::default, |parser| (parser.response)(body));
     response.error = assembled.error.clone().or_else(|| error_in(api, status, body));
-    response.partial = assembled.partial;
+    // An error that HTTP tells is whole, also where it takes the form of a stream.
+    response.partial = assembled.partial && status < 400;
     response
 }
 

@@ -127,7 +127,9 @@ impl Choice<'_> {
             return Some("not_a_chat");
         }
         let spoken = config.api.unwrap_or(Api::OpenaiChat);
-        if spoken != asked.api && (spoken != Api::OpenaiChat || translate::request(asked.api, asked.path, body).is_err()) {
+        if spoken != asked.api
+            && (spoken != Api::OpenaiChat || translate::request(asked.api, asked.path, body).is_err())
+        {
             return Some("not_translatable");
         }
         if has_state_at_provider(body) {

@@ -198,7 +198,9 @@ fn choose(
     told: &headers::Told,
     held: &Held,
 ) -> Chosen {
-    let request = held.whole().and_then(|body| wire::parse_request_at(api, path, body).ok());
+    let request = held
+        .whole()
+        .and_then(|body| wire::parse_request_at(api, path, body).ok());
     let book = proxy.book.load();
     let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
     let choice = Choice {

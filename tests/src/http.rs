@@ -266,6 +266,7 @@ pub struct Request {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    cuts: Vec<usize>,
 }
 
 impl Request {
@@ -276,6 +277,7 @@ impl Request {
             path: path.into(),
             headers: Vec::new(),
             body: Vec::new(),
+            cuts: Vec::new(),
         }
     }
 
@@ -300,6 +302,12 @@ impl Request {
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Request {
         self.body = body.into();
+        self
+    }
+
+    /// Writes the body in pieces that end at these offsets, in order, and the rest in one.
+    pub fn cut(mut self, cuts: Vec<usize>) -> Request {
+        self.cuts = cuts;
         self
     }
 
@@ -329,7 +337,7 @@ impl Request {
     pub fn try_open(&self, address: SocketAddr) -> io::Result<Open> {
         let mut wire = Wire::connect(address)?;
         // A peer may answer and close before it has read all: its answer counts.
-        let written = wire.write(&self.bytes(address));
+        let written = self.write(&wire, address);
         let head = match (wire.read_head(), written) {
             (Ok(Some(head)), _) => head,
             (_, Err(error)) | (Err(error), _) => return Err(error),
@@ -342,6 +350,17 @@ impl Request {
             head,
             body: Vec::new(),
         })
+    }
+
+    fn write(&self, wire: &Wire, address: SocketAddr) -> io::Result<()> {
+        let bytes = self.bytes(address);
+        let body = bytes.len() - self.body.len();
+        let mut written = 0;
+        for end in self.cuts.iter().map(|cut| body + cut).chain([bytes.len()]) {
+            wire.write(&bytes[written..end])?;
+            written = end;
+        }
+        Ok(())
     }
 
     /// As [`Request::try_open`]; panics where no head comes back.

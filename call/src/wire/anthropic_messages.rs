@@ -1,4 +1,4 @@
-//! Anthropic Messages, and the servers that speak it.
+//! Anthropic Messages, its token counts, and the legacy Complete; and the servers that speak them (Vertex among them).
 //!
 //! Thinking, and tools that the provider runs itself, are kept apart from text and tool calls.
 
@@ -20,6 +20,8 @@ pub(super) fn request(body: &Value) -> Request {
     for message in list(body, "messages") {
         push_messages(&mut messages, message);
     }
+    // The legacy API has one text, turns marked in it.
+    messages.extend(text(body, "prompt").map(|prompt| Message::text(Role::User, prompt)));
     Request {
         operation: Operation::Chat,
         model: text(body, "model").map(Into::into),
@@ -27,7 +29,7 @@ pub(super) fn request(body: &Value) -> Request {
         messages,
         tools: list(body, "tools").iter().map(offered_tool).collect(),
         response_format: response_format(body),
-        max_tokens: integer(body, "max_tokens"),
+        max_tokens: integer(body, "max_tokens").or_else(|| integer(body, "max_tokens_to_sample")),
         temperature: body.get("temperature").and_then(Value::as_f64),
         user: body
             .get("metadata")
@@ -52,10 +54,14 @@ fn push_messages(messages: &mut Vec<Message>, message: &Value) {
         "system" => Role::System,
         _ => Role::User,
     };
+    let text = match role {
+        Role::Assistant => others.iter().filter_map(|block| block_text(block)).collect(),
+        _ => joined_text(others.iter().copied()),
+    };
     messages.push(Message {
         tool_calls: tool_calls(others.iter().copied()),
         media_parts: count_media(others.iter().copied()),
-        ..Message::text(role, joined_text(others))
+        ..Message::text(role, text)
     });
 }
 
@@ -132,16 +138,18 @@ fn response_format(body: &Value) -> ResponseFormat {
     }
 }
 
-/// Reads a response object.
+/// Reads a response object: a message, a legacy completion, or a count of tokens.
 pub(super) fn response(body: &Value) -> Response {
     let blocks = list(body, "content");
+    let completion = body.get("completion").and_then(Value::as_str);
+    let is_answer = completion.is_some() || body.get("content").is_some_and(Value::is_array);
     let of_kind = |kind: &'static str| blocks.iter().filter(move |block| text(block, "type") == Some(kind));
     let is_server_tool = |block: &&Value| matches!(text(block, "type"), Some("server_tool_use" | "mcp_tool_use"));
     let server_tools = blocks.iter().filter(is_server_tool);
     Response {
         id: text(body, "id").map(Into::into),
         model: text(body, "model").map(Into::into),
-        output_text: blocks.iter().filter_map(block_text).collect(),
+        output_text: blocks.iter().filter_map(block_text).chain(completion).collect(),
         reasoning_text: of_kind("thinking")
             .filter_map(|block| text(block, "thinking"))
             .collect(),
@@ -151,8 +159,9 @@ pub(super) fn response(body: &Value) -> Response {
             .map(Into::into)
             .collect(),
         finish_reason: text(body, "stop_reason").map(Into::into),
-        choices: usize::from(body.get("content").is_some_and(Value::is_array)),
-        usage: body.get("usage").map(usage).unwrap_or_default(),
+        choices: usize::from(is_answer),
+        // A count of tokens is its own usage.
+        usage: usage(body.get("usage").unwrap_or(body)),
         ..Response::default()
     }
 }

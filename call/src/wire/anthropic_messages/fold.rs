@@ -1,4 +1,5 @@
-//! Folds a stream of Anthropic's message events to the message that they add up to.
+//! Folds a stream of Anthropic's message events to the message that they add up to, or one of legacy completion events
+//! to their completion.
 //!
 //! Events and deltas of unknown kinds are kept where they say where they belong, and are never an error.
 
@@ -47,6 +48,7 @@ fn has_output(data: &Value) -> bool {
             // A tool's name is output too.
             says_something(block) || json::text(block, "type").is_some_and(|kind| kind.ends_with("tool_use"))
         }
+        Some("completion") => json::text(data, "completion").is_some(),
         _ => false,
     }
 }
@@ -94,6 +96,7 @@ impl Fold {
             }
             ("message_delta", data) => self.take_message_delta(std::mem::take(data)),
             ("message_stop", _) => self.stopped = true,
+            ("completion", data) => self.take_completion(std::mem::take(data)),
             ("error", data) => {
                 let error = data.remove("error").filter(|error| !error.is_null());
                 self.error = Some(error.unwrap_or_else(|| Value::Object(std::mem::take(data))));
@@ -116,11 +119,29 @@ impl Fold {
         set_all(&mut self.message, data);
     }
 
+    /// The legacy API's events: each has the next piece, and all fields of the whole.
+    fn take_completion(&mut self, mut data: Map<String, Value>) {
+        let piece = data.remove("completion");
+        // There is no other end mark.
+        self.stopped |= data.get("stop_reason").is_some_and(Value::is_string);
+        set_all(&mut self.message, data);
+        match (self.message.get_mut("completion"), piece) {
+            (Some(Value::String(text)), Some(Value::String(more))) => text.push_str(&more),
+            (_, Some(piece)) => {
+                self.message.insert("completion".into(), piece);
+            }
+            (_, None) => {}
+        }
+    }
+
     fn finish(mut self) -> Assembled {
+        let is_completion = self.message.contains_key("completion") && self.blocks.is_empty();
         let blocks: Vec<Value> = self.blocks.into_values().map(Block::finish).collect();
-        self.message.entry("type").or_insert_with(|| "message".into());
-        self.message.entry("role").or_insert_with(|| "assistant".into());
-        self.message.insert("content".into(), Value::Array(blocks));
+        if !is_completion {
+            self.message.entry("type").or_insert_with(|| "message".into());
+            self.message.entry("role").or_insert_with(|| "assistant".into());
+            self.message.insert("content".into(), Value::Array(blocks));
+        }
         Assembled {
             body: Value::Object(self.message),
             streamed: true,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Assembled, assemble, output_starts_at, parse_request, parse_response};
+use super::super::{Assembled, assemble, output_starts_at, parse_request, parse_request_at, parse_response};
 use super::*;
 use crate::call::Api;
 
@@ -233,4 +233,157 @@ fn requests_are_read_in_every_form() {
         result("t3", ""),
     ];
     assert_eq!(request.messages, expected);
+}
+
+#[test]
+fn an_answer_of_several_texts_comes_back_as_it_was_read() {
+    let content = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
+    let answer = response(&json!({"content": content}));
+    let request = request(&json!({"messages": [{"role": "assistant", "content": content}]}));
+    assert_eq!(request.messages[0].text, answer.output_text);
+}
+
+#[test]
+fn a_count_of_tokens_is_usage_without_an_answer() {
+    let whole = |status, body: Value| {
+        let assembled = assemble(API, Some("application/json"), body.to_string().as_bytes()).unwrap();
+        parse_response(API, status, &assembled)
+    };
+    let counted = whole(
+        200,
+        json!({"input_tokens": 16, "context_management": {"original_input_tokens": 20}}),
+    );
+    let expected = Usage {
+        input: Some(16),
+        ..Usage::default()
+    };
+    assert_eq!(
+        (counted.usage, counted.choices, counted.is_empty()),
+        (expected, 0, true)
+    );
+    let error = json!({"type": "not_found_error", "message": "model: x"});
+    let refused = whole(404, json!({"type": "error", "error": error, "request_id": "r"}));
+    assert_eq!(
+        (refused.error, refused.usage, refused.choices),
+        (Some(error), Usage::default(), 0)
+    );
+    let path = "/v1/messages/count_tokens";
+    let request = parse_request_at(
+        API,
+        path,
+        br#"{"model": "claude", "messages": [{"role": "user", "content": "hi"}]}"#,
+    );
+    assert_eq!(request.unwrap().operation, Operation::CountTokens);
+}
+
+#[test]
+fn legacy_completions_are_read_whole_and_in_pieces() {
+    let piece = |text: &str, stop_reason: Value| {
+        json!({"type": "completion", "id": "compl", "completion": text, "stop_reason": stop_reason, "model": "claude-2",
+            "stop": null, "log_id": "compl"})
+    };
+    let pieces = [
+        piece(" 4", json!(null)),
+        json!({"type": "ping"}),
+        piece("2", json!(null)),
+    ];
+    let end = piece("", json!("stop_sequence"));
+    let assembled = folded(&[&pieces[..], &[end]].concat());
+    assert_eq!(assembled.body, piece(" 42", json!("stop_sequence")));
+    let response = parse_response(API, 200, &assembled);
+    let whole = assemble(API, None, assembled.body.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (parse_response(API, 200, &whole), response.partial),
+        (response.clone(), false)
+    );
+    assert_eq!((response.output_text.as_str(), response.choices), (" 42", 1));
+    assert_eq!(response.finish_reason.as_deref(), Some("stop_sequence"));
+    assert_eq!(
+        (response.id.as_deref(), response.model.as_deref()),
+        (Some("compl"), Some("claude-2"))
+    );
+    let cut = folded(&pieces);
+    assert_eq!((cut.partial, &cut.body["completion"]), (true, &json!(" 42")));
+    let failed = folded(&[
+        pieces[0].clone(),
+        json!({"type": "error", "error": {"type": "overloaded_error"}}),
+    ]);
+    assert_eq!(
+        (failed.partial, failed.error),
+        (true, Some(json!({"type": "overloaded_error"})))
+    );
+    assert_eq!(
+        output_starts_at(API, None, stream(&pieces).as_bytes()),
+        Some(stream(&pieces[..1]).len())
+    );
+
+    let body = json!({"model": "claude-2", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 7});
+    let request = parse_request_at(API, "/v1/complete", body.to_string().as_bytes()).unwrap();
+    assert_eq!((request.operation, request.max_tokens), (Operation::Complete, Some(7)));
+    assert_eq!(
+        request.messages,
+        [Message::text(Role::User, "\n\nHuman: hi\n\nAssistant:")]
+    );
+}
+
+#[test]
+fn vertex_names_the_model_in_the_path_and_has_the_same_body() {
+    let models = "/v1/projects/p/locations/l/publishers/anthropic/models";
+    let body = json!({"anthropic_version": "vertex-2023-10-16", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+    let at = |verb: &str, body: &Value| {
+        parse_request_at(API, &format!("{models}/{verb}"), body.to_string().as_bytes()).unwrap()
+    };
+    let request = at("claude-x@1:streamRawPredict", &body);
+    assert_eq!((request.model.as_deref(), request.stream), (Some("claude-x@1"), true));
+    assert_eq!((request.operation, request.messages.len()), (Operation::Chat, 1));
+    assert!(!at("claude-x@1:rawPredict", &body).stream);
+    let mut counting = body;
+    counting["model"] = "claude-x".into();
+    let request = at("count-tokens:rawPredict", &counting);
+    assert_eq!(
+        (request.operation, request.model.as_deref()),
+        (Operation::CountTokens, Some("claude-x"))
+    );
+}
+
+#[test]
+fn tools_of_the_provider_and_hidden_thoughts_are_no_text_and_no_calls() {
+    let server =
+        |index, kind: &str, name: &str| block(index, json!({"type": kind, "id": "s", "name": name, "input": {}}));
+    let assembled = folded(&[
+        start(),
+        block(0, json!({"type": "redacted_thinking", "data": "opaque"})),
+        server(1, "server_tool_use", "web_search"),
+        delta(
+            1,
+            json!({"type": "input_json_delta", "partial_json": "{\"query\": \"q\"}"}),
+        ),
+        block(
+            2,
+            json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result"}]}),
+        ),
+        server(3, "mcp_tool_use", "ask"),
+        block(
+            4,
+            json!({"type": "mcp_tool_result", "content": [{"type": "text", "text": "no"}]}),
+        ),
+        block(5, json!({"type": "text", "text": ""})),
+        delta(5, json!({"type": "text_delta", "text": "42"})),
+        json!({"type": "message_delta", "delta": {"stop_reason": "pause_turn"}, "usage": {"output_tokens": 5}}),
+        json!({"type": "message_stop"}),
+    ]);
+    assert_eq!(
+        assembled.body["content"][0],
+        json!({"type": "redacted_thinking", "data": "opaque"})
+    );
+    assert_eq!(assembled.body["content"][1]["input"], json!({"query": "q"}));
+    let response = parse_response(API, 200, &assembled);
+    assert_eq!(
+        (response.output_text.as_str(), response.reasoning_text.as_str()),
+        ("42", "")
+    );
+    assert_eq!(response.server_tool_calls, ["web_search", "ask"]);
+    assert!(response.tool_calls.is_empty());
+    // The last figures stand in place of the first ones.
+    assert_eq!((response.usage.input, response.usage.output), (Some(7), Some(5)));
 }
