@@ -106,7 +106,8 @@ pub enum Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// All text parts joined by a newline; for [`Role::Tool`] the tool's result.
+    /// All text parts joined by a newline; those of an assistant, pieces of one answer, by nothing. For [`Role::Tool`]
+    /// the tool's result.
     pub text: String,
     /// The tools that an assistant message called.
     pub tool_calls: Vec<ToolCall>,
@@ -138,6 +139,14 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as JSON text; the model's own text where it is not valid JSON. No arguments = `{}`.
     pub arguments: String,
+}
+
+impl ToolCall {
+    /// Whether this is no call, though it is kept as the provider said it: Snowflake pads every message with a call of
+    /// no name and no arguments.
+    pub fn is_padding(&self) -> bool {
+        self.name.is_empty() && self.arguments == "{}"
+    }
 }
 
 /// A tool that the request offers.
@@ -274,7 +283,13 @@ pub struct Response {
 impl Response {
     /// Whether the answer has neither text nor tool calls.
     pub fn is_empty(&self) -> bool {
-        self.output_text.is_empty() && self.tool_calls.is_empty()
+        self.output_text.is_empty() && self.tool_calls.iter().all(ToolCall::is_padding)
+    }
+
+    /// The answer without calls that are none ([`ToolCall::is_padding`]), for those who compare or count calls.
+    pub fn without_padding(mut self) -> Response {
+        self.tool_calls.retain(|call| !call.is_padding());
+        self
     }
 }
 

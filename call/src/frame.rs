@@ -56,6 +56,10 @@ pub struct FrameHead {
     pub upstream: String,
     /// The wire format, as the path tells.
     pub api: Option<Api>,
+    /// The model asked for, where the body is not kept: of a form, a query, or the beginning of a JSON body.
+    pub request_model: Option<String>,
+    /// The model that answered, where the kept response names the one asked for: a candidate's.
+    pub response_model: Option<String>,
     /// The route that matched.
     pub route: Option<String>,
     /// The upstream of the split that served, where there is a split.

@@ -7,16 +7,20 @@
 
 use serde_json::Value;
 
-use crate::call::{Api, Response};
+use crate::call::{Api, Operation, Response};
 use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
 mod chat;
 mod cohere_chat;
+mod fields;
 mod gemini;
 pub mod ids;
 mod ollama;
 mod openai_responses;
+mod parts;
+mod reading;
+mod tool_calls;
 
 use chat::Delta;
 
@@ -83,7 +87,16 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
     let parsed = wire::parse_request_at(api, path, body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let original = wire::parse_json(body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
     let model = parsed.model.unwrap_or_default();
+    if parsed.operation != Operation::Chat {
+        return Err(Refusal::Inexpressible {
+            at: path.to_owned(),
+            what: "it asks for no chat".into(),
+        });
+    }
     let mut chat = translate(&original)?;
+    if api == Api::Gemini {
+        gemini::refuse_unsigned_calls(&model, &chat)?;
+    }
     chat["model"] = model.clone().into();
     if parsed.stream {
         chat["stream"] = true.into();
@@ -95,7 +108,11 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
             api,
             model,
             stream: parsed.stream,
-            as_array: api == Api::Gemini && parsed.stream && !query.split('&').any(|pair| pair == "alt=sse"),
+            as_array: api == Api::Gemini
+                && parsed.stream
+                && !query
+                    .split('&')
+                    .any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse")),
             request: original,
         },
     })
@@ -122,8 +139,19 @@ impl Back {
         if let Some(error) = &answer.error {
             return Err(Refusal::Unreadable(format!("an error: {error}")));
         }
+        if let Some(fault) = chat::fault(&answer) {
+            return Err(Refusal::Unreadable(fault));
+        }
         let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
-        self.answer(id, &answer)
+        let mut translated = self.answer(id, &answer)?;
+        if let Some(created) = assembled.body.get("created").and_then(Value::as_i64) {
+            match self.api {
+                Api::OpenaiResponses => openai_responses::set_created(&mut translated, created),
+                Api::Ollama => ollama::set_created(&mut translated, created),
+                _ => {}
+            }
+        }
+        Ok(translated)
     }
 
     /// As [`Back::response`], for an answer at hand; `id` is the candidate's id of it.
@@ -143,7 +171,12 @@ impl Back {
 
     /// Translates an error of the proxy or the candidate to the client's API: the body of a response of `status`.
     pub fn error(&self, status: u16, message: &str) -> Value {
-        error_body(self.api, status, message)
+        let error = error_body(self.api, status, message);
+        if self.as_array {
+            Value::Array(vec![error])
+        } else {
+            error
+        }
     }
 
     /// Translates a streamed chat answer as it comes.
@@ -162,6 +195,7 @@ impl Back {
         Ok(Stream {
             reader: chat::Reader::default(),
             writer,
+            is_closed: false,
         })
     }
 }
@@ -182,12 +216,39 @@ pub fn to_chat(id: &str, answer: &Response) -> Value {
     chat::completion(id, answer)
 }
 
+/// Appends a server-sent event, named by its `type`.
+fn sse_event(data: &Value, out: &mut Vec<u8>) {
+    let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
+    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+}
+
+/// What a client is told where the candidate's stream ends without a finish word.
+const BROKE_OFF: &str = "the answer broke off";
+
+/// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
+fn error_said(error: &Value) -> (u16, String) {
+    let status = ["code", "status", "status_code"].iter().find_map(|key| {
+        let status = error.get(key)?;
+        let status = status.as_u64().or_else(|| status.as_str()?.parse().ok())?;
+        u16::try_from(status).ok().filter(|status| (400..600).contains(status))
+    });
+    let message = ["message", "detail", "error"]
+        .iter()
+        .find_map(|key| error.get(key)?.as_str());
+    let message = message.or(error.as_str()).map_or_else(|| error.to_string(), Into::into);
+    (status.unwrap_or(500), message)
+}
+
 /// Writes one API's stream.
 trait Writer: Send {
     /// Appends what `delta` becomes; the first delta opens the stream.
     fn write(&mut self, delta: Delta, out: &mut Vec<u8>);
+    /// When the answer was made, in seconds since 1970; told before the first delta, where the candidate says it.
+    fn set_created(&mut self, _seconds: i64) {}
     /// Appends what closes the stream. Where the chat stream ended without a finish reason, nothing that says that the
     /// answer is complete.
+    ///
+    /// Called once, at `[DONE]` or at the end; nothing is written after it.
     fn finish(&mut self, out: &mut Vec<u8>);
 }
 
@@ -195,25 +256,33 @@ trait Writer: Send {
 pub struct Stream {
     reader: chat::Reader,
     writer: Box<dyn Writer>,
+    is_closed: bool,
 }
 
 impl Stream {
     /// Takes the next piece of the candidate's stream, gives what the client gets.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for delta in self.reader.push(piece) {
-            self.writer.write(delta, &mut out);
-        }
-        out
+        let deltas = self.reader.push(piece);
+        self.write(deltas, self.reader.is_done())
     }
 
     /// What is left when the candidate's stream has ended.
     pub fn finish(&mut self) -> Vec<u8> {
+        let deltas = self.reader.finish();
+        self.write(deltas, true)
+    }
+
+    fn write(&mut self, deltas: Vec<Delta>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        for delta in self.reader.finish() {
+        if let Some(seconds) = self.reader.created() {
+            self.writer.set_created(seconds);
+        }
+        for delta in deltas {
             self.writer.write(delta, &mut out);
         }
-        self.writer.finish(&mut out);
+        if is_end && !std::mem::replace(&mut self.is_closed, true) {
+            self.writer.finish(&mut out);
+        }
         out
     }
 }

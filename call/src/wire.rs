@@ -18,14 +18,15 @@ pub mod encoding;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;
-mod gemini;
-mod json;
+pub(crate) mod gemini;
+pub(crate) mod json;
 mod ndjson;
 mod ollama;
-mod openai_chat;
+pub(crate) mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+pub mod splice;
 pub mod sse;
 
 pub use bedrock_invoke::usage_in_headers;

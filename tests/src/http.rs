@@ -128,6 +128,26 @@ impl Wire {
         self.reader.get_ref().write_all(bytes)
     }
 
+    /// Reads so many bytes, whatever they are.
+    ///
+    /// # Errors
+    /// As the connection's, and where it ends before.
+    pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes back all that comes, until the peer closes.
+    pub fn echo(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = self.reader.read(&mut bytes) {
+            if self.write(&bytes[..read]).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until the peer closes or resets, whatever it sends before.
     pub fn wait_until_closed(&mut self) {
         let mut ignored = [0; 4096];
@@ -266,6 +286,7 @@ pub struct Request {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    cuts: Vec<usize>,
 }
 
 impl Request {
@@ -276,6 +297,7 @@ impl Request {
             path: path.into(),
             headers: Vec::new(),
             body: Vec::new(),
+            cuts: Vec::new(),
         }
     }
 
@@ -300,6 +322,12 @@ impl Request {
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Request {
         self.body = body.into();
+        self
+    }
+
+    /// Writes the body in pieces that end at these offsets, in order, and the rest in one.
+    pub fn cut(mut self, cuts: Vec<usize>) -> Request {
+        self.cuts = cuts;
         self
     }
 
@@ -329,7 +357,7 @@ impl Request {
     pub fn try_open(&self, address: SocketAddr) -> io::Result<Open> {
         let mut wire = Wire::connect(address)?;
         // A peer may answer and close before it has read all: its answer counts.
-        let written = wire.write(&self.bytes(address));
+        let written = self.write(&wire, address);
         let head = match (wire.read_head(), written) {
             (Ok(Some(head)), _) => head,
             (_, Err(error)) | (Err(error), _) => return Err(error),
@@ -342,6 +370,17 @@ impl Request {
             head,
             body: Vec::new(),
         })
+    }
+
+    fn write(&self, wire: &Wire, address: SocketAddr) -> io::Result<()> {
+        let bytes = self.bytes(address);
+        let body = bytes.len() - self.body.len();
+        let mut written = 0;
+        for end in self.cuts.iter().map(|cut| body + cut).chain([bytes.len()]) {
+            wire.write(&bytes[written..end])?;
+            written = end;
+        }
+        Ok(())
     }
 
     /// As [`Request::try_open`]; panics where no head comes back.

@@ -1,38 +1,38 @@
 //! Anthropic Messages ⇄ OpenAI chat.
+//!
+//! Thinking is the baseline's own: blocks of it in the history are left out of the candidate's request (the agent keeps
+//! them, and sends them to the baseline again), `thinking` and `effort` say how much the baseline is to think, and no
+//! answer of a candidate has any. Where the API asks for a thinking block before each tool call (`thinking` other than
+//! `adaptive` or `disabled`, with tools), a candidate's call could not go back, so the request is refused.
+//!
+//! Chat doesn't say which stop sequence it stopped at: the stop reason is then `end_turn`.
 
 use serde_json::{Value, json};
 
-use super::chat::Delta;
-use super::{Back, Refusal, Writer};
-use crate::call::{Api, Response};
+mod answer;
+mod events;
+mod request;
 
-/// The chat request that says the same.
-pub(super) fn request(_body: &Value) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
-}
-
-/// A chat answer in this API.
-pub(super) fn answer(_back: &Back, _id: &str, _answer: &Response) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
-}
+pub(super) use answer::answer;
+pub(super) use events::Events;
+pub(super) use request::request;
 
 /// An error body of this API.
-pub(super) fn error(_status: u16, message: &str) -> Value {
-    json!({"error": message})
+pub(super) fn error(status: u16, message: &str) -> Value {
+    let kind = match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        503 | 529 => "overloaded_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    };
+    json!({"type": "error", "error": {"type": kind, "message": message}})
 }
 
-/// Writes the stream of an answer.
-pub(super) struct Events {}
-
-impl Events {
-    /// For an answer to the request of `back`.
-    pub(super) fn new(_back: &Back) -> Events {
-        Events {}
-    }
-}
-
-impl Writer for Events {
-    fn write(&mut self, _delta: Delta, _out: &mut Vec<u8>) {}
-
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
-}
+#[cfg(test)]
+mod tests;

@@ -1,38 +1,231 @@
 //! Cohere v2 chat ⇄ OpenAI chat.
+//!
+//! What a candidate says beside its calls is text, not a `tool_plan`, which is Cohere's own reasoning. Never writes
+//! thinking, plans or citations.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::chat::Delta;
-use super::{Back, Refusal, Writer};
-use crate::call::{Api, Response};
+use super::chat::{Delta, finish_word};
+use super::fields::inexpressible;
+use super::ids::{CallIds, is_tool_name};
+use super::{BROKE_OFF, Back, Refusal, Writer, error_said, sse_event, tool_calls};
+use crate::call::{Response, ToolCall, Usage};
 
-/// The chat request that says the same.
-pub(super) fn request(_body: &Value) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
-}
+mod request;
+
+pub(super) use request::request;
 
 /// A chat answer in this API.
-pub(super) fn answer(_back: &Back, _id: &str, _answer: &Response) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
+pub(super) fn answer(back: &Back, id: &str, answer: &Response) -> Result<Value, Refusal> {
+    let text = answer.output_text.clone() + answer.refusal.as_deref().unwrap_or_default();
+    let has_calls = !answer.tool_calls.is_empty();
+    let word = answer.finish_reason.as_deref();
+    let finish = word.map(|word| finish_reason(word, has_calls));
+    let mut message = json!({"role": "assistant"});
+    let mut ids = CallIds::of_history(&back.request);
+    let mut calls = Vec::new();
+    for (index, call) in answer.tool_calls.iter().enumerate() {
+        match fault(call) {
+            // Cut off with the answer: it can't be called.
+            Some(_) if finish == Some("MAX_TOKENS") => {}
+            Some(fault) => return Err(inexpressible(format!("choices[0].message.tool_calls[{index}]"), fault)),
+            None => {
+                let id = ids.next(call.id.as_deref().unwrap_or_default(), index);
+                let function = json!({"name": call.name, "arguments": call.arguments});
+                calls.push(json!({"id": id, "type": "function", "function": function}));
+            }
+        }
+    }
+    if !text.is_empty() || calls.is_empty() {
+        message["content"] = json!([{"type": "text", "text": text}]);
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    Ok(json!({"id": id, "message": message, "finish_reason": finish, "usage": usage(&answer.usage)}))
 }
 
 /// An error body of this API.
 pub(super) fn error(_status: u16, message: &str) -> Value {
-    json!({"error": message})
+    json!({"message": message})
 }
 
-/// Writes the stream of an answer.
-pub(super) struct Events {}
+/// Cohere's word. It says of any answer with calls that it ends in them, and of a filter that the answer failed.
+fn finish_reason(word: &str, has_calls: bool) -> &'static str {
+    match finish_word(word, has_calls) {
+        "length" => "MAX_TOKENS",
+        "content_filter" => "ERROR",
+        _ if has_calls => "TOOL_CALL",
+        _ => "COMPLETE",
+    }
+}
+
+/// Tokens; nobody bills them here, and what Cohere would bill is all of them.
+fn usage(usage: &Usage) -> Value {
+    let counts = [("input_tokens", usage.input), ("output_tokens", usage.output)];
+    let known = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
+    let tokens: Map<String, Value> = known.map(|(name, count)| (name.to_owned(), count.into())).collect();
+    let mut written = json!({"billed_units": tokens, "tokens": tokens});
+    if let Some(cached) = usage.cached {
+        written["cached_tokens"] = cached.into();
+    }
+    written
+}
+
+/// Why the API would not take a call back in its history.
+fn fault(call: &ToolCall) -> Option<String> {
+    if !is_tool_name(&call.name) {
+        return Some(format!("the tool called has no plain name: `{}`", call.name));
+    }
+    let is_whole = tool_calls::arguments(call).is_some();
+    (!is_whole).then(|| tool_calls::malformed(&call.name))
+}
+
+/// What is being written.
+enum Open {
+    Nothing,
+    Content(usize),
+    Call(usize, ToolCall),
+}
+
+/// Writes the stream of an answer: `message-start`, contents and calls one after the other, `message-end`, `[DONE]`.
+pub(super) struct Events {
+    ids: CallIds,
+    open: Open,
+    contents: usize,
+    has_calls: bool,
+    finish: Option<String>,
+    usage: Usage,
+    has_failed: bool,
+}
 
 impl Events {
     /// For an answer to the request of `back`.
-    pub(super) fn new(_back: &Back) -> Events {
-        Events {}
+    pub(super) fn new(back: &Back) -> Events {
+        Events {
+            ids: CallIds::of_history(&back.request),
+            open: Open::Nothing,
+            contents: 0,
+            has_calls: false,
+            finish: None,
+            usage: Usage::default(),
+            has_failed: false,
+        }
+    }
+
+    fn text(&mut self, text: &str, out: &mut Vec<u8>) {
+        if !matches!(self.open, Open::Content(_)) && self.close(out) {
+            self.open = Open::Content(self.contents);
+            let content = json!({"type": "text", "text": ""});
+            put("content-start", self.contents, json!({"content": content}), out);
+            self.contents += 1;
+        }
+        if let Open::Content(index) = self.open {
+            put("content-delta", index, json!({"content": {"text": text}}), out);
+        }
+    }
+
+    fn call(&mut self, index: usize, id: &str, name: String, out: &mut Vec<u8>) {
+        if !self.close(out) {
+            return;
+        }
+        self.has_calls = true;
+        let function = json!({"name": name, "arguments": ""});
+        let call = json!({"id": self.ids.next(id, index), "type": "function", "function": function});
+        put("tool-call-start", index, json!({"tool_calls": call}), out);
+        let call = ToolCall {
+            id: None,
+            name,
+            arguments: String::new(),
+        };
+        self.open = Open::Call(index, call);
+    }
+
+    /// Ends what is being written; false where that failed.
+    fn close(&mut self, out: &mut Vec<u8>) -> bool {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Nothing => {}
+            Open::Content(index) => sse_event(&json!({"type": "content-end", "index": index}), out),
+            Open::Call(index, call) => {
+                let word = self.finish.as_deref();
+                let is_cut = word.is_some_and(|word| finish_reason(word, true) == "MAX_TOKENS");
+                if let Some(fault) = fault(&call).filter(|_| !is_cut) {
+                    self.fail(&fault, out);
+                    return false;
+                }
+                // No arguments are an empty object.
+                if call.arguments.is_empty() {
+                    put_arguments(index, "{}", out);
+                }
+                sse_event(&json!({"type": "tool-call-end", "index": index}), out);
+            }
+        }
+        true
+    }
+
+    fn fail(&mut self, message: &str, out: &mut Vec<u8>) {
+        self.has_failed = true;
+        let delta = json!({"finish_reason": "ERROR", "error": message});
+        sse_event(&json!({"type": "message-end", "delta": delta}), out);
     }
 }
 
 impl Writer for Events {
-    fn write(&mut self, _delta: Delta, _out: &mut Vec<u8>) {}
+    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
+        if self.has_failed {
+            return;
+        }
+        match delta {
+            Delta::Start { id } => {
+                let message =
+                    json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
+                sse_event(
+                    &json!({"id": id, "type": "message-start", "delta": {"message": message}}),
+                    out,
+                );
+            }
+            Delta::Text(text) | Delta::Refusal(text) => self.text(&text, out),
+            Delta::ToolCall { index, id, name } => self.call(index, &id, name, out),
+            Delta::Arguments { index, piece } => {
+                if let Open::Call(_, call) = &mut self.open {
+                    call.arguments.push_str(&piece);
+                    put_arguments(index, &piece, out);
+                }
+            }
+            Delta::Finish(word) => self.finish = Some(word),
+            Delta::Usage(usage) => self.usage = usage,
+            Delta::Error(inner) => self.fail(&error_said(&inner).1, out),
+        }
+    }
 
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.has_failed {
+            return;
+        }
+        let Some(word) = self.finish.clone() else {
+            return self.fail(BROKE_OFF, out);
+        };
+        if !self.close(out) {
+            return;
+        }
+        let finish = finish_reason(&word, self.has_calls);
+        let delta = json!({"finish_reason": finish, "usage": usage(&self.usage)});
+        sse_event(&json!({"type": "message-end", "delta": delta}), out);
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
 }
+
+fn put_arguments(index: usize, piece: &str, out: &mut Vec<u8>) {
+    let call = json!({"function": {"arguments": piece}});
+    put("tool-call-delta", index, json!({"tool_calls": call}), out);
+}
+
+fn put(kind: &str, index: usize, message: Value, out: &mut Vec<u8>) {
+    sse_event(
+        &json!({"type": kind, "index": index, "delta": {"message": message}}),
+        out,
+    );
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,38 +1,36 @@
 //! OpenAI Responses ⇄ OpenAI chat.
+//!
+//! The API keeps answers unless a request says `"store": false`, and agents then name them by id instead of sending
+//! their history: such a call stays with its baseline, the first of a conversation included.
+//!
+//! Reasoning is the baseline's own: items of it in the history are left out of the candidate's request (the agent keeps
+//! them, and sends them to the baseline again), `reasoning` says how much the baseline is to think, and no answer of a
+//! candidate has any.
+//!
+//! Items of an answer have no id, since agents send them back and the baseline looks ids up; the `item_id` of stream
+//! events, which no agent sends back, is the item's place.
 
 use serde_json::{Value, json};
 
-use super::chat::Delta;
-use super::{Back, Refusal, Writer};
-use crate::call::{Api, Response};
+mod answer;
+mod events;
+mod request;
 
-/// The chat request that says the same.
-pub(super) fn request(_body: &Value) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
-}
-
-/// A chat answer in this API.
-pub(super) fn answer(_back: &Back, _id: &str, _answer: &Response) -> Result<Value, Refusal> {
-    Err(Refusal::Api(Api::Other))
-}
+pub(super) use answer::{answer, set_created};
+pub(super) use events::Events;
+pub(super) use request::request;
 
 /// An error body of this API.
-pub(super) fn error(_status: u16, message: &str) -> Value {
-    json!({"error": message})
+pub(super) fn error(status: u16, message: &str) -> Value {
+    let (kind, code) = match status {
+        401 => ("authentication_error", None),
+        403 => ("permission_error", None),
+        429 => ("rate_limit_error", Some("rate_limit_exceeded")),
+        400..500 => ("invalid_request_error", None),
+        _ => ("server_error", Some("server_error")),
+    };
+    json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }
 
-/// Writes the stream of an answer.
-pub(super) struct Events {}
-
-impl Events {
-    /// For an answer to the request of `back`.
-    pub(super) fn new(_back: &Back) -> Events {
-        Events {}
-    }
-}
-
-impl Writer for Events {
-    fn write(&mut self, _delta: Delta, _out: &mut Vec<u8>) {}
-
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
-}
+#[cfg(test)]
+mod tests;

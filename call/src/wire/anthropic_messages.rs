@@ -54,10 +54,14 @@ fn push_messages(messages: &mut Vec<Message>, message: &Value) {
         "system" => Role::System,
         _ => Role::User,
     };
+    let text = match role {
+        Role::Assistant => others.iter().filter_map(|block| block_text(block)).collect(),
+        _ => joined_text(others.iter().copied()),
+    };
     messages.push(Message {
         tool_calls: tool_calls(others.iter().copied()),
         media_parts: count_media(others.iter().copied()),
-        ..Message::text(role, joined_text(others))
+        ..Message::text(role, text)
     });
 }
 

@@ -14,6 +14,7 @@ mod partial_args;
 mod schema;
 
 pub(super) use fold::fold;
+pub(crate) use schema::json_schema;
 
 /// Reads a request object of any of the operations. The system instruction becomes the first message; each function's
 /// response one of its own.
@@ -184,7 +185,7 @@ fn offered(tool: &Value) -> Vec<ToolOffered> {
 }
 
 fn offered_function(function: &Value) -> ToolOffered {
-    let in_own_words = || function.get("parameters").map(schema::json_schema);
+    let in_own_words = || function.get("parameters").map(json_schema);
     let schema = field(function, "parametersJsonSchema", "parameters_json_schema").cloned();
     ToolOffered {
         name: text(function, "name").unwrap_or_default().into(),
@@ -199,7 +200,7 @@ fn response_format(config: &Value) -> ResponseFormat {
     if !field(config, "responseMimeType", "response_mime_type").is_some_and(is_json) {
         return ResponseFormat::Text;
     }
-    let in_own_words = || field(config, "responseSchema", "response_schema").map(schema::json_schema);
+    let in_own_words = || field(config, "responseSchema", "response_schema").map(json_schema);
     let schema = field(config, "responseJsonSchema", "response_json_schema").cloned();
     schema
         .or_else(in_own_words)

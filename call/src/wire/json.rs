@@ -17,7 +17,7 @@ pub(super) fn without_bom(body: &[u8]) -> &[u8] {
 /// Parses a body; a byte order mark, invalid UTF-8 and halves of surrogate pairs are tolerated.
 ///
 /// The last two come from agents that cut text by bytes or by UTF-16 units, as JavaScript does.
-pub(super) fn parse(body: &[u8]) -> Result<Value, WireError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Value, WireError> {
     let body = without_bom(body);
     let error = match serde_json::from_slice(body) {
         Ok(value) => return Ok(value),
@@ -89,17 +89,17 @@ fn escaped_unit(bytes: &[u8]) -> Option<u32> {
 }
 
 /// A non-empty string under `key`.
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// The array under `key`; empty where there is none.
-pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A whole number under `key`, also where it is written as a float.
-pub(super) fn integer(value: &Value, key: &str) -> Option<i64> {
+pub(crate) fn integer(value: &Value, key: &str) -> Option<i64> {
     let number = value.get(key)?;
     number.as_i64().or_else(|| {
         number
@@ -110,7 +110,7 @@ pub(super) fn integer(value: &Value, key: &str) -> Option<i64> {
 }
 
 /// Tool arguments as JSON text: a string as it is, no arguments as `{}`.
-pub(super) fn arguments(value: Option<&Value>) -> String {
+pub(crate) fn arguments(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "{}".into(),
         Some(Value::String(text)) if text.trim().is_empty() => "{}".into(),
@@ -184,7 +184,7 @@ fn model_strings(body: &[u8]) -> Option<Vec<(usize, usize)>> {
 }
 
 /// The offset after the closing quote of the string that opens at `start`.
-fn string_end(body: &[u8], start: usize) -> Option<usize> {
+pub(super) fn string_end(body: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         at += memchr2(b'"', b'\\', body.get(at..)?)?;
@@ -196,7 +196,7 @@ fn string_end(body: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Where the value of a key that ended at `key_end` starts.
-fn value_start(body: &[u8], key_end: usize) -> Option<usize> {
+pub(super) fn value_start(body: &[u8], key_end: usize) -> Option<usize> {
     let colon = key_end + body[key_end..].iter().position(|byte| !byte.is_ascii_whitespace())?;
     if body[colon] != b':' {
         return None;

@@ -10,10 +10,12 @@ use crate::call::{Message, Operation, Request, Response, ResponseFormat, Role, T
 
 mod fold;
 pub(super) mod grow;
+mod places;
 mod usage;
 
 pub(super) use fold::{fold, fold_to};
-pub(super) use usage::usage;
+pub(crate) use places::Places;
+pub(crate) use usage::usage;
 
 /// Under which keys the dialects show reasoning.
 pub(super) const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
@@ -66,7 +68,7 @@ pub(super) fn message_of(role: Role, parts: &[Value]) -> Message {
 }
 
 /// Content as parts, whether it is a string, a list, one part, or null.
-pub(super) fn parts<'a>(message: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn parts<'a>(message: &'a Value, key: &str) -> &'a [Value] {
     match message.get(key) {
         Some(Value::Array(parts)) => parts,
         Some(Value::Null) | None => &[],
@@ -75,7 +77,7 @@ pub(super) fn parts<'a>(message: &'a Value, key: &str) -> &'a [Value] {
 }
 
 /// A part's text; reasoning and refusals are no text of the message.
-pub(super) fn part_text(part: &Value) -> Option<&str> {
+pub(crate) fn part_text(part: &Value) -> Option<&str> {
     match part {
         Value::String(text) => Some(text),
         part if matches!(text(part, "type"), Some("thinking" | "reasoning" | "refusal")) => None,
@@ -123,7 +125,7 @@ pub(super) fn response_format(format: &Value) -> ResponseFormat {
     }
 }
 
-/// The calls of an assistant message; one with neither name nor arguments, as Snowflake pads its messages, is none.
+/// The calls of an assistant message, padding included ([`ToolCall::is_padding`]).
 fn tool_calls(message: &Value) -> Vec<ToolCall> {
     let listed = list(message, "tool_calls").iter();
     let legacy = message
@@ -137,7 +139,6 @@ fn tool_calls(message: &Value) -> Vec<ToolCall> {
             tool_call(id, named("function").or_else(|| named("custom")).unwrap_or(call))
         })
         .chain(legacy)
-        .filter(|call| !call.name.is_empty() || call.arguments != "{}")
         .collect()
 }
 

@@ -23,7 +23,7 @@ enum Kind {
     Reasoning,
     /// A call that the agent answers.
     Call,
-    /// A call that the provider answers itself.
+    /// A call that the provider answers itself, or that loads tools, whoever looks for them.
     ServerCall,
     /// The agent's answer to a call.
     Output,
@@ -44,6 +44,20 @@ fn kind(item: &Value) -> Kind {
         kind if kind.ends_with("_call") || kind.starts_with("mcp_") => Kind::ServerCall,
         _ => Kind::Opaque,
     }
+}
+
+/// The kind of an item of `body`, a request or an answer: both say which tools are offered.
+fn kind_in(body: &Value, item: &Value) -> Kind {
+    match kind(item) {
+        Kind::Call if is_search_of_x(body, item) => Kind::ServerCall,
+        kind => kind,
+    }
+}
+
+/// xAI shows its own searches of X as calls of custom tools that nobody offered.
+fn is_search_of_x(body: &Value, item: &Value) -> bool {
+    let offers = |kind: &str| list(body, "tools").iter().any(|tool| text(tool, "type") == Some(kind));
+    text(item, "type") == Some("custom_tool_call") && offers("x_search") && !offers("custom")
 }
 
 fn runs_in_container(item: &Value) -> bool {
@@ -67,7 +81,7 @@ fn tool_call(item: &Value) -> ToolCall {
 /// Reads a response object.
 pub(super) fn response(body: &Value) -> Response {
     let output = list(body, "output");
-    let of_kind = |wanted: Kind| output.iter().filter(move |item| kind(item) == wanted);
+    let of_kind = |wanted: Kind| output.iter().filter(move |item| kind_in(body, item) == wanted);
     let content = || of_kind(Kind::Message).flat_map(|item| list(item, "content"));
     let reasoning: Vec<&str> = of_kind(Kind::Reasoning).flat_map(thoughts).collect();
     let incomplete = body
@@ -81,13 +95,23 @@ pub(super) fn response(body: &Value) -> Response {
         refusal: content().find_map(|part| text(part, "refusal")).map(Into::into),
         tool_calls: of_kind(Kind::Call).map(tool_call).collect(),
         server_tool_calls: of_kind(Kind::ServerCall)
-            .filter_map(|item| text(item, "type"))
+            .filter_map(server_tool)
             .map(Into::into)
             .collect(),
         finish_reason: incomplete.or_else(|| text(body, "status")).map(Into::into),
         choices: usize::from(body.get("output").is_some_and(Value::is_array)),
         usage: body.get("usage").map(usage).unwrap_or_default(),
         ..Response::default()
+    }
+}
+
+/// A server-side tool's type, which tells more than the name of what it did.
+fn server_tool(item: &Value) -> Option<&str> {
+    let kind = text(item, "type")?;
+    if kind == "custom_tool_call" {
+        text(item, "name")
+    } else {
+        Some(kind)
     }
 }
 

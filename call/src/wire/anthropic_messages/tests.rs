@@ -236,6 +236,14 @@ fn requests_are_read_in_every_form() {
 }
 
 #[test]
+fn an_answer_of_several_texts_comes_back_as_it_was_read() {
+    let content = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
+    let answer = response(&json!({"content": content}));
+    let request = request(&json!({"messages": [{"role": "assistant", "content": content}]}));
+    assert_eq!(request.messages[0].text, answer.output_text);
+}
+
+#[test]
 fn a_count_of_tokens_is_usage_without_an_answer() {
     let whole = |status, body: Value| {
         let assembled = assemble(API, Some("application/json"), body.to_string().as_bytes()).unwrap();

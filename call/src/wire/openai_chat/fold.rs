@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::framing::Events;
 use super::super::{Assembled, json};
 use super::grow::{append_content, append_detail, append_lists, append_text, extend_list, keep_first, keep_last};
+use super::places::Places;
 
 /// Folds a whole streamed body.
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
@@ -117,8 +118,7 @@ impl Fold {
 struct Choice {
     message: Map<String, Value>,
     calls: Vec<Map<String, Value>>,
-    by_index: BTreeMap<i64, usize>,
-    by_id: BTreeMap<String, usize>,
+    places: Places,
     rest: Map<String, Value>,
 }
 
@@ -152,8 +152,7 @@ impl Choice {
         match (key.as_str(), known, value) {
             ("tool_calls", _, Value::Array(calls)) if !calls.is_empty() => {
                 self.calls.clear();
-                self.by_index.clear();
-                self.by_id.clear();
+                self.places = Places::default();
                 self.take_delta(key, Value::Array(calls));
             }
             (_, Some(Value::String(known)), Value::String(whole)) if !whole.starts_with(known.as_str()) => {
@@ -209,34 +208,12 @@ impl Choice {
         }
     }
 
-    /// The call that a piece continues, or a new one: by index, else by id, else the last one.
     fn call_of(&mut self, piece: &Map<String, Value>) -> &mut Map<String, Value> {
-        let index = piece.get("index").and_then(Value::as_i64);
-        let id = id_of(piece);
-        let function = piece.get("function").or_else(|| piece.get("custom"));
-        let is_named = function.is_some_and(|function| json::text(function, "name").is_some());
-        let known = match (index, id) {
-            // Gemini's dialect and old Ollama number all parallel calls 0: another id with a name is another call.
-            (Some(index), Some(id)) if is_named => {
-                let known = self.by_index.get(&index).copied();
-                known.filter(|position| id_of(&self.calls[*position]).is_none_or(|known| known == id))
-            }
-            (Some(index), _) => self.by_index.get(&index).copied(),
-            (None, Some(id)) => self.by_id.get(id).copied(),
-            (None, None) if is_named => None,
-            (None, None) => self.calls.len().checked_sub(1),
-        };
-        let position = known.unwrap_or(self.calls.len());
-        if position == self.calls.len() {
+        let place = self.places.of(piece);
+        if place == self.calls.len() {
             self.calls.push(Map::new());
         }
-        if let Some(index) = index {
-            self.by_index.insert(index, position);
-        }
-        if let Some(id) = id {
-            self.by_id.insert(id.into(), position);
-        }
-        &mut self.calls[position]
+        &mut self.calls[place]
     }
 
     fn finish(mut self, index: i64) -> Value {
@@ -265,10 +242,6 @@ impl Choice {
         }
         message
     }
-}
-
-fn id_of(call: &Map<String, Value>) -> Option<&str> {
-    call.get("id")?.as_str().filter(|id| !id.is_empty())
 }
 
 /// The name comes once, though some servers repeat it; arguments come in pieces.

@@ -7,7 +7,7 @@ use crate::call::Usage;
 
 /// Usage lies at the top; Groq's streams have it under `x_groq`, Moonshot's in the choice; llama.cpp, where it was not
 /// asked for, has `timings` alone.
-pub(in super::super) fn usage(body: &Value, choice: &Value) -> Usage {
+pub(crate) fn usage(body: &Value, choice: &Value) -> Usage {
     let places = [body.get("usage"), body.pointer("/x_groq/usage"), choice.get("usage")];
     match places.into_iter().flatten().find(|usage| usage.is_object()) {
         Some(usage) => usage_of(usage),

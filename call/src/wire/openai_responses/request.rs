@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::json::{integer, text};
 use super::super::openai_chat::{message_of, offered_tool, parts, response_format, role};
-use super::{Kind, kind, tool_call};
+use super::{Kind, kind_in, tool_call};
 use crate::call::{Message, Operation, Request, Role, ToolCall};
 
 /// Reads a request object. `instructions` become the first message.
@@ -37,7 +37,7 @@ fn messages(body: &Value) -> Vec<Message> {
             messages.push(Message::text(Role::User, text.as_str()));
             continue;
         }
-        match kind(item) {
+        match kind_in(body, item) {
             Kind::Message if role(item) == Role::Assistant => {
                 let more = message_of(Role::Assistant, parts(item, "content"));
                 let answer = open_answer(&mut messages);

@@ -211,6 +211,22 @@ fn what_the_provider_ran_is_kept_apart_by_type() {
 }
 
 #[test]
+fn xai_shows_its_searches_of_x_as_custom_calls_that_nobody_offered() {
+    let search = json!({"type": "custom_tool_call", "call_id": "xs_1", "name": "x_keyword_search", "input": "{}"});
+    let answer = response(&json!({"tools": [{"type": "x_search"}], "output": [search]}));
+    assert_eq!(
+        (answer.tool_calls.len(), answer.server_tool_calls),
+        (0, vec!["x_keyword_search".into()])
+    );
+    assert_eq!(
+        read(&json!({"tools": [{"type": "x_search"}], "input": [search]})).messages,
+        []
+    );
+    let offered = response(&json!({"tools": [{"type": "x_search"}, {"type": "custom"}], "output": [search]}));
+    assert_eq!(offered.tool_calls, [call("xs_1", "x_keyword_search", "{}")]);
+}
+
+#[test]
 fn history_that_lies_at_the_provider_is_no_message() {
     let items = json!([
         {"type": "item_reference", "id": "msg_1"},
