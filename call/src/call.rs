@@ -141,6 +141,14 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
+impl ToolCall {
+    /// Whether this is no call, though it is kept as the provider said it: Snowflake pads every message with a call of
+    /// no name and no arguments.
+    pub fn is_padding(&self) -> bool {
+        self.name.is_empty() && self.arguments == "{}"
+    }
+}
+
 /// A tool that the request offers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolOffered {
@@ -275,7 +283,13 @@ pub struct Response {
 impl Response {
     /// Whether the answer has neither text nor tool calls.
     pub fn is_empty(&self) -> bool {
-        self.output_text.is_empty() && self.tool_calls.is_empty()
+        self.output_text.is_empty() && self.tool_calls.iter().all(ToolCall::is_padding)
+    }
+
+    /// The answer without calls that are none ([`ToolCall::is_padding`]), for those who compare or count calls.
+    pub fn without_padding(mut self) -> Response {
+        self.tool_calls.retain(|call| !call.is_padding());
+        self
     }
 }
 

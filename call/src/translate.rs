@@ -13,7 +13,6 @@ use crate::wire::{self, Assembled};
 mod anthropic_messages;
 mod chat;
 mod cohere_chat;
-mod errors;
 mod fields;
 mod gemini;
 pub mod ids;
@@ -145,9 +144,12 @@ impl Back {
         }
         let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
         let mut translated = self.answer(id, &answer)?;
-        if let (Api::OpenaiResponses, Some(created)) = (self.api, assembled.body.get("created").and_then(Value::as_i64))
-        {
-            openai_responses::set_created(&mut translated, created);
+        if let Some(created) = assembled.body.get("created").and_then(Value::as_i64) {
+            match self.api {
+                Api::OpenaiResponses => openai_responses::set_created(&mut translated, created),
+                Api::Ollama => ollama::set_created(&mut translated, created),
+                _ => {}
+            }
         }
         Ok(translated)
     }
@@ -219,6 +221,9 @@ fn sse_event(data: &Value, out: &mut Vec<u8>) {
     let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
     out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }
+
+/// What a client is told where the candidate's stream ends without a finish word.
+const BROKE_OFF: &str = "the answer broke off";
 
 /// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
 fn error_said(error: &Value) -> (u16, String) {

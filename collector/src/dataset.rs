@@ -224,7 +224,7 @@ fn check(call: &CallRecord) -> Result<(), LeftOut> {
         Err(LeftOut::Candidate)
     } else if call.body_note.is_some() {
         Err(LeftOut::NoBody)
-    } else if text_is_blank && call.tool_calls.is_empty() {
+    } else if text_is_blank && call.tool_calls.iter().all(ToolCall::is_padding) {
         Err(LeftOut::Empty)
     } else {
         Ok(())
@@ -281,10 +281,11 @@ fn tool_of(tool: &ToolOffered) -> Value {
 
 /// An assistant's message; calls without an id are numbered, as the shape asks for one.
 fn assistant(text: &str, tool_calls: &[ToolCall]) -> Value {
+    let tool_calls: Vec<&ToolCall> = tool_calls.iter().filter(|call| !call.is_padding()).collect();
     if tool_calls.is_empty() {
         return json!({"role": "assistant", "content": text});
     }
-    let call = |(index, call): (usize, &ToolCall)| {
+    let call = |(index, call): (usize, &&ToolCall)| {
         let id = call.id.clone().unwrap_or_else(|| format!("call_{index}"));
         json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
     };

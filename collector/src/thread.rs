@@ -59,7 +59,7 @@ fn add(hasher: &mut blake3::Hasher, message: &Message) {
     };
     hasher.update(&[role]);
     add_text(hasher, message.text.trim());
-    for call in &message.tool_calls {
+    for call in message.tool_calls.iter().filter(|call| !call.is_padding()) {
         add_text(hasher, &call.name);
         match serde_json::from_str::<serde_json::Value>(&call.arguments) {
             Ok(arguments) => add_text(hasher, &arguments.to_string()),

@@ -6,46 +6,43 @@
 use serde_json::{Map, Value, json};
 
 use super::chat::{Delta, finish_word};
-use super::ids::tool_call_id;
-use super::{Back, Refusal, Writer, errors};
-use crate::call::{Response, Usage};
+use super::fields::inexpressible;
+use super::ids::{CallIds, is_tool_name};
+use super::{BROKE_OFF, Back, Refusal, Writer, error_said, sse_event, tool_calls};
+use crate::call::{Response, ToolCall, Usage};
 
 mod request;
 
 pub(super) use request::request;
 
 /// A chat answer in this API.
-pub(super) fn answer(_back: &Back, id: &str, answer: &Response) -> Result<Value, Refusal> {
-    let text = answer
-        .refusal
-        .iter()
-        .fold(answer.output_text.clone(), |text, refusal| text + refusal);
+pub(super) fn answer(back: &Back, id: &str, answer: &Response) -> Result<Value, Refusal> {
+    let text = answer.output_text.clone() + answer.refusal.as_deref().unwrap_or_default();
     let has_calls = !answer.tool_calls.is_empty();
+    let word = answer.finish_reason.as_deref();
+    let finish = word.map(|word| finish_reason(word, has_calls));
     let mut message = json!({"role": "assistant"});
-    if has_calls {
-        let calls = answer.tool_calls.iter().enumerate().map(|(index, call)| {
-            let id = tool_call_id(call.id.as_deref().unwrap_or_default(), index);
-            json!({
-                "id": id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            })
-        });
-        message["tool_calls"] = calls.collect();
+    let mut ids = CallIds::of_history(&back.request);
+    let mut calls = Vec::new();
+    for (index, call) in answer.tool_calls.iter().enumerate() {
+        match fault(call) {
+            // Cut off with the answer: it can't be called.
+            Some(_) if finish == Some("MAX_TOKENS") => {}
+            Some(fault) => return Err(inexpressible(format!("choices[0].message.tool_calls[{index}]"), fault)),
+            None => {
+                let id = ids.next(call.id.as_deref().unwrap_or_default(), index);
+                let function = json!({"name": call.name, "arguments": call.arguments});
+                calls.push(json!({"id": id, "type": "function", "function": function}));
+            }
+        }
     }
-    if !text.is_empty() || !has_calls {
+    if !text.is_empty() || calls.is_empty() {
         message["content"] = json!([{"type": "text", "text": text}]);
     }
-    let finish = answer
-        .finish_reason
-        .as_deref()
-        .map(|word| finish_reason(word, has_calls));
-    Ok(json!({
-        "id": id,
-        "message": message,
-        "finish_reason": finish,
-        "usage": usage(&answer.usage),
-    }))
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    Ok(json!({"id": id, "message": message, "finish_reason": finish, "usage": usage(&answer.usage)}))
 }
 
 /// An error body of this API.
@@ -65,11 +62,9 @@ fn finish_reason(word: &str, has_calls: bool) -> &'static str {
 
 /// Tokens; nobody bills them here, and what Cohere would bill is all of them.
 fn usage(usage: &Usage) -> Value {
-    let known = |counts: &[(&str, Option<i64>)]| -> Map<String, Value> {
-        let known = counts.iter().filter_map(|(name, count)| Some((*name, (*count)?)));
-        known.map(|(name, count)| (name.to_owned(), count.into())).collect()
-    };
-    let tokens = known(&[("input_tokens", usage.input), ("output_tokens", usage.output)]);
+    let counts = [("input_tokens", usage.input), ("output_tokens", usage.output)];
+    let known = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
+    let tokens: Map<String, Value> = known.map(|(name, count)| (name.to_owned(), count.into())).collect();
     let mut written = json!({"billed_units": tokens, "tokens": tokens});
     if let Some(cached) = usage.cached {
         written["cached_tokens"] = cached.into();
@@ -77,16 +72,25 @@ fn usage(usage: &Usage) -> Value {
     written
 }
 
+/// Why the API would not take a call back in its history.
+fn fault(call: &ToolCall) -> Option<String> {
+    if !is_tool_name(&call.name) {
+        return Some(format!("the tool called has no plain name: `{}`", call.name));
+    }
+    let is_whole = tool_calls::arguments(call).is_some();
+    (!is_whole).then(|| tool_calls::malformed(&call.name))
+}
+
 /// What is being written.
-#[derive(Clone, Copy, PartialEq)]
 enum Open {
     Nothing,
     Content(usize),
-    Call { index: usize, has_arguments: bool },
+    Call(usize, ToolCall),
 }
 
 /// Writes the stream of an answer: `message-start`, contents and calls one after the other, `message-end`, `[DONE]`.
 pub(super) struct Events {
+    ids: CallIds,
     open: Open,
     contents: usize,
     has_calls: bool,
@@ -97,8 +101,9 @@ pub(super) struct Events {
 
 impl Events {
     /// For an answer to the request of `back`.
-    pub(super) fn new(_back: &Back) -> Events {
+    pub(super) fn new(back: &Back) -> Events {
         Events {
+            ids: CallIds::of_history(&back.request),
             open: Open::Nothing,
             contents: 0,
             has_calls: false,
@@ -109,103 +114,117 @@ impl Events {
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        if !matches!(self.open, Open::Content(_)) {
-            self.close(out);
+        if !matches!(self.open, Open::Content(_)) && self.close(out) {
             self.open = Open::Content(self.contents);
             let content = json!({"type": "text", "text": ""});
-            put_indexed("content-start", self.contents, json!({"content": content}), out);
+            put("content-start", self.contents, json!({"content": content}), out);
             self.contents += 1;
         }
         if let Open::Content(index) = self.open {
-            put_indexed("content-delta", index, json!({"content": {"text": text}}), out);
+            put("content-delta", index, json!({"content": {"text": text}}), out);
         }
     }
 
-    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) {
-        self.close(out);
-        self.open = Open::Call {
-            index,
-            has_arguments: false,
-        };
+    fn call(&mut self, index: usize, id: &str, name: String, out: &mut Vec<u8>) {
+        if !self.close(out) {
+            return;
+        }
         self.has_calls = true;
         let function = json!({"name": name, "arguments": ""});
-        let call = json!({"id": tool_call_id(id, index), "type": "function", "function": function});
-        put_indexed("tool-call-start", index, json!({"tool_calls": call}), out);
+        let call = json!({"id": self.ids.next(id, index), "type": "function", "function": function});
+        put("tool-call-start", index, json!({"tool_calls": call}), out);
+        let call = ToolCall {
+            id: None,
+            name,
+            arguments: String::new(),
+        };
+        self.open = Open::Call(index, call);
     }
 
-    /// Ends what is being written.
-    fn close(&mut self, out: &mut Vec<u8>) {
+    /// Ends what is being written; false where that failed.
+    fn close(&mut self, out: &mut Vec<u8>) -> bool {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
-            Open::Content(index) => put(json!({"type": "content-end", "index": index}), out),
-            Open::Call { index, has_arguments } => {
+            Open::Content(index) => sse_event(&json!({"type": "content-end", "index": index}), out),
+            Open::Call(index, call) => {
+                let word = self.finish.as_deref();
+                let is_cut = word.is_some_and(|word| finish_reason(word, true) == "MAX_TOKENS");
+                if let Some(fault) = fault(&call).filter(|_| !is_cut) {
+                    self.fail(&fault, out);
+                    return false;
+                }
                 // No arguments are an empty object.
-                if !has_arguments {
+                if call.arguments.is_empty() {
                     put_arguments(index, "{}", out);
                 }
-                put(json!({"type": "tool-call-end", "index": index}), out);
+                sse_event(&json!({"type": "tool-call-end", "index": index}), out);
             }
         }
+        true
+    }
+
+    fn fail(&mut self, message: &str, out: &mut Vec<u8>) {
+        self.has_failed = true;
+        let delta = json!({"finish_reason": "ERROR", "error": message});
+        sse_event(&json!({"type": "message-end", "delta": delta}), out);
     }
 }
 
 impl Writer for Events {
     fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
+        if self.has_failed {
+            return;
+        }
         match delta {
-            Delta::Start { id, .. } => {
+            Delta::Start { id } => {
                 let message =
                     json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-                put(
-                    json!({"id": id, "type": "message-start", "delta": {"message": message}}),
+                sse_event(
+                    &json!({"id": id, "type": "message-start", "delta": {"message": message}}),
                     out,
                 );
             }
             Delta::Text(text) | Delta::Refusal(text) => self.text(&text, out),
-            Delta::ToolCall { index, id, name } => self.call(index, &id, &name, out),
+            Delta::ToolCall { index, id, name } => self.call(index, &id, name, out),
             Delta::Arguments { index, piece } => {
-                if let Open::Call { has_arguments, .. } = &mut self.open {
-                    *has_arguments = true;
+                if let Open::Call(_, call) = &mut self.open {
+                    call.arguments.push_str(&piece);
+                    put_arguments(index, &piece, out);
                 }
-                put_arguments(index, &piece, out);
             }
             Delta::Finish(word) => self.finish = Some(word),
             Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(inner) => {
-                self.has_failed = true;
-                let (_, message) = errors::in_stream(&inner);
-                let delta = json!({"finish_reason": "ERROR", "error": message});
-                put(json!({"type": "message-end", "delta": delta}), out);
-            }
+            Delta::Error(inner) => self.fail(&error_said(&inner).1, out),
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        let Some(word) = self.finish.take().filter(|_| !self.has_failed) else {
+        if self.has_failed {
             return;
+        }
+        let Some(word) = self.finish.clone() else {
+            return self.fail(BROKE_OFF, out);
         };
-        self.close(out);
-        let delta = json!({"finish_reason": finish_reason(&word, self.has_calls), "usage": usage(&self.usage)});
-        put(json!({"type": "message-end", "delta": delta}), out);
+        if !self.close(out) {
+            return;
+        }
+        let finish = finish_reason(&word, self.has_calls);
+        let delta = json!({"finish_reason": finish, "usage": usage(&self.usage)});
+        sse_event(&json!({"type": "message-end", "delta": delta}), out);
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 }
 
 fn put_arguments(index: usize, piece: &str, out: &mut Vec<u8>) {
     let call = json!({"function": {"arguments": piece}});
-    put_indexed("tool-call-delta", index, json!({"tool_calls": call}), out);
+    put("tool-call-delta", index, json!({"tool_calls": call}), out);
 }
 
-fn put_indexed(kind: &str, index: usize, message: Value, out: &mut Vec<u8>) {
-    put(
-        json!({"type": kind, "index": index, "delta": {"message": message}}),
+fn put(kind: &str, index: usize, message: Value, out: &mut Vec<u8>) {
+    sse_event(
+        &json!({"type": kind, "index": index, "delta": {"message": message}}),
         out,
     );
-}
-
-/// Writes an event, named as its data is.
-fn put(data: Value, out: &mut Vec<u8>) {
-    let name = data["type"].as_str().unwrap_or_default();
-    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::chat::{Delta, finish_word};
 use super::tool_calls::{self, Collected};
-use super::{Back, Refusal, Writer, errors};
+use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
 use crate::call::{Response, ToolCall, Usage};
 
 mod request;
@@ -80,8 +80,7 @@ impl End<'_> {
                 candidate["finishReason"] = "MALFORMED_FUNCTION_CALL".into();
                 let malformed = self.calls.iter().find(|call| call_part(call).is_none());
                 let name = malformed.map_or("", |call| call.name.as_str());
-                candidate["finishMessage"] =
-                    format!("Malformed function call: {}", errors::malformed_call(name)).into();
+                candidate["finishMessage"] = format!("Malformed function call: {name}").into();
             }
         }
         if parts.is_empty() {
@@ -98,8 +97,15 @@ impl End<'_> {
 }
 
 fn call_part(call: &ToolCall) -> Option<Value> {
-    let arguments = tool_calls::arguments(call)?;
+    let arguments = tool_calls::arguments(call).filter(|_| is_function_name(&call.name))?;
     Some(json!({"functionCall": {"name": call.name, "args": arguments}}))
+}
+
+/// Whether the API takes a call of this name back in its history.
+fn is_function_name(name: &str) -> bool {
+    let is_first = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
+    let is_next = |letter: char| is_first(letter) || letter.is_ascii_digit() || matches!(letter, '.' | ':' | '-');
+    name.starts_with(is_first) && name.len() <= 128 && name.chars().all(is_next)
 }
 
 /// Gemini's word; a finish with tool calls is no special one.
@@ -188,6 +194,11 @@ impl Chunks {
         self.chunk(&with_names(chunk, &self.back, &self.id), out);
     }
 
+    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
+        self.chunk(&error(status, message), out);
+        self.close(out);
+    }
+
     /// Nothing follows: the end of the array.
     fn close(&mut self, out: &mut Vec<u8>) {
         self.is_over = true;
@@ -210,17 +221,18 @@ impl Writer for Chunks {
             Delta::Finish(word) => self.finish = Some(word),
             Delta::Usage(usage) => self.usage = usage,
             Delta::Error(inner) => {
-                let (status, message) = errors::in_stream(&inner);
-                self.chunk(&error(status, &message), out);
-                self.close(out);
+                let (status, message) = error_said(&inner);
+                self.fail(status, &message, out);
             }
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        // Without a finish word calls may be cut, and a missing finishReason says that the answer is not whole.
-        if self.is_over || self.finish.is_none() {
+        if self.is_over {
             return;
+        }
+        if self.finish.is_none() {
+            return self.fail(500, BROKE_OFF, out);
         }
         let end = End {
             finish: self.finish.as_deref(),

@@ -33,16 +33,21 @@ pub(super) struct CallIds {
 }
 
 impl CallIds {
-    /// With the ids in a request's history: those of `tool_use` blocks and of `function_call` items.
+    /// With the ids in a request's history: those of `tool_use` blocks, of messages' `tool_calls` and of `function_call`
+    /// items.
     pub(super) fn of_history(request: &Value) -> CallIds {
         let messages = list(request, "messages").iter();
+        let of_calls = messages
+            .clone()
+            .flat_map(|message| list(message, "tool_calls"))
+            .filter_map(|call| text(call, "id"));
         let blocks = messages.flat_map(|message| list(message, "content"));
         let of_blocks = blocks
             .filter(|block| text(block, "type") == Some("tool_use"))
             .filter_map(|block| text(block, "id"));
         let of_items = list(request, "input").iter().filter_map(|item| text(item, "call_id"));
         CallIds {
-            taken: of_blocks.chain(of_items).map(Into::into).collect(),
+            taken: of_blocks.chain(of_calls).chain(of_items).map(Into::into).collect(),
         }
     }
 
@@ -93,7 +98,9 @@ mod tests {
             {"type": "tool_use", "id": "call_0"}, {"type": "tool_use", "id": tool_call_id("", 0)}]}]});
         let responses = json!({"input": [{"type": "function_call", "call_id": "call_0"},
             {"type": "function_call", "call_id": tool_call_id("", 0)}]});
-        for request in [anthropic, responses] {
+        let cohere =
+            json!({"messages": [{"role": "assistant", "tool_calls": [{"id": "call_0"}, {"id": tool_call_id("", 0)}]}]});
+        for request in [anthropic, responses, cohere] {
             let mut ids = CallIds::of_history(&request);
             let given: Vec<String> = [("call_0", 0), ("", 0), ("same", 1), ("same", 2)]
                 .map(|(own, index)| ids.next(own, index))

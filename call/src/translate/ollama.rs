@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::chat::{Delta, finish_word};
 use super::fields::inexpressible;
 use super::tool_calls::{self, Collected};
-use super::{Back, Refusal, Writer, errors};
+use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
 use crate::call::{Response, ToolCall, Usage};
 
 mod request;
@@ -29,6 +29,11 @@ pub(super) fn answer(back: &Back, _id: &str, answer: &Response) -> Result<Value,
     Ok(line)
 }
 
+/// Says in a whole answer when it was made, in seconds since 1970.
+pub(super) fn set_created(answer: &mut Value, seconds: i64) {
+    answer["created_at"] = time::rfc3339(seconds).into();
+}
+
 /// An error body of this API.
 pub(super) fn error(_status: u16, message: &str) -> Value {
     json!({"error": message})
@@ -47,7 +52,7 @@ fn line(back: &Back, created: i64, text: &str, calls: Vec<Value>) -> Value {
 /// can't be told.
 fn whole_calls(calls: &[ToolCall], finish: Option<&str>) -> Result<Vec<Value>, String> {
     let whole = calls.iter().map(|call| {
-        let arguments = tool_calls::arguments(call).ok_or_else(|| errors::malformed_call(&call.name))?;
+        let arguments = tool_calls::arguments(call).ok_or_else(|| tool_calls::malformed(&call.name))?;
         Ok(json!({"function": {"name": call.name, "arguments": arguments}}))
     });
     match whole.collect() {
@@ -133,16 +138,18 @@ impl Writer for Lines {
             Delta::Usage(usage) => self.usage = usage,
             Delta::Error(inner) => {
                 self.has_failed = true;
-                let (status, message) = errors::in_stream(&inner);
+                let (status, message) = error_said(&inner);
                 put(&error(status, &message), out);
             }
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        // A stream without a last line, the one that is done, is not whole.
-        if self.has_failed || self.finish.is_none() {
+        if self.has_failed {
             return;
+        }
+        if self.finish.is_none() {
+            return put(&error(500, BROKE_OFF), out);
         }
         match whole_calls(self.calls.calls(), self.finish.as_deref()) {
             Ok(calls) if calls.is_empty() => {}

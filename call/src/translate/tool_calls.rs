@@ -111,6 +111,11 @@ impl Collected {
     }
 }
 
+/// Why an answer can't be given, of the tool that was called with something else than an object.
+pub(super) fn malformed(name: &str) -> String {
+    format!("the arguments of the tool call `{name}` are no JSON object")
+}
+
 /// The arguments of a call as an object; nothing at all as an empty one, none where they are no JSON object.
 pub(super) fn arguments(call: &ToolCall) -> Option<Map<String, Value>> {
     if call.arguments.trim().is_empty() {

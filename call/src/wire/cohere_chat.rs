@@ -84,15 +84,15 @@ fn usage(body: &Value) -> Usage {
 
 /// Whether a stream's event carries text, thinking, a plan or a part of a tool call.
 pub(super) fn carries_output(event: &Event<'_>) -> bool {
-    super::json::parse(&event.data).is_ok_and(|data| has_output(&data))
+    super::json::parse(&event.data).is_ok_and(|data| has_output(&event.name, &data))
 }
 
-fn has_output(data: &Value) -> bool {
+fn has_output(name: &str, data: &Value) -> bool {
     let kind = text(data, "type").or_else(|| text(data, "event_type"));
     let piece = data.pointer("/delta/message").unwrap_or(data);
     let content = piece.get("content").unwrap_or(piece);
     let says_something = ["text", "thinking"].iter().any(|key| text(content, key).is_some());
-    match kind.unwrap_or_default() {
+    match kind.unwrap_or(name) {
         "stream-end" => false,
         // A tool's name is output too.
         "tool-call-start" | "tool-call-delta" | "tool-calls-chunk" | "tool-calls-generation" => true,

@@ -125,7 +125,7 @@ pub(super) fn response_format(format: &Value) -> ResponseFormat {
     }
 }
 
-/// The calls of an assistant message; one with neither name nor arguments, as Snowflake pads its messages, is none.
+/// The calls of an assistant message, padding included ([`ToolCall::is_padding`]).
 fn tool_calls(message: &Value) -> Vec<ToolCall> {
     let listed = list(message, "tool_calls").iter();
     let legacy = message
@@ -139,7 +139,6 @@ fn tool_calls(message: &Value) -> Vec<ToolCall> {
             tool_call(id, named("function").or_else(|| named("custom")).unwrap_or(call))
         })
         .chain(legacy)
-        .filter(|call| !call.name.is_empty() || call.arguments != "{}")
         .collect()
 }
 

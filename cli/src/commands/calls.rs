@@ -100,7 +100,7 @@ fn outcome(call: &CallRecord) -> String {
 
 fn answer(call: &CallRecord) -> String {
     let text = call.output_text.as_deref().unwrap_or_default();
-    match call.tool_calls.first() {
+    match call.tool_calls.iter().find(|tool| !tool.is_padding()) {
         Some(tool) => excerpt(&format!("{}({})", tool.name, tool.arguments), ANSWER),
         None if text.trim().is_empty() => excerpt(call.error.as_deref().unwrap_or("-"), ANSWER),
         None => excerpt(text, ANSWER),

@@ -176,7 +176,7 @@ impl Reply {
         let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body).ok();
         let parsed = assembled
             .as_ref()
-            .map(|assembled| wire::parse_response(api, answer.status, assembled));
+            .map(|assembled| wire::parse_response(api, answer.status, assembled).without_padding());
         let outcome = match &parsed {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,

@@ -51,7 +51,7 @@ impl Drawn {
         let request =
             wire::parse_request_at(api, record.path.as_deref().unwrap_or_default(), request_body.as_bytes()).ok()?;
         let assembled = wire::assemble(api, None, record.response_body?.as_bytes()).ok()?;
-        let recorded = wire::parse_response(api, 200, &assembled);
+        let recorded = wire::parse_response(api, 200, &assembled).without_padding();
         (!recorded.is_empty()).then_some(Drawn {
             call_id: record.call_id,
             conversation_id: record.conversation_id,

@@ -115,9 +115,11 @@ impl Reader {
             .or_else(|| said(chunk.get("x_groq").and_then(|groq| groq.get("error")).cloned()));
         let is_error = is_error || chunk.get("object").is_some_and(|object| object == "error");
         let chunk = Value::Object(chunk);
-        self.created = self
-            .created
-            .or(json::integer(&chunk, "created").filter(|seconds| *seconds > 0));
+        // A later chunk comes too late: the beginning is written.
+        if !self.has_started {
+            let created = json::integer(&chunk, "created").filter(|seconds| *seconds > 0);
+            self.created = self.created.or(created);
+        }
         if is_error {
             return self.fail(error.unwrap_or(chunk));
         }

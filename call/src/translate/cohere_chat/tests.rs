@@ -187,7 +187,7 @@ fn the_whole_answer_has_text_calls_and_usage() {
         "id": "chatcmpl-1",
         "message": {
             "role": "assistant",
-            "tool_calls": [{"id": tool_call_id("c 1", 0), "type": "function", "function": {"name": "a", "arguments": "{\"x\": 1}"}}],
+            "tool_calls": [{"id": super::super::ids::tool_call_id("c 1", 0), "type": "function", "function": {"name": "a", "arguments": "{\"x\": 1}"}}],
             "content": [{"type": "text", "text": "Looking."}],
         },
         "finish_reason": "TOOL_CALL",
@@ -253,10 +253,45 @@ fn a_stream_is_events_one_after_the_other() {
 fn a_stream_that_breaks_off_or_fails_never_looks_complete() {
     let text = piece(json!({"content": "a"}));
     let cut = streamed(&[text.clone(), call(0, "f", "{")]);
-    assert!(!cut.contains("message-end") && !cut.contains("tool-call-end") && !cut.contains("[DONE]"));
+    assert!(!cut.contains("usage") && !cut.contains("tool-call-end") && !cut.contains("[DONE]"));
+    assert!(
+        cut.ends_with("{\"finish_reason\":\"ERROR\",\"error\":\"the answer broke off\"}}\n\n"),
+        "{cut}"
+    );
     let failed = streamed(&[text, json!({"error": {"message": "busy"}}), finish("stop")]);
     assert!(
         failed.ends_with("\"delta\":{\"finish_reason\":\"ERROR\",\"error\":\"busy\"}}\n\n"),
         "{failed}"
     );
+}
+
+#[test]
+fn a_call_that_cohere_would_not_take_back_is_an_error() {
+    for (name, arguments) in [("f", "{\"a\""), ("f", "[]"), ("not plain", "{}")] {
+        let malformed = streamed(&[call(0, name, arguments), finish("tool_calls")]);
+        assert!(
+            malformed.contains("ERROR") && !malformed.contains("tool-call-end"),
+            "{malformed}"
+        );
+        let function = json!({"name": name, "arguments": arguments});
+        let message = json!({"content": null, "tool_calls": [{"id": "c", "function": function}]});
+        let choices = json!([{"index": 0, "finish_reason": "tool_calls", "message": message}]);
+        assert!(
+            back()
+                .response(json!({"choices": choices}).to_string().as_bytes())
+                .is_err()
+        );
+    }
+    let short = streamed(&[call(0, "f", "{\"a\""), finish("length")]);
+    assert!(short.contains("\"finish_reason\":\"MAX_TOKENS\""), "{short}");
+}
+
+#[test]
+fn a_call_gets_an_id_that_no_call_of_the_history_has() {
+    let mut back = back();
+    back.request = json!({"messages": [{"role": "assistant", "tool_calls": [{"id": "c0", "type": "function"}]}]});
+    let mut stream = back.stream().unwrap();
+    let out = stream.push(format!("data: {}\n\ndata: [DONE]\n\n", call(0, "a", "{}")).as_bytes());
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.contains("\"id\":\"call_") && !out.contains("\"c0\""), "{out}");
 }

@@ -174,6 +174,11 @@ fn the_whole_answer_is_a_line_that_is_done() {
         (&answer["prompt_eval_count"], &answer["eval_count"]),
         (&json!(3), &json!(2))
     );
+    assert_eq!(answer["created_at"], "1970-01-01T00:00:00Z");
+    let mut dated = completion.clone();
+    dated["created"] = 1_795_249_800.into();
+    let dated = back().response(dated.to_string().as_bytes()).unwrap();
+    assert_eq!(dated["created_at"], "2026-11-21T08:30:00Z");
     let malformed = completion.to_string().replace("{\\\"x\\\": 1}", "{\\\"x\\\"");
     assert!(back().response(malformed.as_bytes()).is_err());
 }
@@ -209,7 +214,10 @@ fn a_stream_that_breaks_off_or_fails_is_never_done() {
     let call =
         piece(json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{\"x\""}}]}));
     let cut = streamed(&[text.clone(), call.clone()]);
-    assert_eq!((cut.len(), &cut[0]["done"]), (1, &json!(false)));
+    assert_eq!(
+        (&cut[0]["done"], &cut[1..]),
+        (&json!(false), [json!({"error": "the answer broke off"})].as_slice())
+    );
     let failed = streamed(&[text.clone(), json!({"error": {"message": "busy"}}), finish("stop")]);
     assert_eq!((failed.len(), &failed[1]), (2, &json!({"error": "busy"})));
     let malformed = streamed(&[call.clone(), finish("tool_calls")]);

@@ -144,6 +144,31 @@ fn a_stream_of_calls_keeps_the_plan_apart() {
 }
 
 #[test]
+fn the_kind_of_an_event_may_stand_in_its_name_or_in_its_data() {
+    let all = [
+        start(),
+        of("content-delta", 0, json!({"content": {"text": "42"}})),
+        of("brand-new-event", 0, json!({})),
+        json!({"type": "another-event", "text": "no"}),
+        end("COMPLETE"),
+    ];
+    let whole = folded(&events(&all));
+    let in_data: String = all.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let in_name = all.map(|mut event| {
+        let kind = event.as_object_mut().and_then(|event| event.remove("type")).unwrap();
+        format!("event: {}\ndata: {event}\n\n", kind.as_str().unwrap())
+    });
+    assert_eq!(
+        (folded(&in_data), folded(&in_name.concat())),
+        (whole.clone(), whole.clone())
+    );
+    assert_eq!(
+        (parse_response(API, 200, &whole).output_text.as_str(), whole.partial),
+        ("42", false)
+    );
+}
+
+#[test]
 fn lines_of_version_1_end_with_the_whole_answer() {
     let whole = json!({"response_id": "r", "text": "42", "generation_id": "g", "finish_reason": "COMPLETE",
         "meta": {"billed_units": {"input_tokens": 7, "output_tokens": 2}, "tokens": {"input_tokens": 70, "output_tokens": 3}}});

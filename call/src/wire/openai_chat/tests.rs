@@ -162,7 +162,10 @@ fn dialects_of_tool_calls_are_all_read() {
     assert_eq!(legacy.tool_calls, [call(None, "f", "{\"x\":1}")]);
     let padded = json!({"choices": [{"message": {"content": null, "function_call": {"name": "", "arguments": ""}, "tool_calls": [
         {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "ls"}, "function": {"name": "", "arguments": ""}}]}}]});
-    assert_eq!(response(&padded).tool_calls, [call(Some("a"), "sh", "ls")]);
+    assert_eq!(
+        response(&padded).without_padding().tool_calls,
+        [call(Some("a"), "sh", "ls")]
+    );
 }
 
 #[test]

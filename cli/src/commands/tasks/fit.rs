@@ -93,7 +93,8 @@ impl Read {
             output_text: record.output_text.unwrap_or_default(),
             tool_calls: record.tool_calls,
             ..Response::default()
-        };
+        }
+        .without_padding();
         Some(Read {
             call_id: record.call_id,
             conversation: record.conversation_id,
