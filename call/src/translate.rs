@@ -286,3 +286,6 @@ impl Stream {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;

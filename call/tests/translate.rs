@@ -78,7 +78,7 @@ fn translated(api: Api, exchanges: &[Exchange], edit: fn(&mut Value)) -> Vec<(&E
             Ok(done) => {
                 assert_says_the_same(
                     exchange,
-                    &wire::parse_request(api, body.as_bytes()).unwrap(),
+                    &wire::parse_request(api, body.as_bytes()).expect("a request"),
                     &done.body,
                 );
                 translated.push((exchange, done));
@@ -100,7 +100,7 @@ fn translated(api: Api, exchanges: &[Exchange], edit: fn(&mut Value)) -> Vec<(&E
 
 /// The chat request, read by the parser of chat, is the request, read by the parser of its API.
 fn assert_says_the_same(exchange: &Exchange, asked: &Request, chat: &Value) {
-    let said = wire::parse_request(Api::OpenaiChat, chat.to_string().as_bytes()).unwrap();
+    let said = wire::parse_request(Api::OpenaiChat, chat.to_string().as_bytes()).expect("a request");
     let name = &exchange.name;
     assert_eq!(spoken(&said.messages), spoken(&asked.messages), "{name}");
     assert_eq!(said.response_format, asked.response_format, "{name}");
@@ -197,14 +197,14 @@ fn chat_stream(completion: &Value) -> Vec<u8> {
 
 /// The answer of a translated stream, cut in pieces of `size` bytes.
 fn streamed_back(translated: &Translated, chat: &[u8], size: usize) -> Vec<u8> {
-    let mut stream = translated.back.stream().unwrap();
+    let mut stream = translated.back.stream().expect("a translated API");
     let mut out: Vec<u8> = chat.chunks(size).flat_map(|piece| stream.push(piece)).collect();
     out.extend(stream.finish());
     out
 }
 
 fn read(api: Api, body: &[u8]) -> Response {
-    let assembled = wire::assemble(api, None, body).unwrap();
+    let assembled = wire::assemble(api, None, body).expect("an answer");
     wire::parse_response(api, 200, &assembled)
 }
 
@@ -263,14 +263,17 @@ fn assert_reads_the_same(name: &str, api: Api, translated: &Translated, body: &[
 fn round_trips(api: Api, translated: &[(&Exchange, Translated)]) -> usize {
     let mut round_trips = 0;
     for (exchange, translated) in translated {
-        let assembled = wire::assemble(api, exchange.content_type.as_deref(), &exchange.body).unwrap();
+        let assembled = wire::assemble(api, exchange.content_type.as_deref(), &exchange.body).expect("an answer");
         let recorded = wire::parse_response(api, exchange.status, &assembled);
         if recorded.error.is_some() || recorded.partial || recorded.finish_reason.is_none() {
             continue;
         }
         let name = &exchange.name;
         let chat = translate::to_chat("chatcmpl-1", &recorded);
-        let whole = translated.back.response(chat.to_string().as_bytes()).unwrap();
+        let whole = translated
+            .back
+            .response(chat.to_string().as_bytes())
+            .expect("an answer");
         assert_eq!(whole["id"], "chatcmpl-1", "{name}");
         assert_reads_the_same(name, api, translated, whole.to_string().as_bytes(), &recorded);
 

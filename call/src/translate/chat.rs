@@ -38,9 +38,9 @@ pub(super) enum Delta {
         /// The piece.
         piece: String,
     },
-    /// The finish word; see [`finish_word`].
+    /// The finish word; see [`finish_word`]. The last delta of an answer that is whole.
     Finish(String),
-    /// Tokens, mostly in the last chunk, after the finish word; a later one takes the place of an earlier one.
+    /// Tokens, mostly in the last chunk; a later one takes the place of an earlier one.
     Usage(Usage),
     /// An error inside the stream: the inner `error` value where there is one. Nothing follows it.
     Error(Value),
@@ -84,15 +84,25 @@ fn is_failure(finish_word: &str) -> bool {
 
 /// Why a whole chat answer is none that any API could give its client.
 pub(super) fn fault(answer: &Response) -> Option<String> {
+    let is_silent = answer.output_text.trim().is_empty() && answer.refusal.is_none();
+    let says_nothing = is_silent && answer.tool_calls.is_empty();
     match &answer.finish_reason {
         _ if answer.choices == 0 => Some("it has no choices".into()),
         None => Some("it has no finish reason".into()),
         Some(word) if is_failure(word) => Some(gave_up(word)),
         _ if answer.tool_calls.iter().any(|call| call.name.is_empty()) => Some(NAMELESS.into()),
+        // A call without a name is read as none.
+        Some(word) if says_calls(word) && says_nothing => Some(NO_CALL.into()),
         Some(_) => None,
     }
 }
 
+/// Whether a finish word says that tools are called.
+fn says_calls(finish_word: &str) -> bool {
+    matches!(finish_word, "tool_calls" | "function_call")
+}
+
+const NO_CALL: &str = "it says that it calls a tool, and calls none";
 /// A baseline takes no such call back in its history.
 const NAMELESS: &str = "a tool call has no name";
 
@@ -177,4 +187,4 @@ fn usage(usage: &Usage) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

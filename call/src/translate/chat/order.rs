@@ -34,10 +34,8 @@ impl InOrder {
         let mut queue = VecDeque::from([delta]);
         while let Some(delta) = queue.pop_front() {
             match (&delta, &mut self.open) {
-                (Delta::Start { .. } | Delta::Usage(_) | Delta::Error(_), _) => self.ready.push(delta),
-                (Delta::Finish(_), _) => {
-                    self.close();
-                    self.ready.push(delta);
+                (Delta::Start { .. } | Delta::Usage(_) | Delta::Finish(_) | Delta::Error(_), _) => {
+                    self.ready.push(delta)
                 }
                 (Delta::Arguments { index, piece }, Some(open)) if *index == open.index => {
                     open.arguments.push_str(piece);

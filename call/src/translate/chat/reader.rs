@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::order::InOrder;
-use super::{Delta, NAMELESS, gave_up, is_failure};
+use super::{Delta, NAMELESS, NO_CALL, gave_up, is_failure, says_calls};
 use crate::call::Usage;
 use crate::wire::framing::{Event, MAX_EVENT};
 use crate::wire::openai_chat::{Places, part_text, parts, usage};
@@ -149,11 +149,8 @@ impl Reader {
         }
         match json::text(choice, "finish_reason") {
             Some(word) if is_failure(word) => self.fail(gave_up(word).into()),
-            Some(word) if self.finish.as_deref() != Some(word) => {
-                self.finish = Some(word.into());
-                self.tell(Delta::Finish(word.into()));
-            }
-            _ => {}
+            Some(word) => self.finish = Some(word.into()),
+            None => {}
         }
     }
 
@@ -239,7 +236,14 @@ impl Reader {
         if self.calls.iter().any(is_nameless) {
             self.fail(NAMELESS.into());
         }
+        let says_calls = self.finish.as_deref().is_some_and(says_calls);
+        if says_calls && self.told == 0 && self.text.trim().is_empty() && self.refusal.is_empty() {
+            self.fail(NO_CALL.into());
+        }
         self.deltas.close();
+        if let Some(word) = self.finish.take() {
+            self.tell(Delta::Finish(word));
+        }
         self.is_done = true;
     }
 
