@@ -14,6 +14,7 @@ mod bedrock_converse;
 mod bedrock_invoke;
 mod cohere_chat;
 mod detect;
+pub mod encoding;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;

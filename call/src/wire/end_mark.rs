@@ -20,7 +20,7 @@ enum Scan {
     /// The API has no end mark, or none that could be seen before its last byte.
     Nothing,
     Lines(lines::Scan),
-    Binary(binary::Scan),
+    Binary(Box<binary::Scan>),
     Done(done::Scan),
 }
 
@@ -32,7 +32,7 @@ impl EndMark {
             Api::OpenaiResponses => Scan::Lines(lines::Scan::new(&lines::RESPONSES)),
             Api::AnthropicMessages => Scan::Lines(lines::Scan::new(&lines::MESSAGES)),
             Api::CohereChat => Scan::Lines(lines::Scan::new(&lines::COHERE)),
-            Api::BedrockConverse => Scan::Binary(binary::Scan::new()),
+            Api::BedrockConverse => Scan::Binary(Box::new(binary::Scan::new())),
             Api::Ollama => Scan::Done(done::Scan::new()),
             Api::Gemini | Api::BedrockInvoke | Api::OpenaiEmbeddings | Api::Other => Scan::Nothing,
         };
