@@ -8,6 +8,7 @@ pub mod http;
 pub mod metrics;
 pub mod program;
 pub mod recordings;
+pub mod strict;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

@@ -14,4 +14,5 @@ mod paths;
 mod recordings;
 mod secrets;
 mod sockets;
+mod turns;
 mod usage;

@@ -1,0 +1,353 @@
+//! A baseline that is as strict as real ones about the history that an agent sends back: ids in a form that it takes and
+//! none twice, every tool call answered, nothing signed that it did not sign, no item that it did not issue.
+//!
+//! Speaks every API that is translated, whole and streamed, and calls a tool in each of its turns but the last.
+
+use crate::upstream::{LAST_CHUNK, Seen, Step, chunk, head, json as whole};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use understudy_call::call::Api;
+use understudy_call::wire;
+
+/// The tool of all these conversations.
+pub const TOOL: &str = "look_up";
+
+/// What it has issued, and what it has refused.
+#[derive(Debug, Default)]
+pub struct Strict {
+    issued: Mutex<HashSet<String>>,
+    refused: Mutex<Vec<String>>,
+    counter: AtomicUsize,
+    turns: usize,
+}
+
+/// A turn of the model, whatever the API.
+struct Turn {
+    text: String,
+    calls: Vec<(String, Value)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Checked = Result<usize, String>;
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+impl Strict {
+    /// One whose answer is final after so many turns of the model.
+    pub fn new(turns: usize) -> Strict {
+        Strict {
+            turns,
+            ..Strict::default()
+        }
+    }
+
+    /// Why requests were refused, in their order.
+    pub fn refused(&self) -> Vec<String> {
+        lock(&self.refused).clone()
+    }
+
+    /// Answers a request, or refuses its history.
+    pub fn answer(&self, seen: &Seen) -> Vec<Step> {
+        let path = seen.head.path();
+        let bare_path = path.split('?').next().unwrap_or_default();
+        let api = wire::detect(bare_path);
+        let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+        match self.check(api, path, &body) {
+            Ok(turns) => {
+                let turn = self.turn(turns);
+                let streams = body["stream"] == true || bare_path.ends_with(":streamGenerateContent");
+                // Ollama streams unless it is told not to.
+                let streams = streams || (api == Api::Ollama && body["stream"] != false);
+                self.say(api, path, &body, turn, streams)
+            }
+            Err(why) => {
+                lock(&self.refused).push(format!("{}: {why}: {body}", api.as_str()));
+                whole(
+                    400,
+                    &json!({"error": {"message": why, "type": "invalid_request_error"}}),
+                )
+            }
+        }
+    }
+
+    fn check(&self, api: Api, path: &str, body: &Value) -> Checked {
+        match api {
+            Api::OpenaiChat => check_chat(body),
+            Api::AnthropicMessages => self.check_messages(body),
+            Api::OpenaiResponses => self.check_responses(body),
+            Api::Gemini => self.check_gemini(path, body),
+            Api::Ollama => check_ollama(body),
+            Api::CohereChat => check_cohere(body),
+            other => Err(format!("no such API here: {}", other.as_str())),
+        }
+    }
+
+    fn next(&self, prefix: &str) -> String {
+        let id = format!("{prefix}{:06}", self.counter.fetch_add(1, Ordering::Relaxed));
+        lock(&self.issued).insert(id.clone());
+        id
+    }
+
+    fn is_issued(&self, id: &str) -> bool {
+        lock(&self.issued).contains(id)
+    }
+
+    fn turn(&self, before: usize) -> Turn {
+        if before + 1 >= self.turns {
+            return Turn {
+                text: "All done.".into(),
+                calls: Vec::new(),
+            };
+        }
+        // Two calls at once in every third turn.
+        let calls = 1 + usize::from(before % 3 == 2);
+        Turn {
+            text: if before % 2 == 0 {
+                "Let me see.".into()
+            } else {
+                String::new()
+            },
+            calls: (0..calls)
+                .map(|call| {
+                    (
+                        self.next("call_"),
+                        json!({"q": format!("é {before}.{call}"), "n": [before, null]}),
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    fn say(&self, api: Api, path: &str, body: &Value, turn: Turn, streams: bool) -> Vec<Step> {
+        match api {
+            Api::OpenaiChat => say_chat(&turn, "big", "", streams),
+            Api::AnthropicMessages => self.say_messages(body, &turn, streams),
+            Api::OpenaiResponses => self.say_responses(&turn, streams),
+            Api::Gemini => self.say_gemini(path, &turn, streams),
+            Api::Ollama => say_ollama(&turn, streams),
+            _ => say_cohere(&turn, streams),
+        }
+    }
+}
+
+/// The tool calls that wait for their results, and all that there were.
+#[derive(Default)]
+struct Pending {
+    open: Vec<String>,
+    all: HashSet<String>,
+}
+
+impl Pending {
+    fn call(&mut self, id: &str, longest: usize) -> Result<(), String> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if !(1..=longest).contains(&id.len()) || !id.bytes().all(is_plain) {
+            return Err(format!("the id `{id}` has no valid form"));
+        }
+        if !self.all.insert(id.to_owned()) {
+            return Err(format!("the id `{id}` is there twice"));
+        }
+        self.open.push(id.to_owned());
+        Ok(())
+    }
+
+    fn result(&mut self, id: &str) -> Result<(), String> {
+        let place = self.open.iter().position(|open| open == id);
+        let place = place.ok_or_else(|| format!("a result for `{id}`, which no call before it has"))?;
+        self.open.remove(place);
+        Ok(())
+    }
+
+    fn none_open(&self) -> Result<(), String> {
+        match self.open.first() {
+            Some(id) => Err(format!("the call `{id}` has no result")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn only_keys(value: &Value, keys: &[&str]) -> Result<(), String> {
+    let unknown = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .find(|(key, _)| !keys.contains(&key.as_str()));
+    unknown.map_or(Ok(()), |(key, _)| Err(format!("unknown field `{key}`")))
+}
+
+fn is_object_text(arguments: &Value) -> bool {
+    let text = arguments.as_str().unwrap_or_default();
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object())
+}
+
+fn check_chat(body: &Value) -> Checked {
+    let (mut pending, mut turns) = (Pending::default(), 0);
+    for message in list(body, "messages") {
+        only_keys(
+            message,
+            &["role", "content", "tool_calls", "tool_call_id", "name", "refusal"],
+        )?;
+        if message["role"] == "tool" {
+            pending.result(text(message, "tool_call_id"))?;
+            continue;
+        }
+        pending.none_open()?;
+        if message["role"] == "assistant" {
+            turns += 1;
+            for call in list(message, "tool_calls") {
+                pending.call(text(call, "id"), 40)?;
+                if call["type"] != "function" || !is_object_text(&call["function"]["arguments"]) {
+                    return Err("a tool call of no known form".into());
+                }
+            }
+        }
+    }
+    pending.none_open().map(|()| turns)
+}
+
+/// A chat turn, with text of the model's reasoning where there is some.
+fn say_chat(turn: &Turn, model: &str, reasoning: &str, streams: bool) -> Vec<Step> {
+    let finish = if turn.calls.is_empty() { "stop" } else { "tool_calls" };
+    let usage = json!({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18});
+    let id = "chatcmpl-0f";
+    let call = |(id, arguments): &(String, Value)| json!({"id": id, "type": "function", "function": {"name": TOOL, "arguments": arguments.to_string()}});
+    if !streams {
+        let content = if turn.text.is_empty() {
+            Value::Null
+        } else {
+            turn.text.clone().into()
+        };
+        let mut message = json!({"role": "assistant", "content": content});
+        if !reasoning.is_empty() {
+            message["reasoning_content"] = reasoning.into();
+        }
+        if !turn.calls.is_empty() {
+            message["tool_calls"] = turn.calls.iter().map(call).collect();
+        }
+        let choice = json!({"index": 0, "finish_reason": finish, "message": message});
+        let answer = json!({"id": id, "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage});
+        return whole(200, &answer);
+    }
+    let event = |delta: Value, finish: Value| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+        sse(
+            "",
+            &json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}),
+        )
+    };
+    let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
+    if !reasoning.is_empty() {
+        events.push(event(json!({"reasoning_content": reasoning}), Value::Null));
+    }
+    if !turn.text.is_empty() {
+        events.push(event(json!({"content": turn.text}), Value::Null));
+    }
+    for (index, (id, arguments)) in turn.calls.iter().enumerate() {
+        let function = json!({"name": TOOL, "arguments": ""});
+        let start = json!({"index": index, "id": id, "type": "function", "function": function});
+        events.push(event(json!({"tool_calls": [start]}), Value::Null));
+        for piece in halves(&arguments.to_string()) {
+            let more = json!({"index": index, "function": {"arguments": piece}});
+            events.push(event(json!({"tool_calls": [more]}), Value::Null));
+        }
+    }
+    events.push(event(json!({}), finish.into()));
+    let last = json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage});
+    events.push(sse("", &last));
+    events.push("data: [DONE]\n\n".into());
+    streamed("text/event-stream", &events)
+}
+
+/// A candidate's turn in chat: ids as small servers make them, and reasoning that nobody may get.
+pub fn candidate(seen: &Seen, turns: usize) -> Vec<Step> {
+    let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    let before = match check_candidate(&body) {
+        Ok(before) => before,
+        Err(why) => return whole(400, &json!({"error": {"message": why}})),
+    };
+    let strict = Strict::new(turns);
+    let mut turn = strict.turn(before);
+    for (place, (id, _)) in turn.calls.iter_mut().enumerate() {
+        *id = match before % 4 {
+            0 => format!("chatcmpl-tool-{:032x}", before * 16 + place),
+            1 => format!("call_{place}"),
+            2 => format!("functions.{TOOL}:{place}"),
+            _ => String::new(),
+        };
+    }
+    say_chat(&turn, "small-1", "I think, so nobody sees it.", body["stream"] == true)
+}
+
+/// A small server takes any id, but roles and pairs must be right.
+fn check_candidate(body: &Value) -> Checked {
+    let (mut open, mut turns) = (Vec::new(), 0);
+    for message in list(body, "messages") {
+        match text(message, "role") {
+            "assistant" => {
+                turns += 1;
+                open = list(message, "tool_calls")
+                    .iter()
+                    .map(|call| text(call, "id"))
+                    .collect();
+            }
+            "tool" => {
+                let id = text(message, "tool_call_id");
+                let place = open
+                    .iter()
+                    .position(|open| *open == id)
+                    .ok_or("a result without a call")?;
+                open.remove(place);
+            }
+            "system" | "user" | "developer" => {}
+            other => return Err(format!("role {other}")),
+        }
+    }
+    if open.is_empty() {
+        Ok(turns)
+    } else {
+        Err("a call without a result".into())
+    }
+}
+
+fn sse(name: &str, data: &Value) -> String {
+    if name.is_empty() {
+        format!("data: {data}\n\n")
+    } else {
+        format!("event: {name}\ndata: {data}\n\n")
+    }
+}
+
+fn halves(text: &str) -> [&str; 2] {
+    let middle = (0..=text.len() / 2)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    text.split_at(middle).into()
+}
+
+fn streamed(content_type: &str, events: &[String]) -> Vec<Step> {
+    let head = head(200, &[("content-type", content_type), ("transfer-encoding", "chunked")]);
+    let mut steps = vec![Step::Send(head)];
+    steps.extend(events.iter().map(|event| Step::Send(chunk(event.as_bytes()))));
+    steps.push(Step::Send(LAST_CHUNK.to_vec()));
+    steps
+}
+
+mod cohere;
+mod gemini;
+mod messages;
+mod ollama;
+mod responses;
+
+use cohere::{check_cohere, say_cohere};
+use ollama::{check_ollama, say_ollama};
