@@ -237,6 +237,19 @@ pub struct Usage {
     pub reasoning: Option<i64>,
 }
 
+impl Usage {
+    /// These tokens; where input or output is not said, what `other` says of it.
+    pub fn or(self, other: Usage) -> Usage {
+        let input = if self.input.is_some() { self } else { other };
+        let output = if self.output.is_some() { self } else { other };
+        Usage {
+            output: output.output,
+            reasoning: output.reasoning,
+            ..input
+        }
+    }
+}
+
 /// What the model answered, whatever the API. Text and tool calls are those of choice 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {

@@ -92,6 +92,21 @@ pub fn lines(request: &Request) -> Vec<(String, Vec<u32>)> {
     lines
 }
 
+/// A text with its literals (numbers, addresses, quoted values) shown as placeholders; linear in its size.
+pub fn mask_literals(text: &str) -> String {
+    let mut shown = Vec::with_capacity(text.len());
+    let mut copied = 0;
+    scan(text.as_bytes(), |token| {
+        if token.kind != Kind::Word {
+            shown.extend_from_slice(&text.as_bytes()[copied..token.start]);
+            shown.extend_from_slice(token.kind.placeholder().as_bytes());
+            copied = token.end;
+        }
+    });
+    shown.extend_from_slice(&text.as_bytes()[copied..]);
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 /// The mark of a tool of this name.
 pub fn tool_mark(name: &str) -> u32 {
     fold(0x746f_6f6c, tokens::hash(name.as_bytes()))
@@ -270,6 +285,12 @@ mod tests {
             &"x ".repeat(1_000_000),
         ));
         assert!(huge.phrases.len() < BUDGET);
+    }
+
+    #[test]
+    fn masked_text_keeps_its_words() {
+        let text = "You have 7 items of \"stock\", é; ask ann@example.org";
+        assert_eq!(mask_literals(text), "You have <n> items of <quoted>, é; ask <address>");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Holds unmasked bodies, so it exists only in memory and inside encrypted segments ([`crate::segment`]).
 //! Headers are not in it: what is kept of them are the fields of [`FrameHead`], none of which can hold a credential.
 
-use crate::call::Api;
+use crate::call::{Api, Usage};
 use crate::record::{Attempt, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +56,10 @@ pub struct FrameHead {
     pub upstream: String,
     /// The wire format, as the path tells.
     pub api: Option<Api>,
+    /// The model asked for, where the body is not kept: of a form, a query, or the beginning of a JSON body.
+    pub request_model: Option<String>,
+    /// The model that answered, where the kept response names the one asked for: a candidate's.
+    pub response_model: Option<String>,
     /// The route that matched.
     pub route: Option<String>,
     /// The upstream of the split that served, where there is a split.
@@ -80,6 +84,8 @@ pub struct FrameHead {
     pub request_bytes: u64,
     /// Response body bytes on the wire.
     pub response_bytes: u64,
+    /// Tokens that the response's headers tell, where they do.
+    pub header_usage: Option<Usage>,
     /// Why a copied body is not whole.
     pub body_note: Option<BodyNote>,
     /// Microseconds to the first piece of the response body.

@@ -14,6 +14,7 @@ mod bedrock_converse;
 mod bedrock_invoke;
 mod cohere_chat;
 mod detect;
+pub mod encoding;
 pub mod end_mark;
 mod eventstream;
 pub mod framing;
@@ -25,8 +26,10 @@ pub(crate) mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+pub mod splice;
 pub mod sse;
 
+pub use bedrock_invoke::usage_in_headers;
 pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};
 pub use end_mark::EndMark;
 pub use framing::{Event, Events, Framing, framing_named};
@@ -116,15 +119,15 @@ pub fn parse_request(api: Api, body: &[u8]) -> Result<Request, WireError> {
     let parser = parser(api).ok_or(WireError::NotParsed(api))?;
     let body = json::parse(body)?;
     if body.is_object() {
+        let request = (parser.request)(&body);
         let operation = match api {
             Api::OpenaiCompletions => Operation::Complete,
             Api::OpenaiEmbeddings => Operation::Embed,
+            // The shape of the body tells.
+            Api::BedrockConverse | Api::BedrockInvoke => request.operation,
             _ => Operation::Chat,
         };
-        Ok(Request {
-            operation,
-            ..(parser.request)(&body)
-        })
+        Ok(Request { operation, ..request })
     } else {
         Err(WireError::NotAnObject)
     }
@@ -141,7 +144,10 @@ pub fn parse_request_at(api: Api, path: &str, body: &[u8]) -> Result<Request, Wi
         .or_else(|| model_in_path(path).map(std::borrow::Cow::into_owned));
     request.stream |= streams_by_path(path);
     if let Some(endpoint) = endpoint(path) {
-        request.operation = endpoint.operation;
+        // To Bedrock's `invoke` any operation may be sent.
+        if api != Api::BedrockInvoke || endpoint.operation != Operation::Chat {
+            request.operation = endpoint.operation;
+        }
         // Ollama streams unless told not to, but these can't be streamed.
         request.stream &= !matches!(endpoint.operation, Operation::Embed | Operation::CountTokens);
     }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
-use understudy_call::call::{Api, Operation, Request, Response};
+use understudy_call::call::{Api, Operation, Request, Response, Usage};
 use understudy_call::wire::{self, Assembled, EndMark};
 
 /// How often each field must agree over all formats, and all fields of each format; known differences aside.
@@ -19,10 +19,10 @@ const FIELD_FLOOR: f64 = 0.99;
 const FORMAT_FLOOR: f64 = 0.97;
 
 /// APIs that no parser reads yet: their formats are left out, out loud, until it does.
-const NOT_YET_READ: [Api; 2] = [Api::BedrockConverse, Api::BedrockInvoke];
+const NOT_YET_READ: [Api; 0] = [];
 
 /// Where the oracle and we differ on purpose: format, field, in how many exchanges at most, and why.
-const KNOWN_DIFFERENCES: [(&str, &str, usize, &str); 16] = [
+const KNOWN_DIFFERENCES: [(&str, &str, usize, &str); 19] = [
     (
         "gpustack-chat",
         "error",
@@ -58,6 +58,19 @@ const KNOWN_DIFFERENCES: [(&str, &str, usize, &str); 16] = [
     ),
     ("writer-completions", "output_text_sha256", 1, "as above"),
     ("writer-completions", "n_choices", 1, "as above"),
+    (
+        "bedrock-converse-stream",
+        "tool_names_offered",
+        1,
+        "the oracle leaves the names of tools out that the provider runs",
+    ),
+    (
+        "bedrock-invoke",
+        "n_choices",
+        1,
+        "the oracle counts no choices of Titan's and Nova's own formats",
+    ),
+    ("bedrock-invoke-stream", "n_choices", 8, "as above"),
     (
         "anthropic-complete",
         "n_choices",
@@ -99,6 +112,8 @@ struct Exchange {
     request: Vec<u8>,
     status: u16,
     content_type: Option<String>,
+    /// What the response's headers count.
+    header_usage: Usage,
     body: Vec<u8>,
     expected: Value,
 }
@@ -156,6 +171,7 @@ fn exchange(format: &str, file: PathBuf) -> Option<Exchange> {
         request: body(&recorded["request"]),
         status: recorded["response"]["status"].as_u64().expect("a status") as u16,
         content_type: recorded["response"]["headers"]["content-type"].as_str().map(Into::into),
+        header_usage: wire::usage_in_headers(|header| recorded["response"]["headers"][header].as_str()),
         body: body(&recorded["response"]),
         expected: read_json(Path::new(&format!("{name}.expect.json"))),
         name,
@@ -207,7 +223,7 @@ fn fields(
     response: &Response,
     streamed: bool,
 ) -> BTreeMap<&'static str, Value> {
-    let usage = &response.usage;
+    let usage = response.usage.or(exchange.header_usage);
     let calls = response.tool_calls.iter().map(|call| {
         let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone()));
         serde_json::json!({"id": call.id, "name": call.name, "arguments": arguments})

@@ -7,11 +7,13 @@
 mod answer;
 mod error;
 mod secret;
+pub mod sigv4;
 mod tls;
 mod upstream;
 
 pub use answer::{Answer, AskError};
 pub use error::{SendError, SendErrorKind};
 pub use secret::Secret;
+pub use sigv4::{AwsCredentials, Signing};
 pub use tls::TlsError;
 pub use upstream::{BoxError, OpenError, RequestBody, SelfHosted, Timeouts, Upstream, UpstreamConfig, empty, full};

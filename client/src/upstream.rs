@@ -2,10 +2,11 @@
 
 use crate::error::{SendError, SendErrorKind};
 use crate::secret::Secret;
+use crate::sigv4::Signing;
 use crate::tls::{self, TlsError};
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -51,8 +52,12 @@ pub struct UpstreamConfig {
     pub api: Option<Api>,
     /// The model to ask for, where it is a candidate.
     pub model: Option<String>,
+    /// Whether streamed calls are made to tell their usage (`stream_options.include_usage`).
+    pub ask_usage: bool,
     /// Credential for calls that we originate and for canaried arms.
     pub key: Option<Secret>,
+    /// Signs its calls anew, where it is AWS's.
+    pub sign: Option<Signing>,
     /// PEM certificates to trust besides the web PKI.
     pub ca_file: Option<PathBuf>,
     /// Whether unmasked text may go there.
@@ -72,7 +77,9 @@ impl UpstreamConfig {
             url,
             api: None,
             model: None,
+            ask_usage: false,
             key: None,
+            sign: None,
             ca_file: None,
             trusted: false,
             max_in_flight: None,
@@ -117,6 +124,9 @@ pub enum OpenError {
     /// User or password in the URL.
     #[error("upstream {0}: its URL holds a user or password; give the key by `key_env`")]
     Credentials(String),
+    /// Calls are to be signed, and there is nothing to sign them with.
+    #[error("upstream {0}: `sign: aws` needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")]
+    NoCredentials(String),
     /// TLS can't be set up.
     #[error("upstream {name}: {source}")]
     Tls {
@@ -136,6 +146,8 @@ pub struct Upstream {
     host: HeaderValue,
     base_path: String,
     client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    /// Speaks HTTP/1.1 alone, whatever the upstream offers: only that can be upgraded.
+    upgrades: Client<HttpsConnector<HttpConnector>, RequestBody>,
     timeouts: Timeouts,
 }
 
@@ -157,6 +169,13 @@ impl Upstream {
         if !config.url.username().is_empty() || config.url.password().is_some() {
             return Err(OpenError::Credentials(config.name.clone()));
         }
+        if config
+            .sign
+            .as_ref()
+            .is_some_and(|signing| signing.credentials.is_none())
+        {
+            return Err(OpenError::NoCredentials(config.name.clone()));
+        }
         let host = config
             .url
             .host_str()
@@ -176,20 +195,25 @@ impl Upstream {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeouts.connect));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(90))
-            .pool_max_idle_per_host(4096)
-            .http1_max_buf_size(512 * 1024)
-            // The host header is ours to set: a client's must not choose a virtual host.
-            .set_host(false)
-            .build(connector);
+        let connector = || {
+            hyper_rustls::HttpsConnectorBuilder::new()
+                .with_tls_config(tls.clone())
+                .https_or_http()
+                .enable_http1()
+        };
+        let client = || {
+            let mut client = Client::builder(TokioExecutor::new());
+            client
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(90))
+                .pool_max_idle_per_host(4096)
+                .http1_max_buf_size(512 * 1024)
+                // The host header is ours to set: a client's must not choose a virtual host.
+                .set_host(false);
+            client
+        };
+        let upgrades = client().build(connector().wrap_connector(tcp.clone()));
+        let client = client().build(connector().enable_http2().wrap_connector(tcp));
         let base_path = config.url.path().trim_end_matches('/').to_owned();
         Ok(Upstream {
             config,
@@ -198,6 +222,7 @@ impl Upstream {
             host: host_header,
             base_path,
             client,
+            upgrades,
             timeouts,
         })
     }
@@ -229,9 +254,25 @@ impl Upstream {
     ///
     /// # Errors
     /// Where no head came, with its kind.
-    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.send_by(&self.client, request).await
+    }
+
+    /// As [`Upstream::send`], for a request that asks to change the protocol of its connection.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.send_by(&self.upgrades, request).await
+    }
+
+    async fn send_by(
+        &self,
+        client: &Client<HttpsConnector<HttpConnector>, RequestBody>,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
         request.headers_mut().insert(header::HOST, self.host.clone());
-        match tokio::time::timeout(self.timeouts.first_byte, self.client.request(request)).await {
+        match tokio::time::timeout(self.timeouts.first_byte, client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(SendError::of_legacy(&error)),
             Err(_) => Err(SendError::new(
@@ -247,6 +288,24 @@ impl Upstream {
     /// The longest wait between two pieces of a response.
     pub fn idle_timeout(&self) -> Duration {
         self.timeouts.idle
+    }
+
+    /// Whether a call with these headers is to be signed before it is sent: where config says so, and its client brings no
+    /// bearer token.
+    pub fn signs(&self, headers: &HeaderMap) -> bool {
+        let has_bearer = headers.get(header::AUTHORIZATION).is_some_and(|value| {
+            let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+        });
+        self.config.sign.is_some() && !has_bearer
+    }
+
+    /// Signs a request whose URI came from [`Upstream::uri`] in place of its client's signature.
+    pub fn sign(&self, method: &Method, uri: &Uri, headers: &mut HeaderMap, body: &[u8]) {
+        if let Some(signing) = &self.config.sign {
+            headers.insert(header::HOST, self.host.clone());
+            signing.sign(method, uri, headers, body, jiff::Timestamp::now());
+        }
     }
 
     /// The headers that carry this upstream's own credential, for calls that we originate.

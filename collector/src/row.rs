@@ -7,6 +7,7 @@ mod timing;
 
 use crate::mask::{Counts, Mask};
 use crate::thread::Trail;
+use std::borrow::Cow;
 use std::sync::Arc;
 use timing::Timing;
 use understudy_call::call::{Api, Request, Response, ToolOffered, Usage};
@@ -115,7 +116,7 @@ impl RowMaker {
             route: head.route.clone(),
             method: given(&head.method),
             path: given(&head.path).map(|path| masked(&path)),
-            request_model: wire::model_in_path(&head.path).map(|model| masked(&model)),
+            request_model: noted_model(head).map(|model| masked(&model)),
             task_id: head.task_id.clone(),
             task_confidence: head.task_confidence,
             taskbook_version: head.taskbook_version,
@@ -228,7 +229,7 @@ impl RowMaker {
     fn add_response(&self, record: &mut CallRecord, head: &FrameHead, answer: &Response, streamed: bool) {
         let is_whole = head.body_note.is_none();
         record.streamed = streamed;
-        record.response_model = answer.model.clone();
+        record.response_model = head.response_model.clone().or_else(|| answer.model.clone());
         record.finish_reason = answer.finish_reason.clone();
         record.output_text = Some(answer.output_text.clone());
         record.tool_calls = answer.tool_calls.clone();
@@ -260,6 +261,12 @@ impl RowMaker {
             record.attempts.iter().map(attempt_cost).sum()
         };
     }
+}
+
+/// The model asked for, as far as the head tells.
+fn noted_model(head: &FrameHead) -> Option<Cow<'_, str>> {
+    let noted = head.request_model.as_deref().map(Cow::Borrowed);
+    noted.or_else(|| wire::model_in_path(&head.path))
 }
 
 /// Assigns a row to a task of a book; `request` is parsed from masked text.

@@ -1,7 +1,7 @@
 //! Bodies on their way: what a client gets, and requests that are streamed or buffered on their way up.
 
 use crate::relay::Relay;
-use crate::tee::BodyCopy;
+use crate::tee::RequestCopy;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
@@ -56,7 +56,7 @@ impl Body for ClientBody {
 /// A request body that streams through while it is copied.
 struct CopiedUp {
     inner: Incoming,
-    copy: Arc<Mutex<BodyCopy>>,
+    copy: Arc<Mutex<RequestCopy>>,
 }
 
 impl Body for CopiedUp {
@@ -97,7 +97,7 @@ impl Held {
     ///
     /// # Errors
     /// Where the client's side fails.
-    pub(crate) async fn read(self, limit: u64, copy: &Mutex<BodyCopy>) -> Result<Held, hyper::Error> {
+    pub(crate) async fn read(self, limit: u64, copy: &Mutex<RequestCopy>) -> Result<Held, hyper::Error> {
         let Held::Streaming(mut body) = self else {
             return Ok(self);
         };
@@ -130,7 +130,7 @@ impl Held {
     }
 
     /// The body to send on; what was not read yet is noted in `copy` as it passes.
-    pub(crate) fn into_body(self, copy: Arc<Mutex<BodyCopy>>) -> RequestBody {
+    pub(crate) fn into_body(self, copy: Arc<Mutex<RequestCopy>>) -> RequestBody {
         match self {
             Held::Streaming(body) if body.is_end_stream() => empty(),
             Held::Streaming(body) => CopiedUp { inner: body, copy }.boxed_unsync(),
@@ -145,7 +145,7 @@ struct Resumed {
     read: VecDeque<Bytes>,
     rest: Incoming,
     hint: SizeHint,
-    copy: Arc<Mutex<BodyCopy>>,
+    copy: Arc<Mutex<RequestCopy>>,
 }
 
 impl Body for Resumed {

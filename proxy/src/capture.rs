@@ -4,20 +4,22 @@
 //! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
 
 use crate::config::{Bodies, CaptureConfig};
+use crate::form::ModelScan;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Spool, Submitted};
-use crate::tee::{BodyCopy, Budget};
+use crate::tee::{BodyCopy, Budget, RequestCopy};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Usage};
 use understudy_call::frame::{BodyNote, FrameHead, MAX_PIECES};
 use understudy_call::keys::Origins;
 use understudy_call::record::{Attempt, Outcome};
+use understudy_call::wire;
 use uuid::Uuid;
 
 /// What all calls share that are captured.
@@ -111,7 +113,10 @@ impl Capture {
             },
             not_kept: (self.sample < 1.0 && fraction(call_id) >= self.sample).then_some(NotKept::SampledOut),
             started,
-            request: Arc::new(Mutex::new(copy())),
+            request: Arc::new(Mutex::new(RequestCopy {
+                body: copy(),
+                model: None,
+            })),
             response: copy(),
             attempt: None,
             committed: false,
@@ -136,7 +141,7 @@ pub struct OpenCall {
     pub started: Instant,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
-    request: Arc<Mutex<BodyCopy>>,
+    request: Arc<Mutex<RequestCopy>>,
     response: BodyCopy,
     attempt: Option<(Attempt, Instant)>,
     committed: bool,
@@ -144,14 +149,23 @@ pub struct OpenCall {
 }
 
 impl OpenCall {
+    /// Looks for the model in a request's body of this media type, which is not copied.
+    pub fn look_for_model(&self, content_type: &str) {
+        self.lock_request().model = ModelScan::of(content_type);
+    }
+
+    fn lock_request(&self) -> MutexGuard<'_, RequestCopy> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The copy of the request's body, for the stream that carries it.
-    pub fn request_copy(&self) -> Arc<Mutex<BodyCopy>> {
+    pub fn request_copy(&self) -> Arc<Mutex<RequestCopy>> {
         self.request.clone()
     }
 
     /// Takes note of a piece of the request's body.
     pub fn request_piece(&self, piece: &Bytes) {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        self.lock_request().push(piece);
     }
 
     /// An attempt at an upstream begins.
@@ -181,6 +195,8 @@ impl OpenCall {
         self.head.content_type = headers::text(headers, header::CONTENT_TYPE);
         let encoding = headers::text(headers, header::CONTENT_ENCODING);
         self.head.content_encoding = encoding.filter(|encoding| encoding != "identity");
+        let counted = wire::usage_in_headers(|name| headers.get(name)?.to_str().ok());
+        self.head.header_usage = (counted != Usage::default()).then_some(counted);
     }
 
     /// Adds the response headers of `expose_headers`.
@@ -225,7 +241,7 @@ impl OpenCall {
 
     /// Notes the bytes of a tunnel, which are not copied.
     pub fn tunnelled(&mut self, up: u64, down: u64) {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).skip(up);
+        self.lock_request().body.skip(up);
         self.response.skip(down);
     }
 
@@ -253,6 +269,8 @@ impl OpenCall {
         let duration = self.micros();
         self.head.duration_us = Some(duration);
         self.head.response_bytes = self.response.seen();
+        let scanned = self.lock_request().model.take().and_then(|scan| scan.model());
+        self.head.request_model = self.head.request_model.take().or(scanned);
         let (request, response) = self.take_copies();
         self.head.request_bytes = request.seen();
         self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
@@ -276,8 +294,8 @@ impl OpenCall {
     fn take_copies(&mut self) -> (BodyCopy, BodyCopy) {
         let empty = || BodyCopy::new(self.capture.budget.clone(), 0);
         let request = {
-            let mut shared = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *shared, empty())
+            let mut shared = self.lock_request();
+            std::mem::replace(&mut shared.body, empty())
         };
         let response = empty();
         (request, std::mem::replace(&mut self.response, response))

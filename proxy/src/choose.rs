@@ -6,12 +6,13 @@ use crate::accepted::Accepted;
 use crate::headers::{Told, known_session};
 use crate::route::{Facts, Routes, ValidRoute};
 use crate::split;
+use crate::state;
 use http::HeaderMap;
-use serde_json::Value;
 use understudy_call::call::{Api, Operation, Request};
+use understudy_call::features::mask_literals;
 use understudy_call::keys::Origins;
 use understudy_call::taskbook::{Assignment, CompiledBook};
-use understudy_call::translate;
+use understudy_call::translate::{self, Refusal, Translated};
 use understudy_client::UpstreamConfig;
 
 /// What is known of a call when its upstream is chosen.
@@ -20,8 +21,8 @@ pub struct Asked<'a> {
     pub addressed: &'a str,
     /// The wire format.
     pub api: Api,
-    /// Path below the upstream.
-    pub path: &'a str,
+    /// Path and query below the upstream.
+    pub path_and_query: &'a str,
     /// Request headers, ours taken out.
     pub headers: &'a HeaderMap,
     /// What our headers told.
@@ -35,22 +36,56 @@ pub struct Asked<'a> {
 }
 
 /// What was chosen, and why.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Chosen {
     /// The route that matched.
     pub route: Option<String>,
     /// The upstream that answers, where it is not the one addressed.
     pub candidate: Option<String>,
+    /// The request in the candidate's API, where that is not the call's.
+    pub translated: Option<Box<Translated>>,
     /// Whether a split was in play.
     pub split: bool,
     /// Why the call stays with its baseline although the split gave it to a candidate.
     pub not_canaried: Option<&'static str>,
+    /// More words on why.
+    pub detail: Option<String>,
     /// The task, where a route asks for tasks.
     pub task: Option<Assignment>,
     /// Version of the task book that was asked.
     pub taskbook_version: Option<i32>,
     /// Decides the bucket.
     pub affinity_key: Option<String>,
+}
+
+/// Why a call stays with its baseline.
+struct Stay {
+    reason: &'static str,
+    detail: Option<String>,
+}
+
+impl Stay {
+    fn because(reason: &'static str) -> Stay {
+        Stay { reason, detail: None }
+    }
+
+    fn of(refusal: &Refusal) -> Stay {
+        let reason = match refusal {
+            Refusal::StateAtProvider(_) => "state_at_provider",
+            _ => "not_translatable",
+        };
+        Stay {
+            reason,
+            detail: Some(refusal.to_string()),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// The path without its query.
+    fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
 }
 
 /// What choosing needs besides the call.
@@ -81,7 +116,7 @@ impl Choice<'_> {
         }
         let facts = Facts {
             upstream: asked.addressed,
-            path: asked.path,
+            path: asked.path(),
             headers: asked.headers,
             model: asked.request.and_then(|request| request.model.as_deref()),
             task: chosen.task.as_ref().map(|assignment| assignment.task.as_str()),
@@ -100,9 +135,15 @@ impl Choice<'_> {
             _ => None,
         };
         if let Some(candidate) = wanted.filter(|name| name != asked.addressed) {
-            match self.refusal(asked, &candidate) {
-                Some(reason) => chosen.not_canaried = Some(reason),
-                None => chosen.candidate = Some(candidate),
+            match self.put_to(asked, &candidate) {
+                Ok(translated) => {
+                    chosen.candidate = Some(candidate);
+                    chosen.translated = translated;
+                }
+                Err(stay) => {
+                    chosen.not_canaried = Some(stay.reason);
+                    chosen.detail = stay.detail;
+                }
             }
         }
         chosen
@@ -115,28 +156,36 @@ impl Choice<'_> {
             .map(|upstream| upstream.name.clone())
     }
 
-    /// Why the call can't go to this candidate, if it can't.
-    fn refusal(&self, asked: &Asked<'_>, candidate: &str) -> Option<&'static str> {
-        let Some(config) = (self.upstream)(candidate) else {
-            return Some("unknown_upstream");
-        };
+    /// How the call goes to this candidate: translated, or (`None`) as it is; or why it can't.
+    fn put_to(&self, asked: &Asked<'_>, candidate: &str) -> Result<Option<Box<Translated>>, Stay> {
+        let config = (self.upstream)(candidate).ok_or(Stay::because("unknown_upstream"))?;
         let (Some(body), Some(request)) = (asked.body, asked.request) else {
-            return Some("body_not_read");
+            return Err(Stay::because("body_not_read"));
         };
         if request.operation != Operation::Chat {
-            return Some("not_a_chat");
+            return Err(Stay::because("not_a_chat"));
         }
         let spoken = config.api.unwrap_or(Api::OpenaiChat);
-        if spoken != asked.api
-            && (spoken != Api::OpenaiChat || translate::request(asked.api, asked.path, body).is_err())
-        {
-            return Some("not_translatable");
-        }
-        if has_state_at_provider(body) {
-            return Some("state_at_provider");
-        }
+        let translated = if spoken == asked.api {
+            if state::at_provider(asked.api, body) {
+                return Err(Stay::because("state_at_provider"));
+            }
+            None
+        } else if spoken == Api::OpenaiChat {
+            let translated = translate::request(asked.api, asked.path_and_query, body);
+            Some(Box::new(translated.map_err(|refusal| Stay::of(&refusal))?))
+        } else {
+            return Err(Stay {
+                reason: "not_translatable",
+                detail: Some(format!("the candidate speaks {}", spoken.as_str())),
+            });
+        };
         // Last, so that the reasons above are told even to clients that are not accepted yet.
-        (!self.accepted.is_accepted(asked.client_id.unwrap_or_default())).then_some("client_not_accepted_yet")
+        if self.accepted.is_accepted(asked.client_id.unwrap_or_default()) {
+            Ok(translated)
+        } else {
+            Err(Stay::because("client_not_accepted_yet"))
+        }
     }
 
     /// The stateless key of a conversation: what its client calls it, or else who asks, under which system prompt, and
@@ -151,7 +200,7 @@ impl Choice<'_> {
         let mut opening = String::from(asked.client_id.unwrap_or_default());
         if let Some(request) = asked.request {
             opening.push('\n');
-            mask_digits(&request.system_text(), &mut opening);
+            push_lasting_words(&request.system_text(), &mut opening);
             opening.push('\n');
             opening.push_str(request.first_user_text().unwrap_or_default());
         }
@@ -159,49 +208,20 @@ impl Choice<'_> {
     }
 }
 
-/// Dates and numbers in a system prompt change between the calls of one conversation: each run becomes one `0`.
-fn mask_digits(text: &str, out: &mut String) {
-    let mut in_digits = false;
-    for character in text.chars() {
-        let digit = character.is_ascii_digit();
-        if !digit {
-            out.push(character);
-        } else if !in_digits {
-            out.push('0');
+/// What of a system prompt stays the same in all calls of one conversation: its words, but for literals and what a clock
+/// or calendar put in.
+fn push_lasting_words(prompt: &str, out: &mut String) {
+    const CALENDAR: &str = " am pm mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec ";
+    const FULL_NAMES: &str = " monday tuesday wednesday thursday friday saturday sunday january february march april june july august september october november december ";
+    let masked = mask_literals(prompt);
+    let words = masked.split(|character: char| !character.is_alphanumeric());
+    for word in words.filter(|word| !word.is_empty()) {
+        let spaced = format!(" {} ", word.to_ascii_lowercase());
+        if word.len() > 9 || !(CALENDAR.contains(&spaced) || FULL_NAMES.contains(&spaced)) {
+            out.push_str(word);
+            out.push(' ');
         }
-        in_digits = digit;
     }
-}
-
-/// Whether the provider holds, or is asked to hold, state of the call: such a call can't be answered elsewhere.
-fn has_state_at_provider(body: &[u8]) -> bool {
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
-        return true;
-    };
-    let set = |key: &str| {
-        body.get(key)
-            .is_some_and(|value| !value.is_null() && value != &Value::Bool(false))
-    };
-    let client_side = |tool: &Value| match tool.get("type").and_then(Value::as_str) {
-        None | Some("function" | "custom") => true,
-        Some(_) => false,
-    };
-    let tools_at_provider = body
-        .get("tools")
-        .and_then(Value::as_array)
-        .is_some_and(|tools| !tools.iter().all(client_side));
-    [
-        "previous_response_id",
-        "conversation",
-        "store",
-        "background",
-        "container",
-        "mcp_servers",
-        "web_search_options",
-    ]
-    .iter()
-    .any(|key| set(key))
-        || tools_at_provider
 }
 
 /// The shares of a route's arms, for gauges.
@@ -265,7 +285,7 @@ mod tests {
             choice.choose(&Asked {
                 addressed: "big",
                 api: Api::OpenaiChat,
-                path: "/v1/chat/completions",
+                path_and_query: "/v1/chat/completions",
                 headers: &HeaderMap::new(),
                 told,
                 client_id: Some(client),
@@ -314,6 +334,19 @@ mod tests {
             1,
         );
         assert_eq!(world.choose(&harmless, &Told::default(), "c").not_canaried, None);
+    }
+
+    #[test]
+    fn what_a_clock_puts_into_a_prompt_does_not_matter_and_its_words_do() {
+        let lasting = |prompt: &str| {
+            let mut out = String::new();
+            push_lasting_words(prompt, &mut out);
+            out
+        };
+        let evening = lasting("You help. Today is Monday, Jan 31 2026, 11:59 PM. Session 0f3a-77. Be brief.");
+        let morning = lasting("You help. Today is Tuesday, Feb 1 2026, 0:02 AM. Session 91bc-01. Be brief.");
+        assert_eq!(evening, morning);
+        assert_eq!(lasting("You help with 7 things."), "You help with n things ");
     }
 
     #[test]

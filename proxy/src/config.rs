@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use understudy_call::call::Api;
 use understudy_call::keys::hex;
-use understudy_client::{Secret, SelfHosted, UpstreamConfig};
+use understudy_client::{AwsCredentials, Secret, SelfHosted, Signing, UpstreamConfig};
 use units::Span;
 use url::Url;
 
@@ -411,9 +411,6 @@ impl Validation<'_> {
             "store.encryption",
             file.store.encryption.as_ref().is_some_and(|value| !off(value)),
         )?;
-        for (name, upstream) in &file.upstreams {
-            self.not_built(&format!("upstreams.{name}.ask_usage"), upstream.ask_usage)?;
-        }
         for (index, route) in file.routes.iter().enumerate() {
             let parts = [
                 ("fallback", &route.fallback),
@@ -487,11 +484,14 @@ impl Validation<'_> {
         {
             return Err(self.invalid(format!("upstreams.{name}.price.gpu_hour: must be 0 or more US dollars")));
         }
+        let sign = self.signing(name, &url, raw)?;
         Ok(UpstreamConfig {
             name: name.to_owned(),
             url,
+            sign,
             api,
             model: raw.model.clone(),
+            ask_usage: raw.ask_usage,
             key: key.map(Secret::new),
             ca_file: raw.ca_file.clone(),
             trusted: raw.trusted,
@@ -500,6 +500,37 @@ impl Validation<'_> {
                 gpu_hour: price.gpu_hour,
             }),
         })
+    }
+
+    /// Region and service as given, or as the host name tells; credentials as AWS's own programs take them.
+    fn signing(&self, name: &str, url: &Url, raw: &raw::Upstream) -> Result<Option<Signing>, ConfigError> {
+        let given = match (raw.sign, &raw.aws) {
+            (Some(raw::Sign::Aws), given) => given.as_ref(),
+            (None, None) => return Ok(None),
+            (None, Some(_)) => {
+                return Err(self.invalid(format!("upstreams.{name}.aws: nothing is signed: add `sign: aws`")));
+            }
+        };
+        let told = Signing::of_host(url.host_str().unwrap_or_default()).unzip();
+        let region = given.and_then(|given| given.region.clone()).or(told.0);
+        let service = given.and_then(|given| given.service.clone()).or(told.1);
+        let (Some(region), Some(service)) = (region, service) else {
+            return Err(self.invalid(format!(
+                "upstreams.{name}.sign: the host name does not tell region and service: add `aws: {{ region: us-east-1, service: bedrock }}`"
+            )));
+        };
+        let variable = |name: &str| (self.environment)(name).filter(|text| !text.is_empty());
+        let pair = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
+        let credentials = pair.map(|(access_key_id, secret)| AwsCredentials {
+            access_key_id,
+            secret_access_key: Secret::new(secret),
+            session_token: variable("AWS_SESSION_TOKEN").map(Secret::new),
+        });
+        Ok(Some(Signing {
+            region,
+            service,
+            credentials,
+        }))
     }
 
     fn api(&self, upstream: &str, text: &str) -> Result<Api, ConfigError> {

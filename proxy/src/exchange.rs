@@ -3,14 +3,14 @@
 //! Bytes travel unchanged both ways. Capture rides along and never decides over the call, unless the operator made it
 //! `required`.
 
+use crate::baseline::{self, Addressed};
 use crate::body::{ClientBody, Held};
-use crate::candidate;
+use crate::candidate::{self, Part};
 use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
 use crate::headers;
 use crate::proxy::{Proxy, Routing, is_excluded};
 use crate::refusal;
-use crate::relay::Relay;
 use crate::route;
 use crate::tunnel;
 use bytes::Bytes;
@@ -19,11 +19,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
-use understudy_call::wire::{self, EndMark};
-use understudy_client::{SendError, SendErrorKind, Upstream};
+use understudy_call::wire;
 
 /// Answers one request of a client.
 pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> Response<ClientBody> {
@@ -49,17 +48,19 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
     let mut call = proxy.capture.begin(started, upstream.name(), api);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
-    note_request(&proxy, &mut call, &parts, path, &told, &routing);
+    note_request(&proxy, &mut call, &parts, path_and_query, &told, &routing);
     if tunnel::wanted(&parts.headers) {
-        return tunnel::open(call, &upstream, path_and_query, parts, body).await;
+        return tunnel::open(call, &proxy.tunnels, &upstream, path_and_query, parts, body).await;
     }
     headers::remove_hop_by_hop(&mut parts.headers);
 
-    // The body is read only where a route may need it; otherwise it streams.
+    // The body is read only where a route or the upstream's config may need it; otherwise it streams.
     let mut held = Held::Streaming(body);
     let mut chosen = Chosen::default();
     let pinned = proxy.allow_pins && told.pin.is_some();
-    if api != Api::Other && (pinned || routing.need_body(upstream.name())) {
+    let is_routed = api != Api::Other && (pinned || routing.need_body(upstream.name()));
+    let mut waited = Duration::ZERO;
+    if is_routed || baseline::needs_body(&upstream, api, &parts.headers) {
         let waiting = Instant::now();
         held = match held.read(proxy.limits.max_routed_body, &call.request_copy()).await {
             Ok(held) => held,
@@ -74,35 +75,49 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
                 .map(ClientBody::full);
             }
         };
-        let waited = waiting.elapsed();
+        waited = waiting.elapsed();
+    }
+    if is_routed {
         chosen = choose(
             &proxy,
             &routing,
             &mut call,
             upstream.name(),
             api,
-            path,
+            path_and_query,
             &parts,
             &told,
             &held,
         );
-        call.add_overhead(started.elapsed().saturating_sub(waited));
-    } else {
-        call.add_overhead(started.elapsed());
     }
+    call.add_overhead(started.elapsed().saturating_sub(waited));
     if proxy.capture.required && proxy.capture.is_slow() && call.not_kept.is_none() {
         return refuse_unkept(call, api).await;
     }
     let candidate = chosen.candidate.as_deref().and_then(|name| proxy.upstreams.get(name));
-    if let (Some(candidate), Some(body)) = (candidate, held.whole().cloned()) {
-        match candidate::answer(&proxy, call, candidate, api, &body).await {
+    if let (Some(candidate), Some(body)) = (candidate, held.whole()) {
+        let part = Part {
+            candidate,
+            reason: if chosen.split { "split" } else { "pinned" },
+            api,
+            body,
+            translated: chosen.translated.as_deref(),
+        };
+        match candidate::answer(&proxy, call, &part).await {
             Ok(response) => return response,
             // The candidate failed before the client saw a byte: the baseline answers.
             Err(lost) => call = *lost,
         }
     }
     let client_id = call.head.client_id.clone().unwrap_or_default();
-    let response = baseline(&proxy, call, &upstream, api, path_and_query, parts, held).await;
+    let addressed = Addressed {
+        upstream: &upstream,
+        api,
+        path_and_query,
+        parts,
+        held,
+    };
+    let response = addressed.answer(&proxy, call).await;
     if chosen.split || proxy.allow_pins {
         // Only a client whose key the baseline took may be canaried.
         match response.status() {
@@ -152,15 +167,17 @@ fn note_request(
     proxy: &Proxy,
     call: &mut OpenCall,
     parts: &Parts,
-    path: &str,
+    path_and_query: &str,
     told: &headers::Told,
     routing: &Routing,
 ) {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let origins = &proxy.capture.origins;
     let head = &mut call.head;
     head.method = parts.method.as_str().to_owned();
     head.path = path.to_owned();
-    head.client_id = headers::credential(&parts.headers).map(|credential| origins.pseudonym("client", credential));
+    head.client_id =
+        headers::credential(&parts.headers, path_and_query).map(|credential| origins.pseudonym("client", &credential));
     head.key_id = Some(origins.key_id.clone());
     head.trace_id = headers::trace_id(&parts.headers);
     head.tags = told.tags.clone();
@@ -173,6 +190,10 @@ fn note_request(
         .or_else(|| headers::known_session(&parts.headers));
     head.conversation = named.map(|name| origins.pseudonym("conversation", name));
     head.affinity_key = head.conversation.clone();
+    // Of what is not parsed, the model is noted where it can be seen: a socket's is in its query.
+    head.request_model = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "model" && !value.is_empty() && value.len() <= 256)
+        .map(|(_, value)| value.into_owned());
     let excluded = is_excluded(
         &routing.exclude,
         &head.upstream,
@@ -184,6 +205,11 @@ fn note_request(
     if told.no_capture || excluded {
         call.not_kept = Some(NotKept::Excluded);
     }
+    if call.head.api == Some(Api::Other)
+        && let Some(content_type) = headers::text(&parts.headers, header::CONTENT_TYPE)
+    {
+        call.look_for_model(&content_type);
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that is known of the call, each used once")]
@@ -193,11 +219,12 @@ fn choose(
     call: &mut OpenCall,
     addressed: &str,
     api: Api,
-    path: &str,
+    path_and_query: &str,
     parts: &Parts,
     told: &headers::Told,
     held: &Held,
 ) -> Chosen {
+    let path = path_and_query.split('?').next().unwrap_or(path_and_query);
     let request = held
         .whole()
         .and_then(|body| wire::parse_request_at(api, path, body).ok());
@@ -215,7 +242,7 @@ fn choose(
     let mut chosen = choice.choose(&Asked {
         addressed,
         api,
-        path,
+        path_and_query,
         headers: &parts.headers,
         told,
         client_id: client_id.as_deref(),
@@ -228,6 +255,7 @@ fn choose(
             Ok(permit) => call.permit = Some(permit),
             Err(_) => {
                 chosen.candidate = None;
+                chosen.translated = None;
                 chosen.not_canaried = Some("candidate_busy");
             }
         }
@@ -243,11 +271,13 @@ fn choose(
     ) {
         call.not_kept = Some(NotKept::Excluded);
     }
+    let arm = chosen.candidate.as_deref().unwrap_or(addressed);
+    if chosen.split || chosen.candidate.is_some() {
+        call.head.arm = Some(arm.to_owned());
+    }
     if let Some(route) = &chosen.route {
         if chosen.split {
-            let arm = chosen.candidate.as_deref().unwrap_or(addressed);
             proxy.metrics.split_calls.with_label_values(&[route, arm]).inc();
-            call.head.arm = Some(arm.to_owned());
         }
         if let Some(reason) = chosen.not_canaried {
             proxy.metrics.not_canaried.with_label_values(&[route, reason]).inc();
@@ -268,66 +298,4 @@ async fn refuse_unkept(mut call: OpenCall, api: Api) -> Response<ClientBody> {
     call.head.status = Some(status.as_u16());
     call.commit(Outcome::Refused);
     response.map(ClientBody::full)
-}
-
-/// The upstream that the call was addressed to answers.
-async fn baseline(
-    proxy: &Proxy,
-    mut call: OpenCall,
-    upstream: &Upstream,
-    api: Api,
-    path_and_query: &str,
-    parts: Parts,
-    held: Held,
-) -> Response<ClientBody> {
-    let uri = match upstream.uri(path_and_query) {
-        Ok(uri) => uri,
-        Err(error) => {
-            let error = SendError::new(SendErrorKind::Protocol, format!("the path can't be forwarded: {error}"));
-            return refusal::failed(call, api, &error).await;
-        }
-    };
-    let mut request = Request::new(held.into_body(call.request_copy()));
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = parts.headers;
-    call.attempt_begins(upstream.name(), None);
-    match upstream.send(request).await {
-        Ok(response) => relay(proxy, call, api, response, upstream).await,
-        Err(error) => refusal::failed(call, api, &error).await,
-    }
-}
-
-/// The response's head goes to the client, and its body is relayed.
-async fn relay(
-    proxy: &Proxy,
-    mut call: OpenCall,
-    api: Api,
-    response: Response<Incoming>,
-    upstream: &Upstream,
-) -> Response<ClientBody> {
-    let began = Instant::now();
-    let (mut parts, body) = response.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers);
-    call.response_head(parts.status, &parts.headers);
-    if proxy.expose_headers {
-        call.expose(&mut parts.headers, upstream.name());
-    }
-    if body.is_end_stream() {
-        let written = call.commit(Outcome::Ok);
-        call.wait(written).await;
-        return Response::from_parts(parts, ClientBody::full(Bytes::new()));
-    }
-    let streamed = wire::framing_named(api, &call.head.path, call.head.content_type.as_deref()).is_some();
-    let marked = streamed && call.head.content_encoding.is_none() && api != Api::Other;
-    call.add_overhead(began.elapsed());
-    let relay = Relay::new(
-        body,
-        call,
-        streamed,
-        marked.then(|| EndMark::new(api)),
-        None,
-        upstream.idle_timeout(),
-    );
-    Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
 }

@@ -1,6 +1,7 @@
 //! Which headers travel: hop-by-hop ones end here, ours are read and removed, all others pass unchanged.
 
 use http::{HeaderMap, HeaderName, header};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Headers of one hop, by RFC 9110 section 7.6.1. `te` and `trailer` describe the hop's framing.
@@ -93,31 +94,65 @@ pub fn take_ours(headers: &mut HeaderMap) -> Told {
     told
 }
 
-/// Headers by which known agents name their session.
-const SESSION_HEADERS: [&str; 4] = [
+/// Headers by which known agents and their libraries name a conversation, the most exact first: Claude Code, Codex (which
+/// has changed their spelling), OpenCode, and what gateways taught others to send.
+const SESSION_HEADERS: [&str; 13] = [
     "x-claude-code-session-id",
-    "x-session-id",
+    "thread-id",
+    "thread_id",
+    "conversation_id",
+    "conversation-id",
     "x-conversation-id",
+    "x-opencode-session",
+    "session-id",
     "session_id",
+    "x-session-id",
+    "x-session-affinity",
+    "helicone-session-id",
+    "x-litellm-session-id",
 ];
 
 /// The session that a known agent names.
 pub fn known_session(headers: &HeaderMap) -> Option<&[u8]> {
     SESSION_HEADERS
         .iter()
-        .find_map(|name| headers.get(*name))
+        .filter_map(|name| headers.get(*name))
         .map(http::HeaderValue::as_bytes)
+        .find(|value| !value.is_empty())
 }
 
-/// Headers that carry a client's credential, in the order in which they are asked for its identity.
-const CREDENTIAL_HEADERS: [&str; 5] = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
+/// Headers that carry a client's credential.
+const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+/// Query parameters that do, at Google.
+const CREDENTIAL_PARAMETERS: [&str; 2] = ["key", "access_token"];
 
-/// The client's credential, for its pseudonym only.
-pub fn credential(headers: &HeaderMap) -> Option<&[u8]> {
-    CREDENTIAL_HEADERS
+/// The client's credentials, for its pseudonym only: all of them, since which one the upstream asks for is its affair.
+/// Cookies count where there is nothing else.
+pub fn credential<'a>(headers: &'a HeaderMap, path_and_query: &'a str) -> Option<Cow<'a, [u8]>> {
+    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
+    let in_query = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (CREDENTIAL_PARAMETERS.contains(&name) && !value.is_empty()).then_some(value.as_bytes())
+    });
+    let given = CREDENTIAL_HEADERS
         .iter()
-        .find_map(|name| headers.get(*name))
-        .map(http::HeaderValue::as_bytes)
+        .filter_map(|name| headers.get(*name))
+        .map(|value| lasting(value.as_bytes()))
+        .chain(in_query);
+    let joined = given.fold(None, |all: Option<Cow<'a, [u8]>>, one| match all {
+        None => Some(Cow::Borrowed(one)),
+        Some(all) => Some(Cow::Owned([&all, b"\n".as_slice(), one].concat())),
+    });
+    joined.or_else(|| headers.get(header::COOKIE).map(|value| Cow::Borrowed(value.as_bytes())))
+}
+
+/// An AWS signature is another one for every request: what lasts of it is the access key's id.
+fn lasting(credential: &[u8]) -> &[u8] {
+    let id = credential.strip_prefix(b"AWS4-HMAC-SHA256 ").and_then(|fields| {
+        let at = memchr::memmem::find(fields, b"Credential=")? + b"Credential=".len();
+        fields[at..].split(|byte| *byte == b'/').next()
+    });
+    id.unwrap_or(credential)
 }
 
 /// The trace id of a W3C `traceparent`.
@@ -178,6 +213,36 @@ mod tests {
         assert_eq!(told.tags["team"], "billing");
         assert!(told.no_capture);
         assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn a_client_is_all_its_credentials_and_the_lasting_part_of_a_signature() {
+        let of = |pairs: &[(&'static str, &'static str)], path: &str| {
+            credential(&headers(pairs), path).map(|bytes| String::from_utf8(bytes.into_owned()).unwrap())
+        };
+        assert_eq!(of(&[], "/v1/x?alt=sse"), None);
+        assert_eq!(
+            of(&[("authorization", "Bearer a"), ("cookie", "c")], "/").unwrap(),
+            "Bearer a"
+        );
+        assert_eq!(of(&[("cookie", "c")], "/").unwrap(), "c");
+        assert_eq!(of(&[("authorization", "a"), ("x-api-key", "b")], "/").unwrap(), "a\nb");
+        assert_eq!(of(&[], "/v1beta/models/m:generateContent?alt=sse&key=k").unwrap(), "k");
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0f";
+        assert_eq!(of(&[("authorization", signed)], "/").unwrap(), "AKID");
+    }
+
+    #[test]
+    fn sessions_of_known_agents_are_known() {
+        assert_eq!(
+            known_session(&headers(&[("session_id", ""), ("x-session-id", "s")])),
+            Some(&b"s"[..])
+        );
+        assert_eq!(
+            known_session(&headers(&[("session-id", "s"), ("thread-id", "t")])),
+            Some(&b"t"[..])
+        );
+        assert_eq!(known_session(&headers(&[("user-agent", "a")])), None);
     }
 
     #[test]

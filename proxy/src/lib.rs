@@ -4,6 +4,7 @@
 
 pub mod accepted;
 pub mod admin;
+mod baseline;
 mod body;
 mod candidate;
 pub mod capture;
@@ -11,6 +12,8 @@ pub mod choose;
 pub mod config;
 mod control;
 mod exchange;
+mod filter;
+mod form;
 pub mod headers;
 pub mod listener;
 pub mod metrics;
@@ -18,10 +21,10 @@ pub mod proxy;
 mod refusal;
 mod relay;
 mod reload;
-mod rename;
 pub mod route;
 pub mod split;
 pub mod spool;
+mod state;
 pub mod tee;
 mod tunnel;
 

@@ -41,6 +41,9 @@ pub struct BindError {
     pub source: std::io::Error,
 }
 
+/// The longest that tunnels take to end once they are cut.
+const CUT: Duration = Duration::from_secs(1);
+
 /// How often the drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -65,6 +68,7 @@ impl Listener {
     /// Accepts until `stop` turns true, then lets open calls end for `drain` at most. Blocks until then.
     pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration, stop: watch::Receiver<bool>) {
         let open = Arc::new(AtomicUsize::new(0));
+        let waited_for = proxy.clone();
         let (stopped, has_stopped) = mpsc::channel();
         let app = App {
             proxy,
@@ -99,14 +103,19 @@ impl Listener {
         }
         // Blocks while calls are accepted; a sender that is gone means that the server's thread has ended.
         let _ = has_stopped.recv();
-        // What is left are connections.
+        // What is left are connections, and tunnels that were connections.
+        let left = || open.load(Ordering::Acquire) + waited_for.tunnels.open();
         let began = Instant::now();
-        while open.load(Ordering::Acquire) > 0 && began.elapsed() < drain {
+        while left() > 0 && began.elapsed() < drain {
             std::thread::sleep(DRAIN_POLL);
         }
-        match open.load(Ordering::Acquire) {
+        match left() {
             0 => tracing::info!("all calls have ended"),
             left => tracing::warn!(connections = left, "timeouts.drain has passed: open calls are cut"),
+        }
+        waited_for.tunnels.cut();
+        while waited_for.tunnels.open() > 0 && began.elapsed() < drain + CUT {
+            std::thread::sleep(DRAIN_POLL);
         }
     }
 }

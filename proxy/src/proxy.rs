@@ -7,6 +7,7 @@ use crate::config::{Config, Exclude, Limits};
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
 use crate::spool::{Spool, SpoolConfig, SpoolError};
+use crate::tunnel::Tunnels;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub struct Proxy {
     pub(crate) header_read: Duration,
     pub(crate) expose_headers: bool,
     pub(crate) allow_pins: bool,
+    pub(crate) tunnels: Tunnels,
     pub(crate) in_flight: BTreeMap<String, Arc<Semaphore>>,
     /// The proxy's metrics.
     pub metrics: Metrics,
@@ -116,6 +118,7 @@ impl Proxy {
             header_read: config.timeouts.header_read,
             expose_headers: config.expose_headers,
             allow_pins: config.allow_pins,
+            tunnels: Tunnels::default(),
             metrics,
             spool,
         };

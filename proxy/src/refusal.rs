@@ -6,12 +6,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use understudy_call::call::Api;
+use understudy_call::translate;
 use understudy_client::{SendError, SendErrorKind};
 
 /// An answer of ours with a status, an error type and a message.
 pub(crate) fn error(api: Api, status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
     let body = match api {
         Api::AnthropicMessages => json!({"type": "error", "error": {"type": kind, "message": message}}),
+        Api::Gemini | Api::Ollama | Api::CohereChat => translate::error_body(api, status.as_u16(), message),
+        Api::BedrockConverse | Api::BedrockInvoke => json!({"message": message}),
         _ => json!({"error": {"message": message, "type": kind, "param": null, "code": null}}),
     };
     let mut response = Response::new(Bytes::from(body.to_string()));

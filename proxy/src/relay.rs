@@ -1,11 +1,11 @@
 //! The response body on its way from upstream to client, and the moment at which its record must be written.
 //!
-//! Forwards each piece as it arrives and unchanged (but for the model's name, where a candidate answers). The piece
+//! Forwards each piece as it arrives and unchanged (but for what [`Filter`] changes). The piece
 //! that holds the API's end mark, or the last bytes of a message of known length, or else the message's end, is held
 //! until the record is in the spool, for `capture.wait` at most.
 
 use crate::capture::OpenCall;
-use crate::rename::Renamer;
+use crate::filter::{Filter, Passed};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,6 +21,8 @@ use understudy_client::{BoxError, SendErrorKind};
 
 /// A response body being relayed.
 pub(crate) struct Relay {
+    /// A piece that was read before the response's head went out.
+    first: Option<Bytes>,
     inner: Incoming,
     call: OpenCall,
     state: State,
@@ -29,7 +31,7 @@ pub(crate) struct Relay {
     /// Bytes still to come, where the length is known.
     remaining: Option<u64>,
     streamed: bool,
-    rename: Option<Renamer>,
+    filter: Option<Filter>,
     idle: Idle,
 }
 
@@ -42,9 +44,10 @@ enum State {
         limit: Pin<Box<Sleep>>,
         since: Instant,
         then: Option<Frame<Bytes>>,
+        ended: bool,
     },
     /// The upstream failed: what came before goes out first, then this.
-    Failing(BoxError),
+    Failing { error: BoxError, is_flushed: bool },
     /// The record is written or given up: pieces flow on without a copy.
     Kept,
     /// Nothing more comes.
@@ -74,15 +77,8 @@ impl Idle {
 }
 
 impl Relay {
-    /// Relays `inner` for `call`.
-    pub(crate) fn new(
-        inner: Incoming,
-        call: OpenCall,
-        streamed: bool,
-        end_mark: Option<EndMark>,
-        rename: Option<Renamer>,
-        idle: Duration,
-    ) -> Relay {
+    /// Relays `inner` for `call`, with `idle` as the longest wait for a piece.
+    pub(crate) fn new(inner: Incoming, call: OpenCall, streamed: bool, idle: Duration) -> Relay {
         let remaining = inner.size_hint().exact();
         let idle = Idle {
             limit: idle,
@@ -90,30 +86,73 @@ impl Relay {
             timer: None,
         };
         Relay {
+            first: None,
             inner,
             call,
             state: State::Open,
-            end_mark,
+            end_mark: None,
             remaining,
             streamed,
-            rename,
+            filter: None,
             idle,
         }
     }
 
-    /// Notes a piece; true when the client would see the answer complete with it.
-    fn note(&mut self, piece: &Bytes) -> bool {
+    /// Looks for this end mark in what the client gets.
+    pub(crate) fn with_end_mark(mut self, mark: EndMark) -> Relay {
+        self.end_mark = Some(mark);
+        self
+    }
+
+    /// Changes the stream on its way.
+    pub(crate) fn with_filter(mut self, filter: Filter) -> Relay {
+        self.filter = Some(filter);
+        self.remaining = None;
+        self
+    }
+
+    /// Begins with a piece that was read already.
+    pub(crate) fn beginning_with(mut self, piece: Bytes) -> Relay {
+        self.first = Some(piece);
+        self
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.first.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut self.inner).poll_frame(context),
+        }
+    }
+
+    /// What a piece becomes; true when the client would see the answer complete with it.
+    fn take(&mut self, piece: Bytes) -> (Bytes, bool) {
         self.idle.last = Instant::now();
-        self.call.response_piece(piece, self.streamed);
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.saturating_sub(piece.len() as u64);
         }
-        self.remaining == Some(0) || self.end_mark.as_mut().is_some_and(|mark| mark.push(piece))
+        let passed = match &mut self.filter {
+            Some(filter) => filter.push(&piece),
+            None => Passed::same(piece),
+        };
+        let is_complete = self.keep(&passed.kept);
+        (passed.client, is_complete)
+    }
+
+    /// Notes what is kept of a piece; true when it completes the answer.
+    fn keep(&mut self, kept: &Bytes) -> bool {
+        if let Some(model) = self.filter.as_ref().and_then(Filter::model)
+            && self.call.head.response_model.is_none()
+        {
+            self.call.head.response_model = Some(model.to_owned());
+        }
+        if !kept.is_empty() {
+            self.call.response_piece(kept, self.streamed);
+        }
+        self.remaining == Some(0) || self.end_mark.as_mut().is_some_and(|mark| mark.push(kept))
     }
 
     /// Hands the record to the spool; `then` goes out once it is written.
-    fn commit(&mut self, then: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
-        let ended = then.is_none();
+    fn commit(&mut self, then: Option<Frame<Bytes>>, ended: bool) -> Option<Frame<Bytes>> {
         match self.call.commit(Outcome::Ok) {
             Some(written) => {
                 let limit = Box::pin(sleep(self.call.wait_limit()));
@@ -122,6 +161,7 @@ impl Relay {
                     limit,
                     since: Instant::now(),
                     then,
+                    ended,
                 };
                 None
             }
@@ -133,65 +173,73 @@ impl Relay {
     }
 
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
-            ready!(self.idle.poll_expired(context));
-            self.state = State::Ended;
-            let _ = self.call.commit(Outcome::Timeout);
-            return Poll::Ready(Some(Err(
-                "the upstream sent nothing for too long (timeouts.idle)".into()
-            )));
-        };
-        match frame {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(piece) => {
-                    let complete = self.note(&piece);
-                    let out = match &mut self.rename {
-                        Some(rename) => rename.push(&piece),
-                        None => piece,
-                    };
-                    let frame = Frame::data(out);
-                    Poll::Ready(if complete {
-                        self.commit(Some(frame)).map(Ok)
-                    } else {
-                        Some(Ok(frame))
-                    })
+        loop {
+            let Poll::Ready(frame) = self.poll_inner(context) else {
+                ready!(self.idle.poll_expired(context));
+                let error = "the upstream sent nothing for too long (timeouts.idle)".into();
+                return Poll::Ready(self.broken(Outcome::Timeout, error).map(Ok));
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(piece))) => {
+                    let (out, is_complete) = self.take(piece);
+                    let frame = (!out.is_empty()).then(|| Frame::data(out));
+                    if is_complete {
+                        return Poll::Ready(self.commit(frame, false).map(Ok));
+                    }
+                    if frame.is_some() {
+                        return Poll::Ready(frame.map(Ok));
+                    }
                 }
-                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
-            },
-            Some(Err(error)) => {
-                let _ = self.call.commit(SendErrorKind::of_hyper(&error).outcome());
-                self.fail(error.into(), context)
-            }
-            None => {
-                let rest = self
-                    .rename
-                    .as_mut()
-                    .map(Renamer::finish)
-                    .filter(|rest| !rest.is_empty());
-                Poll::Ready(self.commit(rest.map(Frame::data)).map(Ok))
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => {
+                    let outcome = SendErrorKind::of_hyper(&error).outcome();
+                    return Poll::Ready(self.broken(outcome, error.into()).map(Ok));
+                }
+                None => {
+                    let rest = self.finish_filter();
+                    self.keep(&rest.kept);
+                    let frame = (!rest.client.is_empty()).then(|| Frame::data(rest.client));
+                    return Poll::Ready(self.commit(frame, true).map(Ok));
+                }
             }
         }
     }
 
-    /// Gives hyper one turn to send what it holds: an error makes it drop that.
-    fn fail<T>(&mut self, error: BoxError, context: &mut Context<'_>) -> Poll<T> {
-        self.state = State::Failing(error);
-        context.waker().wake_by_ref();
-        Poll::Pending
+    fn finish_filter(&mut self) -> Passed {
+        self.filter.as_mut().map(Filter::finish).unwrap_or_default()
+    }
+
+    /// The upstream failed: the record is written with what came, and that goes out before the failure does.
+    fn broken(&mut self, outcome: Outcome, error: BoxError) -> Option<Frame<Bytes>> {
+        let rest = self.filter.as_mut().map(|filter| filter.broken(&error.to_string()));
+        let rest = rest.unwrap_or_default();
+        self.keep(&rest.kept);
+        let _ = self.call.commit(outcome);
+        self.state = State::Failing {
+            error,
+            is_flushed: false,
+        };
+        (!rest.client.is_empty()).then(|| Frame::data(rest.client))
     }
 
     fn poll_kept(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let Some(rename) = &mut self.rename else {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        };
-        match frame {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame.map_data(|piece| rename.push(&piece))))),
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-            None => {
-                self.state = State::Ended;
-                let rest = rename.finish();
-                Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
+        loop {
+            let frame = ready!(self.poll_inner(context));
+            let Some(filter) = &mut self.filter else {
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            };
+            let out = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(piece))) => filter.push(&piece).client,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {
+                    self.state = State::Ended;
+                    let rest = self.finish_filter().client;
+                    return Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))));
+                }
+            };
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(out))));
             }
         }
     }
@@ -205,8 +253,8 @@ impl Body for Relay {
         loop {
             match &mut self.state {
                 State::Open => match ready!(self.poll_open(context)) {
-                    // An answer that is complete, and whose record is being written.
-                    None if matches!(self.state, State::Waiting { .. }) => {}
+                    // An answer that is complete, and whose record is being written; or that failed.
+                    None if !matches!(self.state, State::Ended) => {}
                     frame => return Poll::Ready(frame),
                 },
                 State::Waiting {
@@ -214,6 +262,7 @@ impl Body for Relay {
                     limit,
                     since,
                     then,
+                    ended,
                 } => {
                     let timed_out = match Pin::new(written).poll(context) {
                         Poll::Ready(_) => false,
@@ -222,13 +271,21 @@ impl Body for Relay {
                             true
                         }
                     };
-                    let (waited, then) = (since.elapsed(), then.take());
+                    let (waited, then, ended) = (since.elapsed(), then.take(), *ended);
                     self.call.waited(waited, timed_out);
-                    self.state = if then.is_some() { State::Kept } else { State::Ended };
-                    return Poll::Ready(then.map(Ok));
+                    self.state = if ended { State::Ended } else { State::Kept };
+                    if let Some(frame) = then {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
                 }
-                State::Failing(_) => {
-                    let State::Failing(error) = std::mem::replace(&mut self.state, State::Ended) else {
+                // hyper gets one turn to send what it holds: an error makes it drop that.
+                State::Failing { is_flushed, .. } if !*is_flushed => {
+                    *is_flushed = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Failing { .. } => {
+                    let State::Failing { error, .. } = std::mem::replace(&mut self.state, State::Ended) else {
                         continue;
                     };
                     return Poll::Ready(Some(Err(error)));
@@ -242,13 +299,13 @@ impl Body for Relay {
     fn is_end_stream(&self) -> bool {
         match self.state {
             State::Ended => true,
-            State::Kept => self.inner.is_end_stream() && self.rename.is_none(),
-            State::Open | State::Waiting { .. } | State::Failing(_) => false,
+            State::Kept => self.inner.is_end_stream() && self.filter.is_none() && self.first.is_none(),
+            State::Open | State::Waiting { .. } | State::Failing { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rename.is_some() {
+        if self.filter.is_some() || self.first.is_some() {
             SizeHint::default()
         } else {
             self.inner.size_hint()

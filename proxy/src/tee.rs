@@ -3,6 +3,7 @@
 //! One byte budget bounds all copies of the process. A body that does not fit in it is not copied at all, one that is
 //! longer than the limit is cut; the true length is known in either case. Never touches the bytes that travel.
 
+use crate::form::ModelScan;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,25 @@ impl Budget {
     /// Bytes held now.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What is noted of a request's body as it goes by: a copy of it, or the model named in one that is not copied.
+#[derive(Debug)]
+pub struct RequestCopy {
+    /// The copy.
+    pub body: BodyCopy,
+    /// Looks for the model.
+    pub(crate) model: Option<ModelScan>,
+}
+
+impl RequestCopy {
+    /// Takes note of one piece.
+    pub fn push(&mut self, piece: &Bytes) {
+        if let Some(scan) = &mut self.model {
+            scan.push(piece);
+        }
+        self.body.push(piece);
     }
 }
 

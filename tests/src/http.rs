@@ -128,6 +128,26 @@ impl Wire {
         self.reader.get_ref().write_all(bytes)
     }
 
+    /// Reads so many bytes, whatever they are.
+    ///
+    /// # Errors
+    /// As the connection's, and where it ends before.
+    pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes back all that comes, until the peer closes.
+    pub fn echo(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = self.reader.read(&mut bytes) {
+            if self.write(&bytes[..read]).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until the peer closes or resets, whatever it sends before.
     pub fn wait_until_closed(&mut self) {
         let mut ignored = [0; 4096];

@@ -43,6 +43,8 @@ pub enum Step {
     Hang,
     /// Writes the bytes again and again, at this interval, until the peer is gone.
     Repeat(Vec<u8>, Duration),
+    /// Writes back all that comes, until the peer closes: the other end of a tunnel.
+    Echo,
     /// Closes the connection by a reset.
     Reset,
     /// Closes the connection.
@@ -120,7 +122,7 @@ impl Upstream {
         lock(&self.shared.seen).len()
     }
 
-    /// When peers closed on a [`Step::Hang`] or [`Step::Repeat`].
+    /// When peers closed on a [`Step::Hang`], [`Step::Repeat`] or [`Step::Echo`].
     pub fn closed(&self) -> Vec<Instant> {
         lock(&self.shared.closed).clone()
     }
@@ -149,6 +151,11 @@ impl Shared {
                         while wire.write(&bytes).is_ok() {
                             std::thread::sleep(every);
                         }
+                        lock(&self.closed).push(Instant::now());
+                        return;
+                    }
+                    Step::Echo => {
+                        wire.echo();
                         lock(&self.closed).push(Instant::now());
                         return;
                     }

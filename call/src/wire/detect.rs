@@ -46,16 +46,18 @@ pub fn endpoint(path: &str) -> Option<Endpoint> {
         (Some("v1" | "v2"), "embed") => (Api::CohereChat, Embed),
         // KoboldAI's `/api/v1/generate` is another API.
         (Some("v1"), "generate") if folder != Some("api") => (Api::CohereChat, Complete),
-        (Some(_), verb) if folder == Some("model") => bedrock(verb)?,
+        (Some(model), verb) if folder == Some("model") => bedrock(model, verb)?,
         (Some("models" | "tunedModels" | "endpoints"), last) => google(path, last)?,
         _ => return None,
     };
     Some(Endpoint { api, operation })
 }
 
-fn bedrock(verb: &str) -> Option<(Api, Operation)> {
+/// Models that make vectors say so in their names.
+fn bedrock(model: &str, verb: &str) -> Option<(Api, Operation)> {
     match verb {
         "converse" | "converse-stream" => Some((Api::BedrockConverse, Operation::Chat)),
+        "invoke" if model.contains("embed") => Some((Api::BedrockInvoke, Operation::Embed)),
         "invoke" | "invoke-with-response-stream" => Some((Api::BedrockInvoke, Operation::Chat)),
         "count-tokens" => Some((Api::BedrockConverse, Operation::CountTokens)),
         _ => None,
@@ -208,6 +210,12 @@ mod tests {
                 Api::BedrockConverse,
                 Chat,
                 Some("us.amazon.nova-lite-v1:0"),
+            ),
+            (
+                "/model/cohere.embed-v4%3A0/invoke",
+                Api::BedrockInvoke,
+                Embed,
+                Some("cohere.embed-v4:0"),
             ),
             (
                 "/model/a.b-v1:0/invoke-with-response-stream",

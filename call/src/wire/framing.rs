@@ -18,7 +18,7 @@ pub struct Event<'a> {
     pub name: Cow<'a, str>,
     /// The event's data; of server-sent events the data lines, joined by LF.
     pub data: Cow<'a, [u8]>,
-    /// The data was longer than [`MAX_EVENT`] and is left out.
+    /// The data is left out: it was longer than [`MAX_EVENT`], or a binary message was damaged on its way.
     pub oversize: bool,
     /// Offset in the body of the byte after the event.
     pub end: usize,

@@ -184,7 +184,7 @@ fn model_strings(body: &[u8]) -> Option<Vec<(usize, usize)>> {
 }
 
 /// The offset after the closing quote of the string that opens at `start`.
-fn string_end(body: &[u8], start: usize) -> Option<usize> {
+pub(super) fn string_end(body: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         at += memchr2(b'"', b'\\', body.get(at..)?)?;
@@ -196,7 +196,7 @@ fn string_end(body: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Where the value of a key that ended at `key_end` starts.
-fn value_start(body: &[u8], key_end: usize) -> Option<usize> {
+pub(super) fn value_start(body: &[u8], key_end: usize) -> Option<usize> {
     let colon = key_end + body[key_end..].iter().position(|byte| !byte.is_ascii_whitespace())?;
     if body[colon] != b':' {
         return None;

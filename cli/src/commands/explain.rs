@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let request = wire::parse_request_at(api, bare_path, &body).ok();
     let origins = Origins::new(&keys.origin);
     // A client whose key the baseline has accepted before: anyone else is never canaried.
-    let client = origins.pseudonym("client", credential(&headers).unwrap_or_default());
+    let client = origins.pseudonym("client", &credential(&headers, path).unwrap_or_default());
     let accepted = Accepted::new(Duration::from_secs(3600));
     accepted.accept(&client);
     let choice = Choice {
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let chosen = choice.choose(&Asked {
         addressed,
         api,
-        path: bare_path,
+        path_and_query: path,
         headers: &headers,
         told: &told,
         client_id: Some(&client),
@@ -138,7 +138,13 @@ fn why(chosen: &Chosen, addressed: &str) -> String {
             "its conversation falls to this arm of the split, once the baseline has accepted its client".into()
         }
         (Some(_), _, _) => "the request pins it".into(),
-        (None, Some(reason), _) => format!("it stays with {addressed}: {}", reason.replace('_', " ")),
+        (None, Some(reason), _) => {
+            let reason = reason.replace('_', " ");
+            match &chosen.detail {
+                Some(detail) => format!("it stays with {addressed}: {reason}: {detail}"),
+                None => format!("it stays with {addressed}: {reason}"),
+            }
+        }
         (None, None, Some(_)) if chosen.split => format!("its conversation falls to {addressed} in the split"),
         (None, None, Some(_)) => "its route has no split, so it goes where it is addressed".into(),
         (None, None, None) => "no route matches, so it goes where it is addressed".into(),

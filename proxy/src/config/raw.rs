@@ -58,6 +58,22 @@ pub(super) struct Upstream {
     pub(super) ca_file: Option<PathBuf>,
     #[serde(default)]
     pub(super) ask_usage: bool,
+    pub(super) sign: Option<Sign>,
+    pub(super) aws: Option<Aws>,
+}
+
+/// How an upstream's calls are signed anew.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Sign {
+    Aws,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Aws {
+    pub(super) region: Option<String>,
+    pub(super) service: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -91,6 +91,34 @@ fn mistakes_say_what_to_do() {
 }
 
 #[test]
+fn signing_knows_its_region_from_the_host_or_is_told() {
+    let sign = |url: &str, more: &str| parse(&format!("upstreams: {{ a: {{ url: '{url}', {more} }} }}\n"));
+    let of = |config: Config| {
+        let signing = config.upstreams["a"].sign.clone().unwrap();
+        (signing.region, signing.service, signing.credentials.is_some())
+    };
+    let told = sign("https://bedrock-runtime.eu-west-1.amazonaws.com", "sign: aws").unwrap();
+    assert_eq!(of(told), ("eu-west-1".into(), "bedrock".into(), false));
+    let given = sign(
+        "http://localhost:1",
+        "sign: aws, aws: { region: us-east-1, service: bedrock }",
+    )
+    .unwrap();
+    assert_eq!(of(given), ("us-east-1".into(), "bedrock".into(), false));
+    let error = |url: &str, more: &str| sign(url, more).unwrap_err().to_string();
+    assert!(error("http://localhost:1", "sign: aws").contains("add `aws: {"));
+    assert!(error("http://localhost:1", "aws: { region: r }").contains("add `sign: aws`"));
+    assert!(error("http://localhost:1", "sign: gcp").contains("`aws`"));
+}
+
+#[test]
+fn usage_is_asked_for_where_config_says_so() {
+    let config = parse("upstreams: { a: { url: 'http://h', ask_usage: true } }\n").unwrap();
+    assert!(config.upstreams["a"].ask_usage);
+    assert!(!parse("upstreams: { a: { url: 'http://h' } }\n").unwrap().upstreams["a"].ask_usage);
+}
+
+#[test]
 fn a_canary_sees_raw_text_so_its_upstream_must_be_trusted() {
     let text = UPSTREAMS.replace(", trusted: true", "") + "routes:\n  - split: { openai: 95, small: 5 }\n";
     assert!(error(&text).contains("trusted: true"));

@@ -1,0 +1,138 @@
+//! The upstream that a call was addressed to answers: request and response travel unchanged, but for what the upstream's
+//! own config asks for (`ask_usage`, `sign`).
+
+use crate::body::{ClientBody, Held};
+use crate::capture::OpenCall;
+use crate::filter::{EventFilter, Filter};
+use crate::headers;
+use crate::proxy::Proxy;
+use crate::refusal;
+use crate::relay::Relay;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::time::Instant;
+use understudy_call::call::Api;
+use understudy_call::record::Outcome;
+use understudy_call::wire::splice::ask_usage;
+use understudy_call::wire::{self, EndMark};
+use understudy_client::{SendError, SendErrorKind, Upstream};
+
+/// A call on its way to the upstream that it was addressed to.
+pub(crate) struct Addressed<'a> {
+    /// That upstream.
+    pub(crate) upstream: &'a Upstream,
+    /// The wire format.
+    pub(crate) api: Api,
+    /// Path and query below the upstream.
+    pub(crate) path_and_query: &'a str,
+    /// The request's head, without the headers of its hop.
+    pub(crate) parts: Parts,
+    /// The request's body.
+    pub(crate) held: Held,
+}
+
+/// Whether the upstream's config needs the body of a call whole.
+pub(crate) fn needs_body(upstream: &Upstream, api: Api, headers: &HeaderMap) -> bool {
+    asks_usage(upstream, api) || upstream.signs(headers)
+}
+
+/// Whether calls of this API at this upstream are made to tell their usage.
+fn asks_usage(upstream: &Upstream, api: Api) -> bool {
+    upstream.config.ask_usage && matches!(api, Api::OpenaiChat | Api::OpenaiCompletions)
+}
+
+impl Addressed<'_> {
+    /// Sends the request on and relays the answer.
+    pub(crate) async fn answer(mut self, proxy: &Proxy, mut call: OpenCall) -> Response<ClientBody> {
+        let uri = match self.upstream.uri(self.path_and_query) {
+            Ok(uri) => uri,
+            Err(error) => {
+                let error = SendError::new(SendErrorKind::Protocol, format!("the path can't be forwarded: {error}"));
+                return refusal::failed(call, self.api, &error).await;
+            }
+        };
+        let drops_usage = self.ask_usage();
+        if self.upstream.signs(&self.parts.headers) {
+            let Some(body) = self.held.whole() else {
+                return self.refuse_unsigned(call).await;
+            };
+            self.upstream
+                .sign(&self.parts.method, &uri, &mut self.parts.headers, body);
+        }
+        let mut request = Request::new(self.held.into_body(call.request_copy()));
+        *request.method_mut() = self.parts.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.parts.headers;
+        call.attempt_begins(self.upstream.name(), None);
+        match self.upstream.send(request).await {
+            Ok(response) => relay(proxy, call, self.api, response, self.upstream, drops_usage).await,
+            Err(error) => refusal::failed(call, self.api, &error).await,
+        }
+    }
+
+    /// A signature covers the whole body, which is longer than what may be held.
+    async fn refuse_unsigned(self, mut call: OpenCall) -> Response<ClientBody> {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let message = format!(
+            "upstream {}: the body is longer than limits.max_routed_body, and `sign: aws` needs all of it",
+            self.upstream.name()
+        );
+        call.head.status = Some(status.as_u16());
+        call.head.error = Some(message.clone());
+        let written = call.commit(Outcome::Refused);
+        call.wait(written).await;
+        refusal::policy(self.api, status, &message).map(ClientBody::full)
+    }
+
+    /// Makes a streamed call tell its usage, where config wants it; whether it did. An answer that is encoded could not be
+    /// edited, so none is asked for then.
+    fn ask_usage(&mut self) -> bool {
+        let asks = asks_usage(self.upstream, self.api);
+        let Some(asking) = self.held.whole().filter(|_| asks).and_then(|body| ask_usage(body)) else {
+            return false;
+        };
+        self.held = Held::Whole(asking.into());
+        self.parts.headers.remove(header::CONTENT_LENGTH);
+        let identity = HeaderValue::from_static("identity");
+        self.parts.headers.insert(header::ACCEPT_ENCODING, identity);
+        true
+    }
+}
+
+/// The response's head goes to the client, and its body is relayed.
+async fn relay(
+    proxy: &Proxy,
+    mut call: OpenCall,
+    api: Api,
+    response: Response<Incoming>,
+    upstream: &Upstream,
+    drops_usage: bool,
+) -> Response<ClientBody> {
+    let began = Instant::now();
+    let (mut parts, body) = response.into_parts();
+    headers::remove_hop_by_hop(&mut parts.headers);
+    call.response_head(parts.status, &parts.headers);
+    if proxy.expose_headers {
+        call.expose(&mut parts.headers, upstream.name());
+    }
+    if body.is_end_stream() {
+        let written = call.commit(Outcome::Ok);
+        call.wait(written).await;
+        return Response::from_parts(parts, ClientBody::full(Bytes::new()));
+    }
+    let streamed = wire::framing_named(api, &call.head.path, call.head.content_type.as_deref()).is_some();
+    let readable = streamed && call.head.content_encoding.is_none() && api != Api::Other;
+    call.add_overhead(began.elapsed());
+    let mut relay = Relay::new(body, call, streamed, upstream.idle_timeout());
+    if readable {
+        relay = relay.with_end_mark(EndMark::new(api));
+    }
+    if readable && drops_usage {
+        parts.headers.remove(header::CONTENT_LENGTH);
+        relay = relay.with_filter(Filter::Events(EventFilter::without_usage(api, true)));
+    }
+    Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
+}
