@@ -4,6 +4,7 @@
 
 mod canary;
 mod capture;
+mod content;
 mod demo;
 mod dependencies;
 mod faults;
