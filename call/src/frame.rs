@@ -26,6 +26,8 @@ pub enum BodyNote {
     Excluded,
     /// Not parsed, kept as text.
     ParseError,
+    /// The content encoding is unknown, damaged, or decodes to too much: kept as far as it could be decoded.
+    Encoding,
 }
 
 impl BodyNote {
@@ -36,6 +38,7 @@ impl BodyNote {
             BodyNote::Cut => "cut",
             BodyNote::Excluded => "excluded",
             BodyNote::ParseError => "parse_error",
+            BodyNote::Encoding => "encoding",
         }
     }
 }

@@ -29,6 +29,7 @@ mod openai_responses;
 pub mod splice;
 pub mod sse;
 
+pub use bedrock_converse::open_request_to_count;
 pub use bedrock_invoke::usage_in_headers;
 pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};
 pub use end_mark::EndMark;

@@ -1,12 +1,18 @@
 //! One call as captured → the row that is kept: masked first, then parsed, priced and assigned.
 //!
-//! The one way from bodies to a [`CallRecord`], for live calls and imported ones. Pure: no IO, no clock. What is parsed,
-//! digested or counted comes from masked text only; a body that can't be decoded is left out, and the row says so.
+//! The one way from bodies to a [`CallRecord`], for live calls and imported ones. Pure: no IO, no clock. Content encodings
+//! are undone and media left out first; what is parsed, digested or counted comes from masked text only. What can't be
+//! decoded or read is kept as far as it can be, and the row says so.
 
+mod media;
+mod plain;
 mod timing;
+
+pub(crate) use media::is_missing_in as is_media_missing_in;
 
 use crate::mask::{Counts, Mask};
 use crate::thread::Trail;
+use plain::Plain;
 use std::borrow::Cow;
 use std::sync::Arc;
 use timing::Timing;
@@ -56,14 +62,6 @@ impl<T> Read<T> {
             unreadable: false,
         }
     }
-
-    /// A body that can't be kept.
-    fn undecodable() -> Read<T> {
-        Read {
-            unreadable: true,
-            ..Read::nothing()
-        }
-    }
 }
 
 impl RowMaker {
@@ -73,25 +71,37 @@ impl RowMaker {
         let api = head.api.unwrap_or(Api::Other);
         let mut counts = Counts::default();
         let mut record = self.of_head(head, api, &mut counts);
-        let request = self.request(api, raw, &mut counts);
-        let response = self.response(api, raw, &mut counts);
-        if head.body_note.is_none() && (request.unreadable || response.unreadable) {
-            record.body_note = Some(BodyNote::ParseError.as_str().to_owned());
-        }
+        let asked = Plain::of(&raw.request, head.request_encoding.as_deref(), &[]);
+        let answered = Plain::of(&raw.response, head.content_encoding.as_deref(), &head.pieces);
+        let request = self.request(api, head, &asked.bytes, &mut counts);
+        let response = self.response(api, head, &answered.bytes, &mut counts);
+        let note = if asked.at_fault || answered.at_fault {
+            Some(BodyNote::Encoding)
+        } else {
+            (request.unreadable || response.unreadable).then_some(BodyNote::ParseError)
+        };
+        record.body_note = head.body_note.or(note).map(|note| note.as_str().to_owned());
         if let Some(request) = &request.parsed {
             self.add_request(&mut record, head, request);
         }
         if let Some((answer, streamed)) = &response.parsed {
-            self.add_response(&mut record, head, answer, *streamed);
-            if *streamed && head.content_encoding.is_none() {
-                add_timing(&mut record, &Timing::of(api, raw));
+            let is_whole = head.body_note.is_none() && !answered.at_fault;
+            self.add_response(&mut record, head, answer, *streamed, is_whole);
+            if *streamed {
+                let content_type = head.content_type.as_deref();
+                add_timing(
+                    &mut record,
+                    &Timing::of(api, content_type, &answered.bytes, &answered.pieces),
+                );
             }
         }
-        let trail = Trail::of(
-            &self.store_key,
-            request.parsed.as_ref(),
-            response.parsed.as_ref().map(|(answer, _)| answer),
-        );
+        let answer = response.parsed.as_ref().map(|(answer, _)| answer);
+        let asked = request.parsed.as_ref();
+        let mut trail = Trail::of(&self.store_key, asked, answer);
+        // Alone of the APIs it lets requests name answers.
+        if api == Api::OpenaiResponses {
+            trail = trail.naming_answers(&self.store_key, &head.upstream, asked, answer);
+        }
         record.request_body = request.text;
         record.response_body = response.text;
         record.masked = counts.into_vec();
@@ -125,7 +135,6 @@ impl RowMaker {
             outcome: head.outcome,
             status: head.status.map(i32::from),
             error: head.error.as_deref().map(&mut masked),
-            body_note: head.body_note.map(|note| note.as_str().to_owned()),
             attempts: head.attempts.clone(),
             first_chunk_ms: milliseconds(head.first_chunk_us),
             duration_ms: milliseconds(head.duration_us),
@@ -142,36 +151,38 @@ impl RowMaker {
         }
     }
 
-    fn request(&self, api: Api, raw: &RawCall, counts: &mut Counts) -> Read<Request> {
-        if api == Api::Other || raw.request.is_empty() {
+    fn request(&self, api: Api, head: &FrameHead, body: &[u8], counts: &mut Counts) -> Read<Request> {
+        if api == Api::Other || body.is_empty() {
             return Read::nothing();
         }
-        if is_encoded(raw.head.request_encoding.as_deref()) {
-            return Read::undecodable();
-        }
-        let masked = self.mask.body(&raw.request, counts);
-        let parsed = wire::parse_request_at(api, &raw.head.path, masked.text.as_bytes()).ok();
+        let opened = (api == Api::BedrockConverse)
+            .then(|| wire::open_request_to_count(body))
+            .flatten();
+        let text = self.masked(opened.as_deref().unwrap_or(body), counts);
+        let parsed = wire::parse_request_at(api, &head.path, text.as_bytes()).ok();
         Read {
             unreadable: parsed.is_none(),
             parsed,
-            text: Some(masked.text),
+            text: Some(text),
         }
     }
 
+    /// A body's text, without media, masked.
+    fn masked(&self, body: &[u8], counts: &mut Counts) -> String {
+        let body = media::left_out(&self.store_key, body);
+        self.mask.body(&body, counts).text
+    }
+
     /// The response, and whether it was streamed.
-    fn response(&self, api: Api, raw: &RawCall, counts: &mut Counts) -> Read<(Response, bool)> {
-        if api == Api::Other || raw.response.is_empty() {
+    fn response(&self, api: Api, head: &FrameHead, body: &[u8], counts: &mut Counts) -> Read<(Response, bool)> {
+        if api == Api::Other || body.is_empty() {
             return Read::nothing();
         }
-        if is_encoded(raw.head.content_encoding.as_deref()) {
-            return Read::undecodable();
-        }
-        let content_type = raw.head.content_type.as_deref();
-        let status = raw.head.status.unwrap_or(0);
-        match wire::assemble(api, content_type, &raw.response) {
+        let status = head.status.unwrap_or(0);
+        match wire::assemble(api, head.content_type.as_deref(), body) {
             Ok(assembled) if assembled.streamed => self.streamed(api, status, assembled, counts),
             Ok(_) => {
-                let text = self.mask.body(&raw.response, counts).text;
+                let text = self.masked(body, counts);
                 // Parsed again, from masked text: a surrogate is what a candidate will be compared with.
                 let parsed = wire::assemble(api, None, text.as_bytes());
                 let answer = parsed.map(|assembled| (wire::parse_response(api, status, &assembled), false));
@@ -182,7 +193,7 @@ impl RowMaker {
                 }
             }
             Err(_) => Read {
-                text: Some(self.mask.body(&raw.response, counts).text),
+                text: Some(self.masked(body, counts)),
                 parsed: None,
                 unreadable: true,
             },
@@ -190,11 +201,12 @@ impl RowMaker {
     }
 
     fn streamed(&self, api: Api, status: u16, mut assembled: Assembled, counts: &mut Counts) -> Read<(Response, bool)> {
-        let text = self.mask.body(assembled.body.to_string().as_bytes(), counts).text;
+        let text = self.masked(assembled.body.to_string().as_bytes(), counts);
         let Ok(body) = serde_json::from_str(&text) else {
             return Read {
                 text: Some(text),
-                ..Read::undecodable()
+                parsed: None,
+                unreadable: true,
             };
         };
         assembled.body = body;
@@ -207,7 +219,7 @@ impl RowMaker {
     }
 
     fn masked_value(&self, value: &serde_json::Value, counts: &mut Counts) -> serde_json::Value {
-        let text = self.mask.body(value.to_string().as_bytes(), counts).text;
+        let text = self.masked(value.to_string().as_bytes(), counts);
         serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
     }
 
@@ -226,8 +238,14 @@ impl RowMaker {
         }
     }
 
-    fn add_response(&self, record: &mut CallRecord, head: &FrameHead, answer: &Response, streamed: bool) {
-        let is_whole = head.body_note.is_none();
+    fn add_response(
+        &self,
+        record: &mut CallRecord,
+        head: &FrameHead,
+        answer: &Response,
+        streamed: bool,
+        is_whole: bool,
+    ) {
         record.streamed = streamed;
         record.response_model = head.response_model.clone().or_else(|| answer.model.clone());
         record.finish_reason = answer.finish_reason.clone();
@@ -236,7 +254,7 @@ impl RowMaker {
         record.partial = answer.partial && is_whole;
         record.error = answer.error.as_ref().map(error_text).or(record.error.take());
         record.outcome = refined(record.outcome, answer, streamed, is_whole);
-        self.add_usage(record, &answer.usage);
+        self.add_usage(record, &answer.usage.or(head.header_usage.unwrap_or_default()));
     }
 
     fn add_usage(&self, record: &mut CallRecord, usage: &Usage) {
@@ -318,10 +336,6 @@ fn error_text(error: &serde_json::Value) -> String {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn is_encoded(encoding: Option<&str>) -> bool {
-    encoding.is_some_and(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
 }
 
 fn given(text: &str) -> Option<String> {

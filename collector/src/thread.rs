@@ -1,7 +1,8 @@
-//! Threads calls into conversations: a call whose messages extend an earlier call's messages and answer continues it.
+//! Threads calls into conversations: a call that names an earlier answer continues it, and so does one whose messages
+//! extend an earlier call's messages and answer.
 //!
-//! Keeps digests only, keyed and over masked text, never a message; bounded, the oldest are forgotten. What is
-//! forgotten, or seen by another process, starts a new conversation: a lost thread, never a wrong one.
+//! Keeps digests only, keyed and over masked text, never a message nor a provider's id; bounded, the oldest are forgotten.
+//! What is forgotten, or seen by another process, starts a new conversation: a lost thread, never a wrong one.
 
 use std::collections::{HashMap, VecDeque};
 use understudy_call::call::{Message, Request, Response, Role};
@@ -20,6 +21,10 @@ pub struct Trail {
     prefixes: Vec<Digest>,
     /// All messages and the answer: what a continuing call begins with.
     whole: Option<Digest>,
+    /// The answer that the request names as the one before it; its history is not in the messages.
+    continues: Option<Digest>,
+    /// The answer, by the name that a request may call it.
+    answer: Option<Digest>,
 }
 
 impl Trail {
@@ -45,8 +50,39 @@ impl Trail {
             add(&mut hasher, &message);
             short(&hasher)
         });
-        Trail { prefixes, whole }
+        Trail {
+            prefixes,
+            whole,
+            ..Trail::default()
+        }
     }
+
+    /// With the ids by which this API's requests name answers; `upstream` tells equal ids of two providers apart.
+    pub fn naming_answers(
+        self,
+        key: &Key,
+        upstream: &str,
+        request: Option<&Request>,
+        response: Option<&Response>,
+    ) -> Trail {
+        let named = |id: &str| id_digest(key, upstream, id);
+        let previous = request.and_then(|request| request.previous_response_id.as_deref());
+        // What broke off can't be gone on from.
+        let answer = response.filter(|answer| answer.error.is_none() && !answer.partial);
+        Trail {
+            continues: previous.map(named),
+            answer: answer.and_then(|answer| answer.id.as_deref()).map(named),
+            ..self
+        }
+    }
+}
+
+fn id_digest(key: &Key, upstream: &str, id: &str) -> Digest {
+    let mut hasher = blake3::Hasher::new_keyed(key.bytes());
+    hasher.update(b"answer\0");
+    add_text(&mut hasher, upstream);
+    add_text(&mut hasher, id);
+    short(&hasher)
 }
 
 /// Agents resend an answer trimmed, without ids and with arguments written anew, so none of that counts.
@@ -115,8 +151,10 @@ impl Threads {
     /// the client named, if it did; it decides the conversation of a call that continues none.
     pub fn place(&mut self, record: &mut CallRecord, trail: &Trail, named: Option<&str>) {
         let by_name = named.map(name_digest);
-        let by_messages = trail.prefixes.iter().rev().find_map(|prefix| self.known.get(prefix));
-        let parent = by_messages
+        let by_id = trail.continues.and_then(|answer| self.known.get(&answer));
+        let by_messages = || trail.prefixes.iter().rev().find_map(|prefix| self.known.get(prefix));
+        let parent = by_id
+            .or_else(by_messages)
             .filter(|parent| named.is_none_or(|name| parent.conversation_id == name))
             .or_else(|| self.known.get(&by_name?));
         match parent {
@@ -135,7 +173,7 @@ impl Threads {
             conversation_id: record.conversation_id.clone(),
             step: record.step,
         };
-        for digest in [trail.whole, by_name].into_iter().flatten() {
+        for digest in [trail.whole, trail.answer, by_name].into_iter().flatten() {
             self.remember(digest, known.clone());
         }
     }
@@ -248,6 +286,60 @@ mod tests {
             Some("other"),
         );
         assert_eq!((other.conversation_id.as_str(), other.step), ("other", 0));
+    }
+
+    fn place_answer(threads: &mut Threads, upstream: &str, previous: Option<&str>, answer_id: &str) -> CallRecord {
+        let key = Key::new([1; 32]);
+        let asked = Request {
+            previous_response_id: previous.map(Into::into),
+            ..request(&[Message::text(Role::User, "and?")])
+        };
+        let answered = Response {
+            id: Some(answer_id.into()),
+            ..answer("so")
+        };
+        let trail = Trail::of(&key, Some(&asked), Some(&answered));
+        let trail = trail.naming_answers(&key, upstream, Some(&asked), Some(&answered));
+        let mut record = CallRecord {
+            call_id: format!("call of {answer_id}"),
+            conversation_id: format!("call of {answer_id}"),
+            ..CallRecord::default()
+        };
+        threads.place(&mut record, &trail, None);
+        record
+    }
+
+    #[test]
+    fn a_call_that_names_an_answer_continues_it() {
+        let mut threads = Threads::default();
+        place_answer(&mut threads, "a", None, "resp_1");
+        let second = place_answer(&mut threads, "a", Some("resp_1"), "resp_2");
+        assert_eq!(second.parent_call_id.as_deref(), Some("call of resp_1"));
+        let third = place_answer(&mut threads, "a", Some("resp_2"), "resp_3");
+        assert_eq!((third.conversation_id.as_str(), third.step), ("call of resp_1", 2));
+        // Two calls may continue one.
+        let branch = place_answer(&mut threads, "a", Some("resp_1"), "resp_4");
+        assert_eq!(
+            (branch.parent_call_id.as_deref(), branch.step),
+            (Some("call of resp_1"), 1)
+        );
+        for (upstream, previous) in [("a", "resp_9"), ("b", "resp_1")] {
+            let lost = place_answer(&mut threads, upstream, Some(previous), "resp_5");
+            assert_eq!((lost.parent_call_id, lost.step), (None, 0), "{upstream} {previous}");
+        }
+    }
+
+    #[test]
+    fn no_id_of_a_provider_is_remembered() {
+        let mut threads = Threads::default();
+        place_answer(&mut threads, "a", Some("resp_secret"), "resp_secret2");
+        assert!(!format!("{:?}", threads.known.keys()).contains("resp_"));
+        let known = threads
+            .known
+            .keys()
+            .all(|digest| *digest != name_digest("resp_secret2"));
+        assert!(known);
+        assert!(threads.known.len() == 2, "one for the messages, one for the answer");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod fold;
 mod request;
 
 pub(super) use fold::{Fold, carries_output, exception, fold, has_output};
+pub use request::open_request_to_count;
 pub(super) use request::{conversation, request};
 
 /// Reads a response object: an answer, or a count of tokens.

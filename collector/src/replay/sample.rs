@@ -4,6 +4,7 @@
 
 use super::ask::Reply;
 use crate::books::for_each_assigned;
+use crate::row::is_media_missing_in;
 use crate::scan::{CallFilter, ScanError};
 use crate::score::LabelSet;
 use crate::store::Store;
@@ -47,7 +48,8 @@ impl Drawn {
             return None;
         }
         let api = Api::from_name(&record.api)?;
-        let request_body = record.request_body?;
+        // What was shown to the model can't be shown again.
+        let request_body = record.request_body.filter(|body| !is_media_missing_in(body))?;
         let request =
             wire::parse_request_at(api, record.path.as_deref().unwrap_or_default(), request_body.as_bytes()).ok()?;
         let assembled = wire::assemble(api, None, record.response_body?.as_bytes()).ok()?;

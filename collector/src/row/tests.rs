@@ -3,6 +3,7 @@
 use super::*;
 use crate::mask::MaskConfig;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 
 fn maker() -> RowMaker {
     RowMaker {
@@ -113,13 +114,127 @@ fn what_can_not_be_read_is_said_and_still_masked() {
     assert_eq!(record.body_note.as_deref(), Some("parse_error"));
     assert!(record.response_body.as_deref().unwrap().starts_with("<html>502"));
     assert!(!record.response_body.unwrap().contains("ann.lee"));
-    let mut zipped = chat(&question(), &[0x1f, 0x8b, 0x00]);
-    zipped.head.content_encoding = Some("gzip".into());
-    let record = maker().row(&zipped).record;
+}
+
+#[test]
+fn encoded_bodies_are_decoded_then_masked_and_read() {
+    let zip = |body: &str| zstd::encode_all(body.as_bytes(), 3).unwrap();
+    let mut raw = chat(&question(), &zip(&answer().to_string()));
+    raw.request = zip(&question().to_string());
+    raw.head.request_encoding = Some("zstd".into());
+    raw.head.content_encoding = Some("ZSTD, identity".into());
+    let record = maker().row(&raw).record;
+    let plain = maker().row(&chat(&question(), answer().to_string().as_bytes())).record;
+    assert_eq!(record, plain);
+    assert!(record.request_body.is_some() && record.output_text.is_some());
+}
+
+#[test]
+fn an_encoded_stream_has_the_times_of_what_it_decodes_to() {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    let mut raw = chat(&question(), b"");
+    let mut sent = 0;
+    for (event, at) in STREAM.split_inclusive("\n\n").zip([10_000, 30_000, 35_000, 95_000]) {
+        encoder.write_all(event.as_bytes()).unwrap();
+        encoder.flush().unwrap();
+        // The first byte of what one event became comes alone: it brings nothing yet.
+        raw.head.pieces.push((1, at - 1000));
+        raw.head.pieces.push(((encoder.get_ref().len() - sent - 1) as u32, at));
+        sent = encoder.get_ref().len();
+    }
+    raw.response = encoder.finish().unwrap();
+    raw.head.content_type = Some("text/event-stream".into());
+    raw.head.content_encoding = Some("zstd".into());
+    let record = maker().row(&raw).record;
+    assert!(record.streamed && !record.partial && record.body_note.is_none());
+    assert_eq!(record.first_token_ms, Some(30.0));
     assert_eq!(
-        (record.response_body, record.body_note.as_deref()),
-        (None, Some("parse_error"))
+        (record.inter_token_p50_ms, record.longest_stall_ms),
+        (Some(5.0), Some(60.0))
     );
+    // One that breaks off is partial, and no fault of its encoding.
+    let half = raw.response.len() / 2;
+    raw.response.truncate(half);
+    let record = maker().row(&raw).record;
+    assert_eq!((record.outcome, record.partial), (Outcome::UpstreamTruncated, true));
+    assert_eq!(record.body_note, None);
+}
+
+#[test]
+fn what_can_not_be_decoded_is_kept_as_far_as_it_went_and_said() {
+    let with = |encoding: &str, body: &[u8]| {
+        let mut raw = chat(&question(), body);
+        raw.head.content_encoding = Some(encoding.into());
+        maker().row(&raw).record
+    };
+    let unknown = with("aes128gcm", b"anything");
+    assert_eq!(
+        (unknown.response_body, unknown.body_note.as_deref()),
+        (None, Some("encoding"))
+    );
+    assert!(unknown.request_body.is_some());
+    let nothing = with("gzip", &[0x1f, 0x8b, 0x08]);
+    assert_eq!(
+        (nothing.response_body, nothing.body_note.as_deref()),
+        (None, Some("encoding"))
+    );
+    let mut damaged = zstd::encode_all(answer().to_string().as_bytes(), 3).unwrap();
+    damaged.extend_from_slice(b"no frame");
+    let damaged = with("zstd", &damaged);
+    assert_eq!(damaged.body_note.as_deref(), Some("encoding"));
+    assert_eq!((damaged.output_tokens, damaged.outcome), (Some(10), Outcome::Ok));
+    let bomb = zstd::encode_all(std::io::repeat(b' ').take(plain::MAX_DECODED + 1), 3).unwrap();
+    let mut raw = chat(&question(), b"");
+    raw.request = bomb;
+    raw.head.request_encoding = Some("zstd".into());
+    let bomb = maker().row(&raw).record;
+    assert_eq!(bomb.body_note.as_deref(), Some("encoding"));
+    assert_eq!(
+        bomb.request_body.map(|body| body.len() as u64),
+        Some(plain::MAX_DECODED)
+    );
+}
+
+#[test]
+fn media_is_left_out_and_still_counted() {
+    let image = format!("data:image/png;base64,iVBORw0KGgo{}", "Ab1+".repeat(2000));
+    let asked = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "What is it? Tell ann.lee@corp.example"}, {"type": "image_url", "image_url": {"url": image}}]}]});
+    let record = maker().row(&chat(&asked, answer().to_string().as_bytes())).record;
+    let body = record.request_body.unwrap();
+    assert!(
+        body.contains("\"url\":\"media:image/png;bytes=") && !body.contains("Ab1+"),
+        "{body}"
+    );
+    let request = wire::parse_request(Api::OpenaiChat, body.as_bytes()).unwrap();
+    assert_eq!(request.messages[0].media_parts, 1);
+    assert!(is_media_missing_in(&body) && !is_media_missing_in(&question().to_string()));
+    // In a stream too, and in its error.
+    let piece = json!({"choices": [{"index": 0, "delta": {"content": image}, "finish_reason": "stop"}]});
+    let stream = format!("data: {piece}\n\ndata: {{\"error\":{{\"data\":\"{image}\"}}}}\n\n");
+    let record = maker().row(&chat(&asked, stream.as_bytes())).record;
+    for text in [record.response_body, record.output_text, record.error] {
+        let text = text.unwrap();
+        assert!(text.contains("media:image/png;bytes=") && text.len() < 1000, "{text}");
+    }
+}
+
+#[test]
+fn tokens_are_taken_from_headers_where_the_answer_does_not_tell() {
+    let vectors = json!({"embeddings": {"float": [[0.1]]}, "id": "i", "response_type": "embeddings_by_type"});
+    let mut raw = chat(
+        &json!({"texts": ["a"], "input_type": "search_query"}),
+        vectors.to_string().as_bytes(),
+    );
+    raw.head.api = Some(Api::BedrockInvoke);
+    raw.head.path = "/model/cohere.embed-v4%3A0/invoke".into();
+    raw.head.header_usage = Some(Usage {
+        input: Some(4),
+        ..Usage::default()
+    });
+    let record = maker().row(&raw).record;
+    assert_eq!((record.input_tokens, record.output_tokens), (Some(4), Some(0)));
+    assert_eq!(record.request_model.as_deref(), Some("cohere.embed-v4:0"));
 }
 
 #[test]
@@ -165,4 +280,30 @@ fn a_candidate_has_not_the_price_of_the_model_asked_for() {
     assert!(maker().row(&raw).record.cost_usd.is_some());
     raw.head.arm = Some("small".into());
     assert_eq!(maker().row(&raw).record.cost_usd, None);
+}
+
+#[test]
+fn a_response_that_names_the_one_before_continues_its_conversation() {
+    let call = |id: &str, previous: Option<&str>| {
+        let asked = json!({"model": "gpt-4o", "input": "Go on.", "previous_response_id": previous});
+        let answered = json!({"id": format!("resp_{id}"), "object": "response", "status": "completed", "model": "gpt-4o",
+            "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Well."}]}]});
+        let mut raw = chat(&asked, answered.to_string().as_bytes());
+        raw.head.api = Some(Api::OpenaiResponses);
+        raw.head.path = "/v1/responses".into();
+        raw.head.call_id = id.into();
+        maker().row(&raw)
+    };
+    let mut threads = crate::thread::Threads::default();
+    let mut place = |mut row: Row| {
+        threads.place(&mut row.record, &row.trail, None);
+        row.record
+    };
+    let first = place(call("1", None));
+    let second = place(call("2", Some("resp_1")));
+    let third = place(call("3", Some("resp_2")));
+    assert_eq!((first.step, second.step, third.step), (0, 1, 2));
+    assert_eq!(third.parent_call_id.as_deref(), Some("2"));
+    assert_eq!(third.conversation_id, "1");
+    assert_eq!(place(call("4", Some("resp_0"))).conversation_id, "4");
 }

@@ -3,7 +3,6 @@
 //! A call whose pieces were not noted has no figures; nothing is made up.
 
 use understudy_call::call::Api;
-use understudy_call::frame::RawCall;
 use understudy_call::wire;
 
 /// Times of a streamed answer, milliseconds.
@@ -20,10 +19,9 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// The times of a call whose body is not encoded.
-    pub(super) fn of(api: Api, raw: &RawCall) -> Timing {
-        let pieces = &raw.head.pieces;
-        let Some(starts_at) = wire::output_starts_at(api, raw.head.content_type.as_deref(), &raw.response) else {
+    /// The times of an answer that came in these pieces: bytes, and microseconds since the call's start.
+    pub(super) fn of(api: Api, content_type: Option<&str>, body: &[u8], pieces: &[(u32, u64)]) -> Timing {
+        let Some(starts_at) = wire::output_starts_at(api, content_type, body) else {
             return Timing::default();
         };
         let mut arrived = 0u64;

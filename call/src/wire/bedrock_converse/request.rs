@@ -43,11 +43,26 @@ pub(in super::super) fn conversation(body: &Value) -> Request {
     }
 }
 
-/// What a call asks to count: a Converse request, or an InvokeModel body in base64.
+/// Opens the InvokeModel body in base64 that a request to count tokens holds, so that its text can be masked and read:
+/// its JSON takes the place of the string. None where there is none.
+pub fn open_request_to_count(body: &[u8]) -> Option<Vec<u8>> {
+    memchr::memmem::find(body, b"\"invokeModel\"")?;
+    let mut request = json::parse(body).ok()?;
+    let inner = request.pointer_mut("/input/invokeModel/body")?;
+    *inner = opened(inner)?;
+    serde_json::to_vec(&request).ok()
+}
+
+fn opened(body: &Value) -> Option<Value> {
+    let opened = json::parse(&STANDARD.decode(body.as_str()?).ok()?).ok()?;
+    opened.is_object().then_some(opened)
+}
+
+/// What a call asks to count: a Converse request, or an InvokeModel body in base64, or opened.
 fn request_to_count(counted: &Value) -> Request {
     let converse = counted.get("converse");
-    let invoked = counted.get("invokeModel").and_then(|invoke| text(invoke, "body"));
-    let invoked = invoked.and_then(|body| json::parse(&STANDARD.decode(body).ok()?).ok());
+    let invoked = counted.pointer("/invokeModel/body");
+    let invoked = invoked.and_then(|body| opened(body).or_else(|| body.is_object().then(|| body.clone())));
     let request = match (converse, invoked) {
         (Some(converse), _) => conversation(converse),
         (None, Some(body)) => bedrock_invoke::request(&body),

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::super::eventstream::{event_message, message};
-use super::super::{Assembled, assemble, output_starts_at, parse_request, parse_request_at, parse_response};
+use super::super::{
+    Assembled, assemble, open_request_to_count, output_starts_at, parse_request, parse_request_at, parse_response,
+};
 use super::*;
 use crate::call::{Api, Message, Operation, Request, ResponseFormat, Role};
 
@@ -343,6 +345,13 @@ fn requests_to_count_tokens_are_read_as_what_they_count() {
         assert_eq!(request.operation, Operation::CountTokens);
         assert_eq!(request.messages, [Message::text(Role::User, "hi")]);
     }
+    let closed = json!({"input": {"invokeModel": {"body": invoked}}}).to_string();
+    let opened = open_request_to_count(closed.as_bytes()).unwrap();
+    let inner = json!({"anthropic_version": "x", "messages": [{"role": "user", "content": "hi"}]});
+    let opened: Value = serde_json::from_slice(&opened).unwrap();
+    assert_eq!(opened, json!({"input": {"invokeModel": {"body": inner}}}));
+    assert_eq!(read(&opened), read(&serde_json::from_str(&closed).unwrap()));
+    assert_eq!(open_request_to_count(opened.to_string().as_bytes()), None);
     for odd in [json!({"input": {}}), json!({"input": {"invokeModel": {"body": "!"}}})] {
         assert_eq!(read(&odd).messages, []);
     }
