@@ -6,6 +6,7 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
+use crate::end::End;
 use crate::filter::{EventFilter, Filter, Translation, renamed};
 use crate::proxy::Proxy;
 use crate::relay::Relay;
@@ -18,7 +19,7 @@ use understudy_call::call::Api;
 use understudy_call::record::Outcome;
 use understudy_call::translate::{Refusal, Translated};
 use understudy_call::wire::splice::{ask_usage, model_named};
-use understudy_call::wire::{self, EndMark, replace_model};
+use understudy_call::wire::{self, replace_model};
 use understudy_client::{BoxError, RequestBody, SendErrorKind, Upstream, full};
 
 /// The longest plain answer of a candidate.
@@ -73,7 +74,7 @@ pub(crate) async fn answer(
             let relay = Relay::new(rest, call, true, part.candidate.idle_timeout())
                 .beginning_with(first)
                 .with_filter(filter)
-                .with_end_mark(EndMark::new(part.api));
+                .with_end(End::new(part.api, None));
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
         Err((outcome, reason)) => {

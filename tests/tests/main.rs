@@ -6,6 +6,7 @@ mod canary;
 mod capture;
 mod demo;
 mod dependencies;
+mod encodings;
 mod faults;
 mod forms;
 mod framing;
