@@ -19,7 +19,6 @@ pub mod ids;
 mod ollama;
 mod openai_responses;
 mod parts;
-mod reading;
 mod tool_calls;
 
 use chat::Delta;
@@ -159,6 +158,7 @@ impl Back {
     /// # Errors
     /// Where the answer can't be said in the client's API.
     pub fn answer(&self, id: &str, answer: &Response) -> Result<Value, Refusal> {
+        let answer = &answer.clone().without_padding();
         match self.api {
             Api::AnthropicMessages => anthropic_messages::answer(self, id, answer),
             Api::OpenaiResponses => openai_responses::answer(self, id, answer),
@@ -213,7 +213,7 @@ pub fn error_body(api: Api, status: u16, message: &str) -> Value {
 
 /// The answer of any API as a whole chat answer (`chat.completion`): reasoning left out, tool-call ids as they are.
 pub fn to_chat(id: &str, answer: &Response) -> Value {
-    chat::completion(id, answer)
+    chat::completion(id, &answer.clone().without_padding())
 }
 
 /// Appends a server-sent event, named by its `type`.

@@ -2,6 +2,7 @@
 
 use understudy_call::call::Api;
 use understudy_call::translate;
+use understudy_call::wire::encoding::Decoder;
 use understudy_call::wire::{self, EndMark, Events, Framing};
 
 const CONTENT_TYPES: [Option<&str>; 7] = [
@@ -79,4 +80,24 @@ pub fn translation(api: Api, data: &[u8]) {
     };
     let whole = streamed(1 << 20);
     assert!(whole == streamed(1) && whole == streamed(7));
+}
+
+/// A compressed body is decoded alike however it is cut, and never to more than the limit.
+pub fn encoding(data: &[u8]) {
+    const NAMES: [&str; 6] = ["gzip", "deflate", "br", "zstd", "gzip, br", "deflate, gzip, zstd"];
+    const LIMIT: u64 = 1 << 20;
+    let Some((choice, body)) = data.split_first() else { return };
+    let decoded = |size: usize| {
+        let mut decoder = Decoder::new(NAMES[usize::from(*choice) % NAMES.len()], LIMIT)
+            .expect("a known encoding")
+            .expect("an encoding");
+        let mut out = Vec::new();
+        let pushed = body.chunks(size).try_for_each(|piece| decoder.push(piece, &mut out));
+        let ended = pushed.and_then(|()| decoder.finish());
+        (out, ended.is_ok())
+    };
+    let (whole, ok) = decoded(1 << 20);
+    assert!(whole.len() as u64 <= LIMIT);
+    let (cut, cut_ok) = decoded(5);
+    assert!(cut == whole && cut_ok == ok);
 }

@@ -85,12 +85,13 @@ fn is_failure(finish_word: &str) -> bool {
 /// Why a whole chat answer is none that any API could give its client.
 pub(super) fn fault(answer: &Response) -> Option<String> {
     let is_silent = answer.output_text.trim().is_empty() && answer.refusal.is_none();
-    let says_nothing = is_silent && answer.tool_calls.is_empty();
+    let mut calls = answer.tool_calls.iter().filter(|call| !call.is_padding());
+    let says_nothing = is_silent && calls.clone().next().is_none();
     match &answer.finish_reason {
         _ if answer.choices == 0 => Some("it has no choices".into()),
         None => Some("it has no finish reason".into()),
         Some(word) if is_failure(word) => Some(gave_up(word)),
-        _ if answer.tool_calls.iter().any(|call| call.name.is_empty()) => Some(NAMELESS.into()),
+        _ if calls.any(|call| call.name.is_empty()) => Some(NAMELESS.into()),
         // A call without a name is read as none.
         Some(word) if says_calls(word) && says_nothing => Some(NO_CALL.into()),
         Some(_) => None,

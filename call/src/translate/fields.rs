@@ -76,6 +76,12 @@ impl<'a> Fields<'a> {
         self.typed(key, "no text", Value::as_str)
     }
 
+    /// The text of a key that must be there.
+    pub(super) fn needed_text(&mut self, key: &str) -> Result<&'a str, Refusal> {
+        let path = self.path(key);
+        self.text(key)?.ok_or_else(|| unreadable(&path, "missing"))
+    }
+
     /// The truth of a key; false where it is absent.
     pub(super) fn flag(&mut self, key: &str) -> Result<bool, Refusal> {
         let flag = self.typed(key, "neither true nor false", Value::as_bool)?;
@@ -253,6 +259,7 @@ mod tests {
     fn values_of_another_kind_are_refused() {
         let body = json!({"text": 1, "flag": "yes", "number": [], "object": "x", "texts": ["a", 1]});
         let mut fields = Fields::of(&body, "x").unwrap();
+        assert_eq!(fields.needed_text("missing"), Err(unreadable("x.missing", "missing")));
         assert_eq!(fields.text("text"), Err(unreadable("x.text", "no text")));
         assert!(fields.flag("flag").is_err() && fields.number("number").is_err() && fields.object("object").is_err());
         let body = json!({"a": 40.0, "b": "7", "c": 0.5, "d": 1e300, "e": i64::MIN});

@@ -1,303 +1,301 @@
 //! The chat request that says the same as an Anthropic request.
+//!
+//! Left out, since they change how a call is served, billed or cached, not what is asked of a candidate: `service_tier`,
+//! `speed`, `cache_control`, `eager_input_streaming`, `betas`, `anthropic_version`; and of `metadata` all but the user.
+//! `top_k` keeps its name, which SLM servers take it by.
 
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
-use super::super::reading::{Object, unreadable};
+use super::super::fields::{Fields, inexpressible, is_off};
+use super::super::parts::{content, data_url, image, image_type, text};
+use super::super::tool_calls::refuse_prefill;
 
-/// Fields that are translated, or looked at.
-const TRANSLATED: [&str; 15] = [
-    "max_tokens",
-    "messages",
-    "model",
-    "stream",
-    "system",
-    "tools",
-    "tool_choice",
-    "stop_sequences",
-    "temperature",
-    "top_p",
-    "output_config",
-    "output_format",
-    "metadata",
-    "thinking",
-    "context_management",
+/// Fields of one meaning and kind in both APIs, with chat's names.
+const SAME: [(&str, &str); 5] = [
+    ("max_tokens", "max_tokens"),
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("top_k", "top_k"),
+    ("stop_sequences", "stop"),
 ];
-/// Fields that change how a call is served or billed, not what it answers.
-const DROPPED: [&str; 5] = ["anthropic_version", "betas", "cache_control", "service_tier", "speed"];
 
 /// The chat request that says the same.
 pub(in super::super) fn request(body: &Value) -> Result<Value, Refusal> {
-    let body = Object::new(body, "")?;
-    body.allow(&[&TRANSLATED, &DROPPED])?;
-    check_thinking(&body)?;
-    check_context_management(&body)?;
+    let mut fields = Fields::of(body, "")?;
+    fields.leave_out(&[
+        "model",
+        "stream",
+        "service_tier",
+        "speed",
+        "cache_control",
+        "betas",
+        "anthropic_version",
+    ]);
+    fields.refuse_unless("container", "a container of the provider's", is_off)?;
+    fields.refuse_unless("mcp_servers", "tools that the provider calls", is_off)?;
+    check_thinking(&mut fields)?;
+    check_context_management(&mut fields)?;
+
     let mut chat = Map::new();
-    let mut set = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            chat.insert(key.into(), value);
-        }
-    };
-    set("messages", Some(messages(&body)?.into()));
-    set("max_tokens", body.get("max_tokens").cloned());
-    set("temperature", body.get("temperature").cloned());
-    set("top_p", body.get("top_p").cloned());
-    set("stop", body.get("stop_sequences").cloned());
-    set("user", user(&body)?);
-    let tools: Vec<Value> = body.objects("tools")?.iter().map(tool).collect::<Result<_, _>>()?;
-    set("tools", (!tools.is_empty()).then(|| tools.into()));
-    if let Some(choice) = body.object("tool_choice")? {
-        set("tool_choice", Some(tool_choice(&choice)?));
-        let is_single = choice.flag("disable_parallel_tool_use")?;
-        set("parallel_tool_calls", is_single.then(|| false.into()));
+    chat.insert("messages".into(), messages(&mut fields)?.into());
+    for (key, name) in SAME {
+        chat.extend(fields.take(key).map(|value| (name.to_owned(), value.clone())));
     }
-    set("response_format", response_format(&body)?);
+    if let Some(mut metadata) = fields.object("metadata")? {
+        let user = metadata.take("user_id");
+        chat.extend(user.map(|user| ("user".to_owned(), user.clone())));
+    }
+    let tools = fields.items("tools").into_iter().map(|(at, tool)| offered(tool, at));
+    let tools: Vec<Value> = tools.collect::<Result<_, _>>()?;
+    if !tools.is_empty() {
+        chat.insert("tools".into(), tools.into());
+    }
+    if let Some(choice) = fields.object("tool_choice")? {
+        choose(choice, &mut chat)?;
+    }
+    if let Some(format) = response_format(&mut fields)? {
+        chat.insert("response_format".into(), format);
+    }
+    fields.end()?;
     Ok(chat.into())
 }
 
 /// See the [module's words](super) on thinking.
-fn check_thinking(body: &Object<'_>) -> Result<(), Refusal> {
-    let kind = body.object("thinking")?.map_or("disabled", |thinking| thinking.kind());
-    let is_free = matches!(kind, "disabled" | "adaptive");
-    if is_free || body.get("tools").is_none() {
+fn check_thinking(fields: &mut Fields<'_>) -> Result<(), Refusal> {
+    let at = fields.path("thinking");
+    let Some(mut thinking) = fields.object("thinking")? else {
+        return Ok(());
+    };
+    let is_free = matches!(thinking.text("type")?, Some("disabled" | "adaptive"));
+    if is_free || !fields.has("tools") {
         Ok(())
     } else {
-        Err(body.refuse("thinking", "a tool call without thinking could not go back"))
+        Err(inexpressible(at, "a tool call without thinking could not go back"))
     }
 }
 
 /// Edits of thinking alone are no matter to a candidate.
-fn check_context_management(body: &Object<'_>) -> Result<(), Refusal> {
-    let Some(management) = body.object("context_management")? else {
+fn check_context_management(fields: &mut Fields<'_>) -> Result<(), Refusal> {
+    let Some(mut management) = fields.object("context_management")? else {
         return Ok(());
     };
-    management.allow(&[&["edits"]])?;
-    for edit in management.objects("edits")? {
-        if !edit.kind().starts_with("clear_thinking_") {
-            return Err(edit.refuse_all("the provider edits the conversation"));
+    for (at, edit) in management.items("edits") {
+        let kind = Fields::of(edit, at.clone())?.needed_text("type")?;
+        if !kind.starts_with("clear_thinking_") {
+            return Err(inexpressible(at, "the provider edits the conversation"));
         }
     }
-    Ok(())
+    management.end()
 }
 
-fn user(body: &Object<'_>) -> Result<Option<Value>, Refusal> {
-    let Some(metadata) = body.object("metadata")? else {
-        return Ok(None);
-    };
-    Ok(metadata.get("user_id").cloned())
-}
-
-fn tool(tool: &Object<'_>) -> Result<Value, Refusal> {
-    if !matches!(tool.kind(), "" | "custom") {
-        return Err(tool.refuse_all(format!("the provider's own tool `{}`", tool.kind())));
+/// A tool that is offered.
+fn offered(tool: &Value, at: String) -> Result<Value, Refusal> {
+    let mut tool = Fields::of(tool, at.clone())?;
+    match tool.text("type")? {
+        None | Some("custom") => {}
+        Some(kind) => return Err(inexpressible(at, format!("the provider's own tool `{kind}`"))),
     }
-    let known = ["type", "name", "description", "input_schema", "strict"];
-    tool.allow(&[
-        &known,
-        &[
-            "cache_control",
-            "eager_input_streaming",
-            "defer_loading",
-            "allowed_callers",
-        ],
-    ])?;
-    if tool.flag("defer_loading")? {
-        return Err(tool.refuse("defer_loading", "the provider finds the tool"));
-    }
-    if tool
-        .get("allowed_callers")
-        .is_some_and(|callers| *callers != json!(["direct"]))
-    {
-        return Err(tool.refuse("allowed_callers", "the provider calls the tool"));
-    }
+    tool.leave_out(&["cache_control", "eager_input_streaming"]);
+    tool.refuse_unless("defer_loading", "the provider finds the tool", is_off)?;
+    tool.refuse_unless("allowed_callers", "the provider calls the tool", |callers| {
+        *callers == json!(["direct"])
+    })?;
     let mut function = json!({"name": tool.needed_text("name")?});
-    for (key, given) in [
+    for (key, name) in [
         ("description", "description"),
-        ("parameters", "input_schema"),
+        ("input_schema", "parameters"),
         ("strict", "strict"),
     ] {
-        if let Some(value) = tool.get(given) {
-            function[key] = value.clone();
+        if let Some(value) = tool.take(key) {
+            function[name] = value.clone();
         }
     }
+    tool.end()?;
     Ok(json!({"type": "function", "function": function}))
 }
 
-fn tool_choice(choice: &Object<'_>) -> Result<Value, Refusal> {
-    choice.allow(&[&["type", "name", "disable_parallel_tool_use"]])?;
-    Ok(match choice.kind() {
+fn choose(mut choice: Fields<'_>, chat: &mut Map<String, Value>) -> Result<(), Refusal> {
+    let at = choice.path("type");
+    let said = match choice.needed_text("type")? {
         "auto" => "auto".into(),
         "any" => "required".into(),
         "none" => "none".into(),
         "tool" => json!({"type": "function", "function": {"name": choice.needed_text("name")?}}),
-        _ => return Err(choice.refuse_all("an unknown tool choice")),
-    })
+        _ => return Err(inexpressible(at, "an unknown choice")),
+    };
+    chat.insert("tool_choice".into(), said);
+    if choice.flag("disable_parallel_tool_use")? {
+        chat.insert("parallel_tool_calls".into(), false.into());
+    }
+    choice.end()
 }
 
 /// `output_config.format`, or `output_format` as it was called in beta.
-fn response_format(body: &Object<'_>) -> Result<Option<Value>, Refusal> {
-    let config = body.object("output_config")?;
-    let format = match &config {
-        Some(config) => {
-            config.allow(&[&["format", "effort"]])?;
-            config.object("format")?
-        }
-        None => None,
-    };
-    let Some(format) = format.map_or_else(|| body.object("output_format"), |format| Ok(Some(format)))? else {
+fn response_format(fields: &mut Fields<'_>) -> Result<Option<Value>, Refusal> {
+    let mut format = fields.object("output_format")?;
+    if let Some(mut config) = fields.object("output_config")? {
+        // How much the baseline is to think.
+        config.leave_out(&["effort"]);
+        format = config.object("format")?.or(format);
+        config.end()?;
+    }
+    let Some(mut format) = format else {
         return Ok(None);
     };
-    format.allow(&[&["type", "schema"]])?;
-    match (format.kind(), format.get("schema")) {
+    let at = format.path("type");
+    let (kind, schema) = (format.needed_text("type")?, format.take("schema"));
+    format.end()?;
+    match (kind, schema) {
         ("json_schema", Some(schema)) => {
             // Chat asks for a name; the API's schemas are always strict.
             let named = json!({"name": "answer", "strict": true, "schema": schema});
             Ok(Some(json!({"type": "json_schema", "json_schema": named})))
         }
-        _ => Err(format.refuse_all("an unknown output format")),
+        _ => Err(inexpressible(at, "an unknown format")),
     }
 }
 
-fn messages(body: &Object<'_>) -> Result<Vec<Value>, Refusal> {
+fn messages(fields: &mut Fields<'_>) -> Result<Vec<Value>, Refusal> {
     let mut messages = Vec::new();
-    if body.get("system").is_some() {
-        messages.push(json!({"role": "system", "content": text_alone(body, "system")?}));
+    if fields.has("system") {
+        messages.push(json!({"role": "system", "content": text_alone(fields, "system")?}));
     }
-    let given = body.objects("messages")?;
-    for message in &given {
-        message.allow(&[&["role", "content"]])?;
+    for (at, message) in fields.items("messages") {
+        let mut message = Fields::of(message, at)?;
+        let role_at = message.path("role");
         match message.needed_text("role")? {
-            "user" => push_user(&mut messages, message)?,
-            "assistant" => messages.push(assistant(message)?),
-            "system" => messages.push(json!({"role": "system", "content": text_alone(message, "content")?})),
-            _ => return Err(message.refuse("role", "an unknown role")),
+            "user" => push_user(&mut messages, &mut message)?,
+            "assistant" => messages.push(assistant(&mut message)?),
+            "system" => messages.push(json!({"role": "system", "content": text_alone(&mut message, "content")?})),
+            _ => return Err(inexpressible(role_at, "an unknown role")),
         }
+        message.end()?;
     }
-    match given.last() {
-        Some(last) if last.text("role")? == Some("assistant") => {
-            Err(last.refuse_all("the answer goes on from a text of the client's"))
-        }
-        _ => Ok(messages),
-    }
+    refuse_prefill(&messages, "messages")?;
+    Ok(messages)
 }
 
-/// Content that may be text alone.
-fn text_alone(message: &Object<'_>, key: &str) -> Result<String, Refusal> {
-    let texts: Result<Vec<&str>, Refusal> = match message.get(key) {
-        Some(Value::String(text)) => return Ok(text.clone()),
-        _ => message.objects(key)?.iter().map(text_block).collect(),
-    };
-    Ok(texts?.join("\n"))
+/// Content that may be text alone, as one text.
+fn text_alone(message: &mut Fields<'_>, key: &str) -> Result<String, Refusal> {
+    let blocks = message.items(key).into_iter();
+    let texts: Vec<&str> = blocks
+        .map(|(at, block)| text_block(block, at))
+        .collect::<Result<_, _>>()?;
+    Ok(texts.join("\n"))
 }
 
-fn text_block<'a>(block: &Object<'a>) -> Result<&'a str, Refusal> {
-    if block.kind() != "text" {
-        return Err(block.refuse_all(format!("a block of type `{}`", block.kind())));
+/// A block of text, or a text in place of a list of blocks.
+fn text_block(block: &Value, at: String) -> Result<&str, Refusal> {
+    if let Some(text) = block.as_str() {
+        return Ok(text);
     }
-    block.allow(&[&["type", "text", "cache_control"]])?;
-    block.needed_text("text")
+    let mut block = Fields::of(block, at.clone())?;
+    let kind = block.needed_text("type")?;
+    if kind != "text" {
+        return Err(inexpressible(at, format!("a block of type `{kind}`")));
+    }
+    block.leave_out(&["cache_control"]);
+    block.refuse_unless("citations", "citations", is_off)?;
+    let text = block.needed_text("text")?;
+    block.end()?;
+    Ok(text)
+}
+
+fn kind(block: &Value) -> &str {
+    block.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Tool results come first, as both APIs ask, each as a message of its own.
-fn push_user(messages: &mut Vec<Value>, message: &Object<'_>) -> Result<(), Refusal> {
-    if let Some(Value::String(text)) = message.get("content") {
-        messages.push(json!({"role": "user", "content": text}));
-        return Ok(());
+fn push_user(messages: &mut Vec<Value>, message: &mut Fields<'_>) -> Result<(), Refusal> {
+    let blocks = message.items("content").into_iter();
+    let (results, others): (Vec<_>, Vec<_>) = blocks.partition(|(_, block)| kind(block) == "tool_result");
+    let has_results = !results.is_empty();
+    for (at, result) in results {
+        messages.push(tool_result(result, at)?);
     }
-    let (results, others): (Vec<_>, Vec<_>) = message
-        .objects("content")?
+    let parts: Vec<Value> = others
         .into_iter()
-        .partition(|block| block.kind() == "tool_result");
-    for result in &results {
-        messages.push(tool_result(result)?);
-    }
-    if !others.is_empty() || results.is_empty() {
-        let parts: Vec<Value> = others.iter().map(part).collect::<Result<_, _>>()?;
-        messages.push(json!({"role": "user", "content": text_or_parts(parts)}));
+        .map(|(at, block)| part(block, at))
+        .collect::<Result<_, _>>()?;
+    if !(has_results && parts.is_empty()) {
+        messages.push(json!({"role": "user", "content": content(parts)}));
     }
     Ok(())
 }
 
 /// Chat has no flag for a tool's failure: the text says it.
-fn tool_result(result: &Object<'_>) -> Result<Value, Refusal> {
-    result.allow(&[&["type", "tool_use_id", "content", "is_error", "cache_control"]])?;
-    let text = text_alone(result, "content")?;
-    let content = if result.flag("is_error")? {
+fn tool_result(result: &Value, at: String) -> Result<Value, Refusal> {
+    let mut result = Fields::of(result, at)?;
+    result.leave_out(&["type", "cache_control"]);
+    let id = result.needed_text("tool_use_id")?;
+    let text = text_alone(&mut result, "content")?;
+    let said = if result.flag("is_error")? {
         format!("Error: {text}")
     } else {
         text
     };
-    Ok(json!({"role": "tool", "tool_call_id": result.needed_text("tool_use_id")?, "content": content}))
+    result.end()?;
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": said}))
 }
 
 /// A part of a user's message.
-fn part(block: &Object<'_>) -> Result<Value, Refusal> {
-    match block.kind() {
-        "image" => {
-            block.allow(&[&["type", "source", "cache_control"]])?;
-            let source = block
-                .object("source")?
-                .ok_or_else(|| unreadable(&block.place("source"), "an object"))?;
-            Ok(json!({"type": "image_url", "image_url": {"url": image_url(&source)?}}))
-        }
-        _ => Ok(json!({"type": "text", "text": text_block(block)?})),
+fn part(block: &Value, at: String) -> Result<Value, Refusal> {
+    if kind(block) != "image" {
+        return Ok(text(text_block(block, at)?));
     }
+    let mut block = Fields::of(block, at)?;
+    block.leave_out(&["type", "cache_control"]);
+    let source_at = block.path("source");
+    let url = match block.object("source")? {
+        Some(source) => image_url(source, source_at)?,
+        None => return Err(inexpressible(source_at, "an image without a source")),
+    };
+    block.end()?;
+    Ok(image(&url, None))
 }
 
-fn image_url(source: &Object<'_>) -> Result<String, Refusal> {
-    match source.kind() {
+fn image_url(mut source: Fields<'_>, at: String) -> Result<String, Refusal> {
+    let url = match source.needed_text("type")? {
         "base64" => {
-            source.allow(&[&["type", "media_type", "data"]])?;
-            let (media_type, data) = (source.needed_text("media_type")?, source.needed_text("data")?);
-            Ok(format!("data:{media_type};base64,{data}"))
+            let media_type = image_type(source.needed_text("media_type")?, &at)?;
+            data_url(media_type, source.needed_text("data")?, &at)?
         }
-        "url" => {
-            source.allow(&[&["type", "url"]])?;
-            Ok(source.needed_text("url")?.into())
-        }
-        _ => Err(source.refuse_all("an image that the provider holds")),
-    }
+        "url" => source.needed_text("url")?.to_owned(),
+        _ => return Err(inexpressible(at, "an image that the provider holds")),
+    };
+    source.end()?;
+    Ok(url)
 }
 
-/// Texts alone as one text, since some servers take no parts.
-fn text_or_parts(parts: Vec<Value>) -> Value {
-    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
-    match texts {
-        Some(texts) => texts.join("\n").into(),
-        None => parts.into(),
-    }
-}
-
-fn assistant(message: &Object<'_>) -> Result<Value, Refusal> {
-    if let Some(Value::String(text)) = message.get("content") {
-        return Ok(json!({"role": "assistant", "content": text}));
-    }
+fn assistant(message: &mut Fields<'_>) -> Result<Value, Refusal> {
     let mut texts = Vec::new();
     let mut calls = Vec::new();
-    for block in message.objects("content")? {
-        match block.kind() {
+    for (at, block) in message.items("content") {
+        match kind(block) {
             "thinking" | "redacted_thinking" => {}
-            "tool_use" => calls.push(tool_use(&block)?),
-            _ => texts.push(text_block(&block)?),
+            "tool_use" => calls.push(tool_use(block, at)?),
+            _ => texts.push(text_block(block, at)?),
         }
     }
     let text = texts.join("\n");
-    let mut chat = json!({"role": "assistant", "content": text});
+    let is_silent = text.is_empty() && !calls.is_empty();
+    let content: Value = if is_silent { Value::Null } else { text.into() };
+    let mut written = json!({"role": "assistant", "content": content});
     if !calls.is_empty() {
-        chat["tool_calls"] = calls.into();
-        if text.is_empty() {
-            chat["content"] = Value::Null;
-        }
+        written["tool_calls"] = calls.into();
     }
-    Ok(chat)
+    Ok(written)
 }
 
-fn tool_use(block: &Object<'_>) -> Result<Value, Refusal> {
-    block.allow(&[&["type", "id", "name", "input", "cache_control", "caller"]])?;
-    if block.object("caller")?.is_some_and(|caller| caller.kind() != "direct") {
-        return Err(block.refuse("caller", "the provider called the tool"));
-    }
-    let arguments = block.get("input").map_or_else(|| "{}".into(), Value::to_string);
-    let function = json!({"name": block.needed_text("name")?, "arguments": arguments});
-    Ok(json!({"id": block.needed_text("id")?, "type": "function", "function": function}))
+fn tool_use(block: &Value, at: String) -> Result<Value, Refusal> {
+    let mut block = Fields::of(block, at)?;
+    block.leave_out(&["type", "cache_control"]);
+    block.refuse_unless("caller", "the provider called the tool", |caller| {
+        kind(caller) == "direct"
+    })?;
+    let (id, name) = (block.needed_text("id")?, block.needed_text("name")?);
+    let arguments = block.take("input").map_or_else(|| "{}".into(), Value::to_string);
+    block.end()?;
+    Ok(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }

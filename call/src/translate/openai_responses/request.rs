@@ -1,136 +1,134 @@
 //! The chat request that says the same as a Responses request.
+//!
+//! Left out, since they change how a call is served, billed or told, not what is asked of a candidate: `metadata`,
+//! `service_tier`, `stream_options`, all of `prompt_cache_…`, and `max_tool_calls`, which counts the provider's own
+//! tools. What `include` asks for belongs to items that no answer of a candidate has, but for log probabilities.
 
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
-use super::super::reading::{Object, unreadable};
+use super::super::fields::{Fields, inexpressible, is_off, unreadable};
+use super::super::parts::{content, image, text};
 
-/// Fields that are translated, or looked at.
-const TRANSLATED: [&str; 21] = [
-    "input",
-    "instructions",
-    "model",
-    "stream",
-    "max_output_tokens",
-    "temperature",
-    "top_p",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "text",
-    "user",
-    "safety_identifier",
-    "store",
-    "previous_response_id",
-    "conversation",
-    "prompt",
-    "background",
-    "include",
-    "truncation",
-    "top_logprobs",
-];
-/// Fields that change how a call is served, billed or told, not what it answers.
-const DROPPED: [&str; 8] = [
-    "max_tool_calls",
-    "metadata",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "reasoning",
-    "service_tier",
-    "stream_options",
+/// Fields of one meaning and kind in both APIs, with chat's names.
+const SAME: [(&str, &str); 3] = [
+    ("max_output_tokens", "max_tokens"),
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
 ];
 
 /// The chat request that says the same.
 pub(in super::super) fn request(body: &Value) -> Result<Value, Refusal> {
-    let body = Object::new(body, "")?;
-    check_state(&body)?;
-    body.allow(&[&TRANSLATED, &DROPPED])?;
-    check_output(&body)?;
+    let mut fields = Fields::of(body, "")?;
+    fields.leave_out(&[
+        "model",
+        "stream",
+        "metadata",
+        "service_tier",
+        "stream_options",
+        "max_tool_calls",
+        "reasoning",
+    ]);
+    fields.leave_out(&["prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"]);
+    check_state(&mut fields)?;
+    refuse_extras(&mut fields)?;
+
     let mut chat = Map::new();
-    let mut set = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            chat.insert(key.into(), value);
-        }
-    };
-    set("messages", Some(messages(&body)?.into()));
-    set("max_tokens", body.get("max_output_tokens").cloned());
-    set("temperature", body.get("temperature").cloned());
-    set("top_p", body.get("top_p").cloned());
-    set(
-        "user",
-        body.get("user").or_else(|| body.get("safety_identifier")).cloned(),
-    );
-    let (tools, tool_choice) = tools(&body)?;
-    set(
-        "parallel_tool_calls",
-        body.get("parallel_tool_calls").filter(|_| !tools.is_empty()).cloned(),
-    );
-    set("tools", (!tools.is_empty()).then(|| tools.into()));
-    set("tool_choice", tool_choice);
-    if let Some(text) = body.object("text")? {
-        text.allow(&[&["format", "verbosity"]])?;
-        set("verbosity", text.get("verbosity").cloned());
-        set("response_format", response_format(&text)?);
+    chat.insert("messages".into(), messages(&mut fields)?.into());
+    for (key, name) in SAME {
+        chat.extend(fields.take(key).map(|value| (name.to_owned(), value.clone())));
     }
+    let (user, person) = (fields.take("user"), fields.take("safety_identifier"));
+    chat.extend(user.or(person).map(|user| ("user".to_owned(), user.clone())));
+    offer_tools(&mut fields, &mut chat)?;
+    if let Some(mut text) = fields.object("text")? {
+        let verbosity = text.take("verbosity");
+        chat.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity.clone())));
+        let format = text.object("format")?.map(response_format).transpose()?.flatten();
+        chat.extend(format.map(|format| ("response_format".to_owned(), format)));
+        text.end()?;
+    }
+    fields.end()?;
     Ok(chat.into())
 }
 
-/// What lies, or is to lie, at the provider.
-fn check_state(body: &Object<'_>) -> Result<(), Refusal> {
+/// What lies, or is to lie, at the provider. A request that is silent asks it to keep the answer.
+fn check_state(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     let held = ["previous_response_id", "conversation", "prompt"];
-    if let Some(key) = held.into_iter().find(|key| body.get(key).is_some()) {
-        return Err(Refusal::StateAtProvider(key.into()));
-    }
-    if body.flag("background")? {
-        return Err(Refusal::StateAtProvider("background".into()));
-    }
-    match body.get("store") {
-        Some(Value::Bool(false)) => Ok(()),
-        _ => Err(Refusal::StateAtProvider("store".into())),
-    }
+    let held = held.into_iter().find(|key| fields.has(key));
+    let is_background = fields.flag("background")?;
+    let is_stored = fields.take("store") != Some(&Value::Bool(false));
+    let state = held
+        .or(is_background.then_some("background"))
+        .or(is_stored.then_some("store"));
+    state.map_or(Ok(()), |key| Err(Refusal::StateAtProvider(key.into())))
 }
 
 /// What is to stand in the answer, and how the input is to be cut.
-fn check_output(body: &Object<'_>) -> Result<(), Refusal> {
-    if !matches!(body.text("truncation")?, None | Some("disabled")) {
-        return Err(body.refuse("truncation", "the provider cuts the input"));
+fn refuse_extras(fields: &mut Fields<'_>) -> Result<(), Refusal> {
+    fields.refuse_unless("truncation", "the provider cuts the input", |cut| cut == "disabled")?;
+    fields.refuse_unless("context_management", "the provider edits the conversation", is_off)?;
+    fields.refuse_unless("top_logprobs", "chances of tokens", is_off)?;
+    for (at, included) in fields.items("include") {
+        if included == "message.output_text.logprobs" {
+            return Err(inexpressible(at, "chances of tokens"));
+        }
     }
-    let is_logprobs = |include: &&Value| include.as_str() == Some("message.output_text.logprobs");
-    let included = body
-        .get("include")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    // Whatever else can be included belongs to items that no answer of a candidate has.
-    if included.iter().any(|include| is_logprobs(&include)) {
-        return Err(body.refuse("include", "log probabilities"));
-    }
-    match body.get("top_logprobs") {
-        Some(count) if count.as_u64() != Some(0) => Err(body.refuse("top_logprobs", "log probabilities")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The tools offered, and the choice among them. A choice of some of them is said by offering these alone, since few
 /// servers know it.
-fn tools(body: &Object<'_>) -> Result<(Vec<Value>, Option<Value>), Refusal> {
-    let mut tools: Vec<Value> = body.objects("tools")?.iter().map(tool).collect::<Result<_, _>>()?;
-    let choice = match body.get("tool_choice") {
-        None => return Ok((tools, None)),
-        Some(Value::String(word)) if matches!(word.as_str(), "auto" | "none" | "required") => {
-            return Ok((tools, Some(word.as_str().into())));
-        }
-        Some(choice) => Object::new(choice, "tool_choice")?,
+fn offer_tools(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result<(), Refusal> {
+    let tools = fields.items("tools").into_iter().map(|(at, tool)| offered(tool, at));
+    let mut tools: Vec<Value> = tools.collect::<Result<_, _>>()?;
+    let is_word = |choice: &Value| matches!(choice.as_str(), Some("auto" | "none" | "required"));
+    let choice_at = fields.path("tool_choice");
+    let choice = match fields.take("tool_choice") {
+        Some(choice) if !is_word(choice) => Some(choose(Fields::of(choice, choice_at)?, &mut tools)?),
+        word => word.cloned(),
     };
-    let choice = match choice.kind() {
-        "function" => {
-            choice.allow(&[&["type", "name"]])?;
-            json!({"type": "function", "function": {"name": choice.needed_text("name")?}})
+    chat.extend(choice.map(|choice| ("tool_choice".to_owned(), choice)));
+    let parallel = fields.take("parallel_tool_calls");
+    if !tools.is_empty() {
+        chat.extend(parallel.map(|parallel| ("parallel_tool_calls".to_owned(), parallel.clone())));
+        chat.insert("tools".into(), tools.into());
+    }
+    Ok(())
+}
+
+/// A tool that is offered.
+fn offered(tool: &Value, at: String) -> Result<Value, Refusal> {
+    let mut tool = Fields::of(tool, at.clone())?;
+    match tool.needed_text("type")? {
+        "function" => {}
+        kind => return Err(inexpressible(at, format!("a tool of type `{kind}`"))),
+    }
+    tool.refuse_unless("defer_loading", "the provider finds the tool", is_off)?;
+    tool.refuse_unless("allowed_callers", "the provider calls the tool", |callers| {
+        *callers == json!(["direct"])
+    })?;
+    let mut function = json!({"name": tool.needed_text("name")?});
+    for key in ["description", "parameters", "strict"] {
+        if let Some(value) = tool.take(key) {
+            function[key] = value.clone();
         }
+    }
+    tool.end()?;
+    Ok(json!({"type": "function", "function": function}))
+}
+
+/// A choice of one tool, or of some, which are the `tools` then.
+fn choose(mut choice: Fields<'_>, tools: &mut Vec<Value>) -> Result<Value, Refusal> {
+    let at = choice.path("type");
+    let said = match choice.needed_text("type")? {
+        "function" => json!({"type": "function", "function": {"name": choice.needed_text("name")?}}),
         "allowed_tools" => {
-            choice.allow(&[&["type", "mode", "tools"]])?;
-            let allowed = choice.objects("tools")?;
-            let names: Vec<&str> = allowed.iter().map(allowed_name).collect::<Result<_, _>>()?;
+            let allowed = choice
+                .items("tools")
+                .into_iter()
+                .map(|(at, tool)| allowed_name(tool, at));
+            let names: Vec<&str> = allowed.collect::<Result<_, _>>()?;
             tools.retain(|tool| {
                 tool["function"]["name"]
                     .as_str()
@@ -138,155 +136,109 @@ fn tools(body: &Object<'_>) -> Result<(Vec<Value>, Option<Value>), Refusal> {
             });
             choice.needed_text("mode")?.into()
         }
-        _ => return Err(choice.refuse_all("an unknown tool choice")),
+        _ => return Err(inexpressible(at, "an unknown choice")),
     };
-    Ok((tools, Some(choice)))
+    choice.end()?;
+    Ok(said)
 }
 
-fn allowed_name<'a>(tool: &Object<'a>) -> Result<&'a str, Refusal> {
-    tool.allow(&[&["type", "name"]])?;
-    match tool.kind() {
+fn allowed_name(tool: &Value, at: String) -> Result<&str, Refusal> {
+    let mut tool = Fields::of(tool, at.clone())?;
+    match tool.needed_text("type")? {
         "function" => tool.needed_text("name"),
-        kind => Err(tool.refuse_all(format!("the provider's own tool `{kind}`"))),
+        kind => Err(inexpressible(at, format!("a tool of type `{kind}`"))),
     }
 }
 
-fn tool(tool: &Object<'_>) -> Result<Value, Refusal> {
-    if tool.kind() != "function" {
-        return Err(tool.refuse_all(format!("a tool of type `{}`", tool.kind())));
-    }
-    tool.allow(&[&[
-        "type",
-        "name",
-        "description",
-        "parameters",
-        "strict",
-        "defer_loading",
-        "allowed_callers",
-    ]])?;
-    if tool.flag("defer_loading")? {
-        return Err(tool.refuse("defer_loading", "the provider finds the tool"));
-    }
-    if tool
-        .get("allowed_callers")
-        .is_some_and(|callers| *callers != json!(["direct"]))
-    {
-        return Err(tool.refuse("allowed_callers", "the provider calls the tool"));
-    }
-    let mut function = json!({"name": tool.needed_text("name")?});
-    for key in ["description", "parameters", "strict"] {
-        if let Some(value) = tool.get(key) {
-            function[key] = value.clone();
-        }
-    }
-    Ok(json!({"type": "function", "function": function}))
-}
-
-fn response_format(text: &Object<'_>) -> Result<Option<Value>, Refusal> {
-    let Some(format) = text.object("format")? else {
-        return Ok(None);
-    };
-    match format.kind() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(json!({"type": "json_object"}))),
+fn response_format(mut format: Fields<'_>) -> Result<Option<Value>, Refusal> {
+    let at = format.path("type");
+    let said = match format.needed_text("type")? {
+        "text" => None,
+        "json_object" => Some(json!({"type": "json_object"})),
         "json_schema" => {
             let keys = ["name", "description", "schema", "strict"];
-            format.allow(&[&["type"], &keys])?;
             let given = keys
                 .into_iter()
-                .filter_map(|key| Some((key.to_owned(), format.get(key)?.clone())));
-            Ok(Some(
-                json!({"type": "json_schema", "json_schema": Map::from_iter(given)}),
-            ))
+                .filter_map(|key| Some((key.to_owned(), format.take(key)?.clone())));
+            Some(json!({"type": "json_schema", "json_schema": Map::from_iter(given)}))
         }
-        _ => Err(format.refuse_all("an unknown text format")),
-    }
+        _ => return Err(inexpressible(at, "an unknown format")),
+    };
+    format.end()?;
+    Ok(said)
 }
 
-fn messages(body: &Object<'_>) -> Result<Vec<Value>, Refusal> {
+fn messages(fields: &mut Fields<'_>) -> Result<Vec<Value>, Refusal> {
     let mut messages = Vec::new();
-    if let Some(instructions) = body.text("instructions")? {
+    if let Some(instructions) = fields.text("instructions")? {
         messages.push(json!({"role": "system", "content": instructions}));
     }
-    if let Some(Value::String(text)) = body.get("input") {
-        messages.push(json!({"role": "user", "content": text}));
-        return Ok(messages);
-    }
-    for item in body.objects("input")? {
-        push_item(&mut messages, &item)?;
+    for (at, item) in fields.items("input") {
+        match item.as_str() {
+            Some(text) => messages.push(json!({"role": "user", "content": text})),
+            None => push_item(&mut messages, Fields::of(item, at.clone())?, at)?,
+        }
     }
     Ok(messages)
 }
 
-fn push_item(messages: &mut Vec<Value>, item: &Object<'_>) -> Result<(), Refusal> {
-    match item.kind() {
-        "message" => push_message(messages, item),
-        "" if item.get("role").is_some() => push_message(messages, item),
+fn push_item(messages: &mut Vec<Value>, mut item: Fields<'_>, at: String) -> Result<(), Refusal> {
+    let kind = item.text("type")?;
+    match kind {
         // The baseline's own; see the module's words.
-        "reasoning" => Ok(()),
-        "function_call" => {
-            item.allow(&[&["type", "id", "status", "call_id", "name", "arguments", "caller"]])?;
-            if item.object("caller")?.is_some_and(|caller| caller.kind() != "direct") {
-                return Err(item.refuse("caller", "the provider called the tool"));
-            }
+        Some("reasoning") => return Ok(()),
+        Some("item_reference") => return Err(Refusal::StateAtProvider(at)),
+        None if !item.has("role") => return Err(Refusal::StateAtProvider(at)),
+        _ => item.leave_out(&["id", "status"]),
+    }
+    match kind {
+        None | Some("message") => push_message(messages, &mut item)?,
+        Some("function_call") => {
+            item.refuse_unless("caller", "the provider called the tool", |caller| {
+                caller["type"] == "direct"
+            })?;
             let function = json!({"name": item.needed_text("name")?, "arguments": item.needed_text("arguments")?});
             let call = json!({"id": item.needed_text("call_id")?, "type": "function", "function": function});
             push_call(messages, call);
-            Ok(())
         }
-        "function_call_output" => {
-            item.allow(&[&["type", "id", "status", "call_id", "output"]])?;
-            let content = match item.get("output") {
-                Some(Value::String(text)) => text.clone(),
-                _ => joined(&item.objects("output")?)?,
-            };
+        Some("function_call_output") => {
             let call_id = item.needed_text("call_id")?;
-            messages.push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
-            Ok(())
+            let output = text_alone(&mut item, "output")?;
+            messages.push(json!({"role": "tool", "tool_call_id": call_id, "content": output}));
         }
-        "item_reference" | "" if item.get("id").is_some() => Err(Refusal::StateAtProvider(item.place("id"))),
-        kind => Err(item.refuse_all(format!("an item of type `{kind}`"))),
+        Some(kind) => return Err(inexpressible(at, format!("an item of type `{kind}`"))),
     }
+    item.end()
 }
 
-fn push_message(messages: &mut Vec<Value>, item: &Object<'_>) -> Result<(), Refusal> {
-    item.allow(&[&["type", "id", "status", "role", "content", "phase"]])?;
-    let role = match item.needed_text("role")? {
-        "user" => "user",
-        "assistant" => return push_assistant(messages, item),
-        // Chat's word for the same; few servers know `developer`.
-        "system" | "developer" => "system",
-        _ => return Err(item.refuse("role", "an unknown role")),
-    };
-    let content = match item.get("content") {
-        Some(Value::String(text)) => text.as_str().into(),
-        _ => {
-            let parts = item.objects("content")?;
-            if role == "user" && parts.iter().any(|part| part.kind() == "input_image") {
-                parts.iter().map(part).collect::<Result<Value, _>>()?
-            } else {
-                joined(&parts)?.into()
-            }
+fn push_message(messages: &mut Vec<Value>, item: &mut Fields<'_>) -> Result<(), Refusal> {
+    item.leave_out(&["phase"]);
+    let role_at = item.path("role");
+    match item.needed_text("role")? {
+        "user" => {
+            let parts = item.items("content").into_iter().map(|(at, given)| part(given, at));
+            let parts: Vec<Value> = parts.collect::<Result<_, _>>()?;
+            messages.push(json!({"role": "user", "content": content(parts)}));
         }
-    };
-    messages.push(json!({"role": role, "content": content}));
+        "assistant" => push_assistant(messages, item)?,
+        // Chat's word for the same; few servers know `developer`.
+        "system" | "developer" => messages.push(json!({"role": "system", "content": text_alone(item, "content")?})),
+        _ => return Err(inexpressible(role_at, "an unknown role")),
+    }
     Ok(())
 }
 
-fn push_assistant(messages: &mut Vec<Value>, item: &Object<'_>) -> Result<(), Refusal> {
+fn push_assistant(messages: &mut Vec<Value>, item: &mut Fields<'_>) -> Result<(), Refusal> {
     let mut text = String::new();
     let mut refusal = String::new();
-    match item.get("content") {
-        Some(Value::String(content)) => text.push_str(content),
-        _ => {
-            for part in item.objects("content")? {
-                if part.kind() == "refusal" {
-                    part.allow(&[&["type", "refusal"]])?;
-                    refusal.push_str(part.needed_text("refusal")?);
-                } else {
-                    text.push_str(text_part(&part)?);
-                }
-            }
+    for (at, given) in item.items("content") {
+        if given["type"] == "refusal" {
+            let mut part = Fields::of(given, at)?;
+            refusal.push_str(part.needed_text("refusal")?);
+            part.leave_out(&["type"]);
+            part.end()?;
+        } else {
+            text.push_str(text_part(given, at)?);
         }
     }
     let answer = open_answer(messages);
@@ -317,34 +269,41 @@ fn open_answer(messages: &mut Vec<Value>) -> &mut Value {
     &mut messages[last]
 }
 
-fn joined(parts: &[Object<'_>]) -> Result<String, Refusal> {
-    let texts: Vec<&str> = parts.iter().map(text_part).collect::<Result<_, _>>()?;
+/// Content that may be text alone, as one text.
+fn text_alone(item: &mut Fields<'_>, key: &str) -> Result<String, Refusal> {
+    let parts = item.items(key).into_iter();
+    let texts: Vec<&str> = parts.map(|(at, part)| text_part(part, at)).collect::<Result<_, _>>()?;
     Ok(texts.join("\n"))
 }
 
-fn text_part<'a>(part: &Object<'a>) -> Result<&'a str, Refusal> {
-    match part.kind() {
-        // How likely each token was is not known to any model.
-        "output_text" => part.allow(&[&["type", "text", "logprobs"]])?,
-        "input_text" | "text" => part.allow(&[&["type", "text", "prompt_cache_breakpoint"]])?,
-        kind => return Err(part.refuse_all(format!("a part of type `{kind}`"))),
+/// A part of text, or a text in place of a list of parts.
+fn text_part(part: &Value, at: String) -> Result<&str, Refusal> {
+    if let Some(text) = part.as_str() {
+        return Ok(text);
     }
-    part.needed_text("text")
+    let mut part = Fields::of(part, at.clone())?;
+    match part.needed_text("type")? {
+        "input_text" | "output_text" | "text" => {}
+        kind => return Err(inexpressible(at, format!("a part of type `{kind}`"))),
+    }
+    part.leave_out(&["prompt_cache_breakpoint", "logprobs"]);
+    part.refuse_unless("annotations", "citations", is_off)?;
+    let text = part.needed_text("text")?;
+    part.end()?;
+    Ok(text)
 }
 
 /// A part of a user's message.
-fn part(part: &Object<'_>) -> Result<Value, Refusal> {
-    if part.kind() != "input_image" {
-        return Ok(json!({"type": "text", "text": text_part(part)?}));
+fn part(given: &Value, at: String) -> Result<Value, Refusal> {
+    if given["type"] != "input_image" {
+        return Ok(text(text_part(given, at)?));
     }
-    part.allow(&[&["type", "image_url", "detail", "file_id", "prompt_cache_breakpoint"]])?;
-    part.forbid("file_id", "an image that the provider holds")?;
-    let url = part
-        .text("image_url")?
-        .ok_or_else(|| unreadable(&part.place("image_url"), "a text"))?;
-    let mut image = json!({"url": url});
-    if let Some(detail) = part.get("detail") {
-        image["detail"] = detail.clone();
-    }
-    Ok(json!({"type": "image_url", "image_url": image}))
+    let mut part = Fields::of(given, at)?;
+    part.leave_out(&["type", "prompt_cache_breakpoint"]);
+    part.refuse("file_id", "an image that the provider holds")?;
+    let url_at = part.path("image_url");
+    let url = part.text("image_url")?.ok_or_else(|| unreadable(&url_at, "missing"))?;
+    let detail = part.text("detail")?;
+    part.end()?;
+    Ok(image(url, detail))
 }

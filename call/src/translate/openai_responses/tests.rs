@@ -155,8 +155,8 @@ fn what_the_provider_holds_stays_with_it() {
         (asking(json!({"conversation": "conv_1"})), "conversation"),
         (asking(json!({"prompt": {"id": "p"}})), "prompt"),
         (asking(json!({"background": true})), "background"),
-        (items(json!({"type": "item_reference", "id": "msg_1"})), "input[0].id"),
-        (items(json!({"id": "msg_1"})), "input[0].id"),
+        (items(json!({"type": "item_reference", "id": "msg_1"})), "input[0]"),
+        (items(json!({"id": "msg_1"})), "input[0]"),
     ] {
         assert_eq!(
             translated(&body).unwrap_err(),
@@ -174,15 +174,24 @@ fn what_chat_cant_say_is_refused_with_its_place() {
     for (body, place) in [
         (asking(json!({"truncation": "auto"})), "truncation"),
         (asking(json!({"top_logprobs": 2})), "top_logprobs"),
-        (asking(json!({"include": ["message.output_text.logprobs"]})), "include"),
+        (
+            asking(json!({"include": ["message.output_text.logprobs"]})),
+            "include[0]",
+        ),
         (
             asking(json!({"context_management": [{"type": "compaction"}]})),
             "context_management",
         ),
         (asking(json!({"some_new_field": 0})), "some_new_field"),
         (asking(json!({"n": 2})), "n"),
-        (asking(json!({"text": {"format": {"type": "grammar"}}})), "text.format"),
-        (asking(json!({"tool_choice": {"type": "file_search"}})), "tool_choice"),
+        (
+            asking(json!({"text": {"format": {"type": "grammar"}}})),
+            "text.format.type",
+        ),
+        (
+            asking(json!({"tool_choice": {"type": "file_search"}})),
+            "tool_choice.type",
+        ),
         (
             asking(json!({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]}})),
             "tool_choice.tools[0]",
