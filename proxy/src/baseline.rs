@@ -133,7 +133,7 @@ async fn relay(
     }
     if streamed && drops_usage && encoding.is_none() {
         parts.headers.remove(header::CONTENT_LENGTH);
-        relay = relay.with_filter(Filter::Events(EventFilter::without_usage(api, true)));
+        relay = relay.with_filter(Filter::Events(EventFilter::without_usage(true)));
     }
     Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
 }

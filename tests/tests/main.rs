@@ -15,5 +15,6 @@ mod paths;
 mod recordings;
 mod secrets;
 mod sockets;
+mod translated;
 mod turns;
 mod usage;
