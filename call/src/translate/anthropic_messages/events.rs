@@ -10,7 +10,8 @@ use crate::call::Usage;
 
 /// Writes the stream of an answer.
 pub(in super::super) struct Events {
-    back: Back,
+    /// The message as it is opened, but for its id.
+    message: Value,
     ids: CallIds,
     open: Option<Block>,
     /// How many blocks were begun.
@@ -35,7 +36,7 @@ impl Events {
     /// For an answer to the request of `back`.
     pub(in super::super) fn new(back: &Back) -> Events {
         Events {
-            back: back.clone(),
+            message: opening(back, ""),
             ids: CallIds::of_history(&back.request),
             open: None,
             blocks: 0,
@@ -126,10 +127,9 @@ impl Writer for Events {
         }
         match delta {
             Delta::Start { id } => {
-                sse_event(
-                    &json!({"type": "message_start", "message": opening(&self.back, &id)}),
-                    out,
-                );
+                let mut message = self.message.take();
+                message["id"] = id.into();
+                sse_event(&json!({"type": "message_start", "message": message}), out);
             }
             Delta::Text(piece) => self.text(&piece, out),
             Delta::Refusal(piece) => {

@@ -10,10 +10,10 @@ use crate::call::Usage;
 
 /// Writes the stream of an answer.
 pub(in super::super) struct Events {
-    back: Back,
     ids: CallIds,
-    /// The response as it was opened; null before.
+    /// The response as it was opened, but for its id before.
     response: Value,
+    has_started: bool,
     created: Option<i64>,
     /// How many events were written.
     sequence: u64,
@@ -57,9 +57,9 @@ impl Events {
     /// For an answer to the request of `back`.
     pub(in super::super) fn new(back: &Back) -> Events {
         Events {
-            back: back.clone(),
             ids: CallIds::of_history(&back.request),
-            response: Value::Null,
+            response: opening(back, ""),
+            has_started: false,
             created: None,
             sequence: 0,
             output: Vec::new(),
@@ -99,7 +99,8 @@ impl Events {
     }
 
     fn start(&mut self, id: &str, out: &mut Vec<u8>) {
-        self.response = opening(&self.back, id);
+        self.has_started = true;
+        self.response["id"] = id.into();
         if let Some(seconds) = self.created {
             set_created(&mut self.response, seconds);
         }
@@ -258,7 +259,7 @@ impl Events {
         let code = super::error(status, message)["error"]["code"].take();
         let code = code.as_str().unwrap_or("server_error").to_owned();
         self.tell("error", json!({"code": code, "message": message, "param": null}), out);
-        if self.response.is_object() {
+        if self.has_started {
             let mut response = self.response.take();
             response["status"] = "failed".into();
             response["error"] = json!({"code": code, "message": message});
