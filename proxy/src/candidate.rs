@@ -44,7 +44,7 @@ enum Reply {
     /// A whole answer, as the client gets it.
     Whole(Parts, Bytes),
     /// A stream whose first piece has come.
-    Stream(Parts, Bytes, Incoming, Filter),
+    Stream(Parts, Bytes, Incoming, Box<Filter>),
 }
 
 /// Why the candidate gave no answer.
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
         Ok(Reply::Stream(parts, first, rest, filter)) => {
             let relay = Relay::new(rest, call, true, part.candidate.idle_timeout())
                 .beginning_with(first)
-                .with_filter(filter)
+                .with_filter(*filter)
                 .with_end(End::new(part.api, None));
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
@@ -111,7 +111,7 @@ impl Part<'_> {
         if is_stream && self.translated.is_none_or(|translated| translated.back.stream) {
             let filter = self.filter(asks_usage)?;
             let first = self.first_piece(&mut incoming).await?;
-            return Ok(Reply::Stream(parts, first, incoming, filter));
+            return Ok(Reply::Stream(parts, first, incoming, Box::new(filter)));
         }
         #[expect(clippy::disallowed_methods, reason = "bounded by MAX_ANSWER")]
         let whole = Limited::new(incoming, MAX_ANSWER).collect().await;

@@ -97,10 +97,10 @@ pub(crate) struct EventFilter {
 impl EventFilter {
     /// For a candidate's stream in the client's own API, as the answer to `request`: the client gets the model's name that
     /// it asked for, and ids that its baseline takes.
-    pub(crate) fn of_candidate(api: Api, request: &Bytes, drops_usage: bool) -> EventFilter {
+    pub(crate) fn of_candidate(api: Api, request: &[u8], drops_usage: bool) -> EventFilter {
         EventFilter {
             renamed_to: model_named(request),
-            ids: Some(ClientIds::new(api, request.clone())),
+            ids: Some(ClientIds::new(api, request)),
             ..EventFilter::without_usage(drops_usage)
         }
     }
@@ -206,28 +206,31 @@ impl EventFilter {
 }
 
 /// A candidate's whole answer to `request` in the client's own API, as the client gets it.
-pub(crate) fn renamed(api: Api, request: &Bytes, answer: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn renamed(api: Api, request: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
     let model = model_named(request);
-    ClientIds::new(api, request.clone()).rename(model.as_deref(), answer)
+    ClientIds::new(api, request).rename(model.as_deref(), answer)
 }
 
 /// The ids that a client is given for a candidate's tool calls: in a form that every baseline takes, and none twice in a
 /// conversation, since small servers count from 0 in each answer.
 struct ClientIds {
     api: Api,
-    request: Bytes,
-    /// The ids in the request's history, once they are asked for.
-    taken: Option<HashSet<String>>,
+    /// Those in the request's history and those given.
+    taken: HashSet<String>,
     /// By the candidate's id and the call's place: some dialects repeat the id in each piece of a call.
     given: HashMap<(String, usize), String>,
 }
 
 impl ClientIds {
-    fn new(api: Api, request: Bytes) -> ClientIds {
+    fn new(api: Api, request: &[u8]) -> ClientIds {
+        // Most requests have no history of calls, and are not read for it.
+        let has_calls = memchr::memmem::find(request, b"\"tool_").is_some();
+        let parsed = has_calls.then(|| wire::parse_request(api, request).ok()).flatten();
+        let messages = parsed.into_iter().flat_map(|request| request.messages);
+        let calls = messages.flat_map(|message| message.tool_calls);
         ClientIds {
             api,
-            request,
-            taken: None,
+            taken: calls.filter_map(|call| call.id).collect(),
             given: HashMap::new(),
         }
     }
@@ -246,24 +249,15 @@ impl ClientIds {
         if let Some(given) = self.given.get(&key) {
             return given.clone();
         }
-        let taken = self
-            .taken
-            .get_or_insert_with(|| ids_of_history(self.api, &self.request));
         let mut id = tool_call_id(candidates, place);
         let mut turn = 0;
-        while !taken.insert(id.clone()) {
+        while !self.taken.insert(id.clone()) {
             turn += 1;
             id = tool_call_id(&format!("{candidates}#{turn}"), place);
         }
         self.given.insert(key, id.clone());
         id
     }
-}
-
-fn ids_of_history(api: Api, request: &[u8]) -> HashSet<String> {
-    let request = wire::parse_request(api, request).unwrap_or_default();
-    let calls = request.messages.into_iter().flat_map(|message| message.tool_calls);
-    calls.filter_map(|call| call.id).collect()
 }
 
 /// The JSON object of an event's one data line; absent where there is none, or several lines.

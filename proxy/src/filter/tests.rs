@@ -20,7 +20,7 @@ fn candidate() -> EventFilter {
 }
 
 fn answering(request: &str) -> EventFilter {
-    EventFilter::of_candidate(Api::OpenaiChat, &Bytes::from(request.to_owned()), false)
+    EventFilter::of_candidate(Api::OpenaiChat, request.as_bytes(), false)
 }
 
 const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":3}}"#;
