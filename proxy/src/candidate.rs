@@ -85,6 +85,7 @@ pub(crate) async fn answer(
             call.head.content_type = None;
             call.head.content_encoding = None;
             call.head.response_model = None;
+            call.head.header_usage = None;
             Err(Box::new(call))
         }
     }
