@@ -3,6 +3,7 @@
 
 use crate::body::{ClientBody, Held};
 use crate::capture::OpenCall;
+use crate::end::End;
 use crate::filter::{EventFilter, Filter};
 use crate::headers;
 use crate::proxy::Proxy;
@@ -16,8 +17,8 @@ use hyper::body::Incoming;
 use std::time::Instant;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
+use understudy_call::wire;
 use understudy_call::wire::splice::ask_usage;
-use understudy_call::wire::{self, EndMark};
 use understudy_client::{SendError, SendErrorKind, Upstream};
 
 /// A call on its way to the upstream that it was addressed to.
@@ -124,15 +125,15 @@ async fn relay(
         return Response::from_parts(parts, ClientBody::full(Bytes::new()));
     }
     let streamed = wire::framing_named(api, &call.head.path, call.head.content_type.as_deref()).is_some();
-    let readable = streamed && call.head.content_encoding.is_none() && api != Api::Other;
     call.add_overhead(began.elapsed());
+    let encoding = call.head.content_encoding.clone();
     let mut relay = Relay::new(body, call, streamed, upstream.idle_timeout());
-    if readable {
-        relay = relay.with_end_mark(EndMark::new(api));
+    if streamed && api != Api::Other {
+        relay = relay.with_end(End::new(api, encoding.as_deref()));
     }
-    if readable && drops_usage {
+    if streamed && drops_usage && encoding.is_none() {
         parts.headers.remove(header::CONTENT_LENGTH);
-        relay = relay.with_filter(Filter::Events(EventFilter::without_usage(api, true)));
+        relay = relay.with_filter(Filter::Events(EventFilter::without_usage(true)));
     }
     Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
 }

@@ -6,6 +6,7 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
+use crate::end::End;
 use crate::filter::{EventFilter, Filter, Translation, renamed};
 use crate::proxy::Proxy;
 use crate::relay::Relay;
@@ -18,7 +19,7 @@ use understudy_call::call::Api;
 use understudy_call::record::Outcome;
 use understudy_call::translate::{Refusal, Translated};
 use understudy_call::wire::splice::{ask_usage, model_named};
-use understudy_call::wire::{self, EndMark, replace_model};
+use understudy_call::wire::{self, replace_model};
 use understudy_client::{BoxError, RequestBody, SendErrorKind, Upstream, full};
 
 /// The longest plain answer of a candidate.
@@ -43,7 +44,7 @@ enum Reply {
     /// A whole answer, as the client gets it.
     Whole(Parts, Bytes),
     /// A stream whose first piece has come.
-    Stream(Parts, Bytes, Incoming, Filter),
+    Stream(Parts, Bytes, Incoming, Box<Filter>),
 }
 
 /// Why the candidate gave no answer.
@@ -72,8 +73,8 @@ pub(crate) async fn answer(
         Ok(Reply::Stream(parts, first, rest, filter)) => {
             let relay = Relay::new(rest, call, true, part.candidate.idle_timeout())
                 .beginning_with(first)
-                .with_filter(filter)
-                .with_end_mark(EndMark::new(part.api));
+                .with_filter(*filter)
+                .with_end(End::new(part.api, None));
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
         Err((outcome, reason)) => {
@@ -84,6 +85,7 @@ pub(crate) async fn answer(
             call.head.content_type = None;
             call.head.content_encoding = None;
             call.head.response_model = None;
+            call.head.header_usage = None;
             Err(Box::new(call))
         }
     }
@@ -110,7 +112,7 @@ impl Part<'_> {
         if is_stream && self.translated.is_none_or(|translated| translated.back.stream) {
             let filter = self.filter(asks_usage)?;
             let first = self.first_piece(&mut incoming).await?;
-            return Ok(Reply::Stream(parts, first, incoming, filter));
+            return Ok(Reply::Stream(parts, first, incoming, Box::new(filter)));
         }
         #[expect(clippy::disallowed_methods, reason = "bounded by MAX_ANSWER")]
         let whole = Limited::new(incoming, MAX_ANSWER).collect().await;

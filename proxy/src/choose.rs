@@ -170,6 +170,9 @@ impl Choice<'_> {
             if state::at_provider(asked.api, body) {
                 return Err(Stay::because("state_at_provider"));
             }
+            if state::signs_thinking(asked.api, body) {
+                return Err(Stay::because("thinking_is_signed"));
+            }
             None
         } else if spoken == Api::OpenaiChat {
             let translated = translate::request(asked.api, asked.path_and_query, body);

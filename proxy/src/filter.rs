@@ -6,13 +6,14 @@
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+pub(crate) use translation::Translation;
 use understudy_call::call::Api;
 use understudy_call::translate::ids::tool_call_id;
-use understudy_call::translate::{Back, Refusal, Stream};
 use understudy_call::wire;
 use understudy_call::wire::framing::MAX_EVENT;
 use understudy_call::wire::splice::{Renames, is_usage_event, model_named};
-use understudy_call::wire::sse;
+
+mod translation;
 
 /// What one piece becomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +78,6 @@ impl Filter {
 
 /// Edits events of a stream of server-sent events, and leaves all other bytes as they are.
 pub(crate) struct EventFilter {
-    api: Api,
     /// The model that the client asked for, where a candidate answers: names and ids are edited.
     renamed_to: Option<String>,
     /// Set where a candidate answers.
@@ -97,18 +97,17 @@ pub(crate) struct EventFilter {
 impl EventFilter {
     /// For a candidate's stream in the client's own API, as the answer to `request`: the client gets the model's name that
     /// it asked for, and ids that its baseline takes.
-    pub(crate) fn of_candidate(api: Api, request: &Bytes, drops_usage: bool) -> EventFilter {
+    pub(crate) fn of_candidate(api: Api, request: &[u8], drops_usage: bool) -> EventFilter {
         EventFilter {
             renamed_to: model_named(request),
-            ids: Some(ClientIds::new(api, request.clone())),
-            ..EventFilter::without_usage(api, drops_usage)
+            ids: Some(ClientIds::new(api, request)),
+            ..EventFilter::without_usage(drops_usage)
         }
     }
 
     /// Takes the event out that `include_usage` adds, where it was asked for by us; the kept copy has it.
-    pub(crate) fn without_usage(api: Api, drops_usage: bool) -> EventFilter {
+    pub(crate) fn without_usage(drops_usage: bool) -> EventFilter {
         EventFilter {
-            api,
             renamed_to: None,
             ids: None,
             drops_usage,
@@ -207,28 +206,31 @@ impl EventFilter {
 }
 
 /// A candidate's whole answer to `request` in the client's own API, as the client gets it.
-pub(crate) fn renamed(api: Api, request: &Bytes, answer: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn renamed(api: Api, request: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
     let model = model_named(request);
-    ClientIds::new(api, request.clone()).rename(model.as_deref(), answer)
+    ClientIds::new(api, request).rename(model.as_deref(), answer)
 }
 
 /// The ids that a client is given for a candidate's tool calls: in a form that every baseline takes, and none twice in a
 /// conversation, since small servers count from 0 in each answer.
 struct ClientIds {
     api: Api,
-    request: Bytes,
-    /// The ids in the request's history, once they are asked for.
-    taken: Option<HashSet<String>>,
+    /// Those in the request's history and those given.
+    taken: HashSet<String>,
     /// By the candidate's id and the call's place: some dialects repeat the id in each piece of a call.
     given: HashMap<(String, usize), String>,
 }
 
 impl ClientIds {
-    fn new(api: Api, request: Bytes) -> ClientIds {
+    fn new(api: Api, request: &[u8]) -> ClientIds {
+        // Most requests have no history of calls, and are not read for it.
+        let has_calls = memchr::memmem::find(request, b"\"tool_").is_some();
+        let parsed = has_calls.then(|| wire::parse_request(api, request).ok()).flatten();
+        let messages = parsed.into_iter().flat_map(|request| request.messages);
+        let calls = messages.flat_map(|message| message.tool_calls);
         ClientIds {
             api,
-            request,
-            taken: None,
+            taken: calls.filter_map(|call| call.id).collect(),
             given: HashMap::new(),
         }
     }
@@ -247,24 +249,15 @@ impl ClientIds {
         if let Some(given) = self.given.get(&key) {
             return given.clone();
         }
-        let taken = self
-            .taken
-            .get_or_insert_with(|| ids_of_history(self.api, &self.request));
         let mut id = tool_call_id(candidates, place);
         let mut turn = 0;
-        while !taken.insert(id.clone()) {
+        while !self.taken.insert(id.clone()) {
             turn += 1;
             id = tool_call_id(&format!("{candidates}#{turn}"), place);
         }
         self.given.insert(key, id.clone());
         id
     }
-}
-
-fn ids_of_history(api: Api, request: &[u8]) -> HashSet<String> {
-    let request = wire::parse_request(api, request).unwrap_or_default();
-    let calls = request.messages.into_iter().flat_map(|message| message.tool_calls);
-    calls.filter_map(|call| call.id).collect()
 }
 
 /// The JSON object of an event's one data line; absent where there is none, or several lines.
@@ -321,62 +314,6 @@ impl Out {
         Passed {
             client: client.freeze(),
             kept,
-        }
-    }
-}
-
-/// The most of a candidate's stream that is read for its model's name.
-const MAX_HEAD: usize = 16 << 10;
-
-/// A candidate's chat stream on its way to the client's API.
-pub(crate) struct Translation {
-    stream: Stream,
-    model: Option<String>,
-    head: Vec<u8>,
-}
-
-impl Translation {
-    /// Of an answer to a translated request.
-    ///
-    /// # Errors
-    /// Where the API has no translation.
-    pub(crate) fn new(back: &Back) -> Result<Translation, Refusal> {
-        Ok(Translation {
-            stream: back.stream()?,
-            model: None,
-            head: Vec::new(),
-        })
-    }
-
-    /// Takes the next piece; the candidate's end mark ends what the client gets, whether or not the connection ends.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Bytes {
-        self.look_for_model(piece);
-        self.stream.push(piece).into()
-    }
-
-    /// What is left when the candidate's stream has ended.
-    pub(crate) fn finish(&mut self) -> Bytes {
-        self.stream.finish().into()
-    }
-
-    /// An error event in the client's API; nothing that says that the answer is complete.
-    fn broken(&mut self, why: &str) -> Bytes {
-        let error = serde_json::json!({"error": {"message": why, "type": "upstream_error"}});
-        // The blank line ends the event that was cut off.
-        self.stream
-            .push(format!("\n\nevent: error\ndata: {error}\n\n").as_bytes())
-            .into()
-    }
-
-    fn look_for_model(&mut self, piece: &[u8]) {
-        if self.model.is_some() || self.head.len() > MAX_HEAD {
-            return;
-        }
-        let room = MAX_HEAD.saturating_sub(self.head.len()) + 1;
-        self.head.extend_from_slice(&piece[..piece.len().min(room)]);
-        self.model = sse::Events::of_open_stream(&self.head).find_map(|event| model_named(&event.data));
-        if self.model.is_some() {
-            self.head = Vec::new();
         }
     }
 }

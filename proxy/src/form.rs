@@ -103,9 +103,9 @@ impl FormScan {
     fn push(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
             piece = match self.state {
-                State::Between => self.to_delimiter(piece),
-                State::Head => self.to_end_of_head(piece),
-                State::Value => self.to_end_of_value(piece),
+                State::Between => self.after_delimiter(piece),
+                State::Head => self.after_head(piece),
+                State::Value => self.after_value(piece),
                 State::Done => return,
             };
         }
@@ -117,7 +117,7 @@ impl FormScan {
     }
 
     /// What follows the next delimiter.
-    fn to_delimiter<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+    fn after_delimiter<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let length = self.delimiter.needle().len();
         // The seam: a delimiter that began in an earlier piece.
         let before = self.held.len();
@@ -141,7 +141,7 @@ impl FormScan {
     }
 
     /// What follows a part's headers.
-    fn to_end_of_head<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+    fn after_head<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let (rest, is_whole) = self.collect(piece, b"\r\n\r\n", MAX_PART_HEAD);
         if is_whole {
             let is_model = names_model(&self.held);
@@ -153,7 +153,7 @@ impl FormScan {
     }
 
     /// What follows the value.
-    fn to_end_of_value<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+    fn after_value<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let (rest, is_whole) = self.collect(piece, b"\r\n", MAX_NAME + 2);
         if is_whole {
             let value = self.held.strip_suffix(b"\r\n").unwrap_or(&self.held);

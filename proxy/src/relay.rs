@@ -5,6 +5,7 @@
 //! until the record is in the spool, for `capture.wait` at most.
 
 use crate::capture::OpenCall;
+use crate::end::End;
 use crate::filter::{Filter, Passed};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep, sleep_until};
 use understudy_call::record::Outcome;
-use understudy_call::wire::end_mark::EndMark;
 use understudy_client::{BoxError, SendErrorKind};
 
 /// A response body being relayed.
@@ -27,7 +27,7 @@ pub(crate) struct Relay {
     call: OpenCall,
     state: State,
     /// Set for streamed answers whose end the API marks.
-    end_mark: Option<EndMark>,
+    end: Option<End>,
     /// Bytes still to come, where the length is known.
     remaining: Option<u64>,
     streamed: bool,
@@ -90,7 +90,7 @@ impl Relay {
             inner,
             call,
             state: State::Open,
-            end_mark: None,
+            end: None,
             remaining,
             streamed,
             filter: None,
@@ -98,9 +98,9 @@ impl Relay {
         }
     }
 
-    /// Looks for this end mark in what the client gets.
-    pub(crate) fn with_end_mark(mut self, mark: EndMark) -> Relay {
-        self.end_mark = Some(mark);
+    /// Looks for the answer's end in what is kept.
+    pub(crate) fn with_end(mut self, end: Option<End>) -> Relay {
+        self.end = end;
         self
     }
 
@@ -148,7 +148,7 @@ impl Relay {
         if !kept.is_empty() {
             self.call.response_piece(kept, self.streamed);
         }
-        self.remaining == Some(0) || self.end_mark.as_mut().is_some_and(|mark| mark.push(kept))
+        self.remaining == Some(0) || self.end.as_mut().is_some_and(|end| end.push(kept))
     }
 
     /// Hands the record to the spool; `then` goes out once it is written.

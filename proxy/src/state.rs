@@ -35,6 +35,14 @@ pub(crate) fn at_provider(api: Api, body: &[u8]) -> bool {
     stored_unasked || KEYS.iter().any(|key| is_set(&body, key)) || has_tools_at_provider(&body) || refers(&body)
 }
 
+/// Whether the provider signs what its model thinks: it takes no other model's thinking back in a history, nor a tool call
+/// without any.
+pub(crate) fn signs_thinking(api: Api, body: &[u8]) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let kind = body["thinking"]["type"].as_str();
+    api == Api::AnthropicMessages && kind.is_some_and(|kind| kind != "disabled")
+}
+
 fn is_set(body: &Map<String, Value>, key: &str) -> bool {
     body.get(key)
         .is_some_and(|value| !value.is_null() && value != &Value::Bool(false))
@@ -135,6 +143,14 @@ mod tests {
         ] {
             assert!(state(api, body), "{body}");
         }
+    }
+
+    #[test]
+    fn only_anthropic_signs_thinking() {
+        let thinks = |api, kind: &str| signs_thinking(api, format!(r#"{{"thinking":{{"type":"{kind}"}}}}"#).as_bytes());
+        assert!(thinks(Api::AnthropicMessages, "enabled") && thinks(Api::AnthropicMessages, "adaptive"));
+        assert!(!thinks(Api::AnthropicMessages, "disabled") && !thinks(Api::OpenaiChat, "enabled"));
+        assert!(!signs_thinking(Api::AnthropicMessages, b"{}"));
     }
 
     #[test]

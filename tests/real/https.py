@@ -2,13 +2,15 @@
 
 Proves: a certificate of an authority in `ca_file` is accepted and the call goes through, streamed and not; without
 `ca_file` the same upstream is refused with 502 (verification cannot be switched off); a missing `ca_file` is an error
-at start.
+at start; a WebSocket goes through to an upstream that would rather speak HTTP/2, which can't be upgraded.
 """
 
 import pathlib
+import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 
 from stage import Understudy, Upstream, binary, expect, post, proved, serve_on_free_ports
 
@@ -46,6 +48,43 @@ class SecureUpstream(Upstream):
         return self.context.wrap_socket(stream, server_side=True), address
 
 
+class SocketUpstream:
+    """A TLS upstream that offers HTTP/2 first, switches protocols, and echoes five bytes."""
+
+    def __init__(self, folder):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(f"{folder}/server.pem", f"{folder}/server.key")
+        self.context.set_alpn_protocols(["h2", "http/1.1"])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.spoken = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        stream = self.context.wrap_socket(self.listener.accept()[0], server_side=True)
+        self.spoken.append(stream.selected_alpn_protocol())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += stream.recv(4096)
+        stream.sendall(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n")
+        stream.sendall(stream.recv(5))
+
+
+def through_a_socket(listen):
+    """Five bytes there and back through an upgraded connection."""
+    address = listen.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((address[0], int(address[1])), timeout=10) as stream:
+        stream.sendall(b"GET /v1/realtime?model=m HTTP/1.1\r\nhost: h\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = stream.recv(4096)
+            expect(piece, f"no upgrade: {head!r}")
+            head += piece
+        expect(head.startswith(b"HTTP/1.1 101 "), f"no upgrade: {head!r}")
+        stream.sendall(b"hello")
+        return stream.recv(5)
+
+
 def call(folder, config, stream):
     """Status and body of one call through a program with this config."""
     path = pathlib.Path(folder, "understudy.yaml")
@@ -72,6 +111,14 @@ def main():
         expect(len(upstream.asked) == asked, "an unverified upstream was sent a request")
         proved("the same upstream without ca_file is refused with 502, and never sees the request")
         path = pathlib.Path(folder, "understudy.yaml")
+        sockets = SocketUpstream(folder)
+        path.write_text(CONFIG.format(folder=folder, port=sockets.port, ca=f", ca_file: {folder}/ca.pem"))
+        with Understudy("serve", "--config", str(path), *serve_on_free_ports()) as understudy:
+            echoed = through_a_socket(understudy.listen)
+            expect(echoed == b"hello", f"the socket echoed {echoed!r}")
+            expect(sockets.spoken[0] != "h2", "the upgrade was asked for in HTTP/2")
+            understudy.stop()
+        proved("a WebSocket goes through to an https upstream that offers HTTP/2")
         path.write_text(CONFIG.format(folder=folder, port=upstream.port, ca=f", ca_file: {folder}/nowhere.pem"))
         run = subprocess.run([binary(), "serve", "--config", str(path), *serve_on_free_ports()], stdin=subprocess.DEVNULL,
                              capture_output=True, text=True, timeout=30)

@@ -419,6 +419,18 @@ impl Open {
         }
     }
 
+    /// Reads until so many bytes of the body have come; panics where they don't.
+    pub fn read_bytes(&mut self, count: usize) {
+        while self.body.len() < count {
+            let more = self.wire.read_piece(&mut self.framing, &mut self.body);
+            assert!(
+                matches!(more, Ok(true)),
+                "the answer ended ({more:?}) after {} bytes",
+                self.body.len()
+            );
+        }
+    }
+
     /// Reads the rest.
     pub fn finish(mut self) -> Answer {
         let complete = loop {

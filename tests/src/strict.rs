@@ -113,7 +113,7 @@ impl Strict {
         // Two calls at once in every third turn.
         let calls = 1 + usize::from(before % 3 == 2);
         Turn {
-            text: if before % 2 == 0 {
+            text: if before.is_multiple_of(2) {
                 "Let me see.".into()
             } else {
                 String::new()

@@ -101,7 +101,7 @@ fn calls_to_aws_are_signed_anew_and_the_clients_signature_goes_nowhere() {
     assert_eq!(header(&seen, "x-amzn-bedrock-trace"), "ENABLED");
     let date = header(&seen, "x-amz-date").to_owned();
     assert!(
-        date.len() == 16 && date.ends_with('Z') && date > "20260101T000001Z".to_owned(),
+        date.len() == 16 && date.ends_with('Z') && date.as_str() > "20260101T000001Z",
         "{date}"
     );
     let authorization = header(&seen, "authorization");

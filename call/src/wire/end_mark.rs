@@ -39,6 +39,11 @@ impl EndMark {
         EndMark { scan, seen: false }
     }
 
+    /// Whether the API has an end mark that can be seen.
+    pub fn can_be_seen(&self) -> bool {
+        !matches!(self.scan, Scan::Nothing)
+    }
+
     /// Takes the next piece of the (not compressed) stream; true once the end mark has been seen.
     pub fn push(&mut self, piece: &[u8]) -> bool {
         if !self.seen {

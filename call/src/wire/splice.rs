@@ -216,8 +216,8 @@ pub struct Renames<'a> {
 }
 
 impl Renames<'_> {
-    /// Renames in an answer of OpenAI chat or Anthropic Messages, whole or one event of a stream; None where there is
-    /// nothing to rename.
+    /// Renames in an answer of OpenAI chat or Anthropic Messages, whole or one event of a stream, and leaves reasoning out
+    /// of a chat's; None where there is nothing to edit.
     pub fn apply(&mut self, api: Api, body: &[u8]) -> Option<Vec<u8>> {
         let object = opening(body);
         let mut splices = Vec::new();
@@ -236,11 +236,16 @@ impl Renames<'_> {
     }
 
     fn in_chat(&mut self, body: &[u8], object: usize, splices: &mut Vec<Splice>) {
-        let answers = values(body, object, "choices")
+        let answers: Vec<usize> = values(body, object, "choices")
             .flat_map(|choices| elements(body, choices.start))
             .flat_map(|choice| members(body, choice.start))
-            .filter(|(key, _)| matches!(&body[key.clone()], b"\"delta\"" | b"\"message\""));
-        let lists = answers.flat_map(|(_, answer)| values(body, answer.start, "tool_calls"));
+            .filter(|(key, _)| matches!(&body[key.clone()], b"\"delta\"" | b"\"message\""))
+            .map(|(_, answer)| answer.start)
+            .collect();
+        for answer in &answers {
+            leave_out(body, *answer, &REASONING, splices);
+        }
+        let lists = answers.iter().flat_map(|answer| values(body, *answer, "tool_calls"));
         for list in lists {
             for (place, call) in elements(body, list.start).enumerate() {
                 let place = index(body, call.start).unwrap_or(place);
@@ -284,6 +289,33 @@ impl Renames<'_> {
             let made = Value::from((self.tool_call_id)("", place));
             splices.push((call + 1..call + 1, format!(r#""id":{made},"#)));
         }
+    }
+}
+
+/// Where dialects of chat put reasoning. A baseline refuses it in a history that it did not write.
+const REASONING: [&str; 4] = ["reasoning", "reasoning_content", "reasoning_details", "thinking_blocks"];
+
+/// Takes members of an object out, each with one comma.
+fn leave_out(body: &[u8], object: usize, keys: &[&str], splices: &mut Vec<Splice>) {
+    let all: Vec<_> = members(body, object).collect();
+    let is_out = |key: &Range<usize>| keys.iter().any(|name| is_key(&body[key.clone()], name));
+    let mut kept_end = None;
+    for (place, (key, value)) in all.iter().enumerate() {
+        if !is_out(key) {
+            kept_end = Some(value.end);
+            continue;
+        }
+        // Up to the next member, or, where the last is left out, from the end of the one before.
+        let range = match (all.get(place + 1), kept_end) {
+            (Some((next, _)), _) if all[place + 1..].iter().any(|(key, _)| !is_out(key)) => key.start..next.start,
+            (_, Some(end)) => {
+                kept_end = Some(value.end);
+                end..value.end
+            }
+            (Some((next, _)), None) => key.start..next.start,
+            (None, None) => key.start..value.end,
+        };
+        splices.push((range, String::new()));
     }
 }
 

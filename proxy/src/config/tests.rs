@@ -1,4 +1,5 @@
 use super::*;
+use understudy_client::Secret;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("u.yaml"), &Overrides::default(), &|name| {

@@ -20,7 +20,7 @@ fn candidate() -> EventFilter {
 }
 
 fn answering(request: &str) -> EventFilter {
-    EventFilter::of_candidate(Api::OpenaiChat, &Bytes::from(request.to_owned()), false)
+    EventFilter::of_candidate(Api::OpenaiChat, request.as_bytes(), false)
 }
 
 const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":3}}"#;
@@ -67,7 +67,7 @@ fn the_usage_event_is_taken_out_and_kept_however_the_stream_is_cut() {
         let after = format!("data: [DONE]{blank}");
         let stream = format!("{before}{USAGE}{blank}{after}");
         for size in 1..=stream.len() {
-            let mut filter = EventFilter::without_usage(Api::OpenaiChat, true);
+            let mut filter = EventFilter::without_usage(true);
             let (client, kept) = run(&mut filter, &stream, size);
             assert_eq!(client, format!("{before}{after}"), "pieces of {size}");
             assert_eq!(kept, stream, "pieces of {size}");
@@ -108,7 +108,7 @@ proptest! {
         size in 1usize..9,
     ) {
         let stream = parts.concat();
-        for mut filter in [candidate(), EventFilter::without_usage(Api::OpenaiChat, true)] {
+        for mut filter in [candidate(), EventFilter::without_usage(true)] {
             let (client, kept) = run(&mut filter, &stream, size);
             prop_assert_eq!(&client, &stream);
             prop_assert_eq!(&kept, &stream);

@@ -68,10 +68,9 @@ impl Strict {
             let event = |kind: &str, more: Value| {
                 let mut event = place.clone();
                 event["type"] = kind.into();
-                event
-                    .as_object_mut()
-                    .zip(more.as_object())
-                    .map(|(event, more)| event.extend(more.clone()));
+                if let (Some(event), Some(more)) = (event.as_object_mut(), more.as_object()) {
+                    event.extend(more.clone());
+                }
                 event
             };
             match text(item, "type") {

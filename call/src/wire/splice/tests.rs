@@ -132,6 +132,27 @@ fn a_call_without_an_id_gets_one_in_the_piece_that_names_its_tool() {
 }
 
 #[test]
+fn reasoning_is_left_out_of_a_chat_wherever_it_stands() {
+    let answer = |members: &str| format!(r#"{{"choices":[{{"message":{{{members}}},"x":{{"reasoning":1}}}}]}}"#);
+    for (given, want) in [
+        (r#""reasoning":"r""#, ""),
+        (r#""reasoning":"r", "content":"c""#, r#""content":"c""#),
+        (r#""content":"c" , "reasoning_content":"r" "#, r#""content":"c" "#),
+        (r#""a":1,"reasoning":{"b":[1]},"b":2"#, r#""a":1,"b":2"#),
+        (r#""a":1,"reasoning":"","reasoning_details":[{}]"#, r#""a":1"#),
+        (r#""reasoning":1,"reasoning_details":2"#, ""),
+        (
+            r#""reasoning":1,"reasoning_content":2,"c":3,"thinking_blocks":4"#,
+            r#""c":3"#,
+        ),
+    ] {
+        let edited = renamed(Api::OpenaiChat, &answer(given)).unwrap();
+        assert_eq!(edited, answer(want), "{given}");
+        assert!(serde_json::from_str::<Value>(&edited).is_ok());
+    }
+}
+
+#[test]
 fn model_and_long_ids_are_renamed_in_messages_answers() {
     let start = r#"{"type":"message_start","message":{"model":"small","id":"longer-than-8","content":[]}}"#;
     assert_eq!(
