@@ -4,7 +4,9 @@ use crate::args::DataArguments;
 use crate::{keys, serve};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use understudy_call::keys::Keys;
+use understudy_call::price::PriceTable;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
 use understudy_collector::books;
 use understudy_collector::mask::Mask;
@@ -89,9 +91,14 @@ impl Place {
 
     /// What makes rows, the current task book included.
     pub(crate) async fn row_maker(&self, store: &Store) -> Result<RowMaker> {
-        let book = book(store).await?.map(std::sync::Arc::new);
+        let book = book(store).await?.map(Arc::new);
         let rows = serve::row_maker(&self.config_or_default()?, &self.keys()?)?;
         Ok(RowMaker { book, ..rows })
+    }
+
+    /// Prices of models, with the config's own.
+    pub(crate) fn prices(&self) -> Result<Arc<PriceTable>> {
+        Ok(self.config_or_default()?.prices)
     }
 
     /// Settings of verdicts.

@@ -13,7 +13,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use understudy_call::keys::Keys;
-use understudy_call::price::PriceTable;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Rules};
 use understudy_collector::row::RowMaker;
@@ -174,7 +173,7 @@ impl Collector {
 pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
     Ok(RowMaker {
         mask: Arc::new(mask(config, keys)?),
-        prices: Arc::new(PriceTable::builtin()),
+        prices: config.prices.clone(),
         store_key: keys.store.clone(),
         book: None,
     })

@@ -1,7 +1,7 @@
 //! The config: one YAML file → one validated [`Config`], past which nothing is optional by accident.
 //!
 //! Every error says what is wrong, where (file, line), and what to write instead. Holds no global state, and reads
-//! nothing but the text, the environment and the files named by `key_file` that it is handed access to.
+//! nothing but the text, the environment and the files named by `key_file` and `prices`.
 
 mod raw;
 mod units;
@@ -14,8 +14,10 @@ use raw::File;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::keys::hex;
+use understudy_call::price::PriceTable;
 use understudy_client::UpstreamConfig;
 use units::Span;
 use url::Url;
@@ -43,6 +45,8 @@ pub struct Config {
     pub flush: FlushConfig,
     /// How text is masked.
     pub mask: MaskConfig,
+    /// Prices of models, with the operator's own.
+    pub prices: Arc<PriceTable>,
     /// Sizes beyond which something else happens.
     pub limits: Limits,
     /// Deadlines.
@@ -371,6 +375,7 @@ impl Validation<'_> {
                 rules: file.mask.rules.unwrap_or_default(),
                 dictionaries: file.mask.dictionaries,
             },
+            prices: Arc::new(self.prices(file.prices.as_deref())?),
             limits: limits(&file.limits),
             timeouts: TimeoutConfig {
                 header_read: seconds(file.timeouts.header_read, 30),
@@ -420,6 +425,14 @@ impl Validation<'_> {
             }
         }
         Ok(())
+    }
+
+    fn prices(&self, file: Option<&Path>) -> Result<PriceTable, ConfigError> {
+        let builtin = PriceTable::builtin();
+        let Some(file) = file else { return Ok(builtin) };
+        let error = |error: &dyn std::fmt::Display| self.invalid(format!("prices: {}: {error}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(|cause| error(&cause))?;
+        builtin.with_file(&text).map_err(|cause| error(&cause))
     }
 
     fn address(

@@ -142,3 +142,61 @@ fn wrong_usage_is_told_apart_from_failure() {
     assert!(matches!(missing.status.code(), Some(1 | 2)), "{missing:?}");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no-such-file.jsonl"));
 }
+
+#[test]
+fn an_operators_prices_are_used_and_a_bad_price_is_named() {
+    let home = Home::new();
+    let call = |id: &str, model: &str| {
+        let message = serde_json::json!({"role": "assistant", "content": "well"});
+        serde_json::json!({"id": id, "request": {"model": model, "messages": [{"role": "user", "content": "hi"}]},
+            "response": {"model": model, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}}}})
+    };
+    let file = home.path().join("calls.jsonl");
+    let calls = [
+        call("ours", "in-house-1"),
+        call("listed", "gpt-4o"),
+        call("nobody's", "in-house-2"),
+    ];
+    std::fs::write(&file, calls.map(|call| format!("{call}\n")).concat()).expect("the folder is writable");
+    home.write_config("upstreams: { it: { url: http://127.0.0.1:9 } }\nprices: prices.json\n");
+    let prices = home.path().join("prices.json");
+    let import = || home.run(&["import", "calls.jsonl", "--config", "understudy.yaml", "--data", "data"]);
+
+    std::fs::write(
+        &prices,
+        r#"{"models": [{"model": "in-house-1", "input": 1e-6, "output": true}]}"#,
+    )
+    .expect("writable");
+    let refused = import();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{words}");
+    assert!(
+        words.contains("prices.json: model `in-house-1`, field `output`: it is true"),
+        "{words}"
+    );
+
+    let row = r#"{"models": [{"model": "in-house-1", "input": 1e-6, "cache_read": 5e-7, "output": 2e-6}]}"#;
+    std::fs::write(&prices, row).expect("writable");
+    let done = import();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let rows = home.rows();
+    let cost = |id: &str| {
+        rows.iter()
+            .find(|row| row.external_id.as_deref() == Some(id))
+            .expect("a row")
+            .cost_usd
+    };
+    let near = |cost: Option<f64>, expected: f64| cost.is_some_and(|cost| (cost - expected).abs() < 1e-12);
+    assert!(
+        near(cost("ours"), 600.0 * 1e-6 + 400.0 * 5e-7 + 100.0 * 2e-6),
+        "{:?}",
+        cost("ours")
+    );
+    assert!(
+        near(cost("listed"), 600.0 * 2.5e-6 + 400.0 * 1.25e-6 + 100.0 * 1e-5),
+        "{:?}",
+        cost("listed")
+    );
+    assert_eq!(cost("nobody's"), None, "an unknown price is no price, not 0");
+}

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::Api;
-use understudy_call::price::PriceTable;
 use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
 use understudy_collector::replay::{Arm, Progress, ReplayConfig, Replayed, Sample, draw, replay};
 use url::Url;
@@ -38,7 +37,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         sample.calls.len() as u64,
         "{bar:32} {pos} of {len} calls, {msg}, {elapsed} (eta {eta})",
     );
-    let prices = PriceTable::builtin();
+    let prices = place.prices()?;
     let replayed = replay(
         &store,
         &sample,

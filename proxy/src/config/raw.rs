@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) capture: Capture,
     pub(super) store: Store,
     pub(super) mask: Mask,
+    pub(super) prices: Option<PathBuf>,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) routes: Vec<Route>,

@@ -124,3 +124,25 @@ fn a_canary_sees_raw_text_so_its_upstream_must_be_trusted() {
     let text = UPSTREAMS.replace(", trusted: true", "") + "routes:\n  - split: { openai: 95, small: 5 }\n";
     assert!(error(&text).contains("trusted: true"));
 }
+
+#[test]
+fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prices.json");
+    let config = || parse(&format!("{UPSTREAMS}prices: {}\n", file.display()));
+    let missing = config().unwrap_err().to_string();
+    assert!(
+        missing.starts_with(&format!("u.yaml: prices: {}: ", file.display())),
+        "{missing}"
+    );
+    std::fs::write(&file, r#"{"models": [{"model": "m", "input": 1e-6, "output": -1}]}"#).unwrap();
+    let bad = config().unwrap_err().to_string();
+    assert!(
+        bad.contains("prices.json: model `m`, field `output`: it is -1"),
+        "{bad}"
+    );
+    std::fs::write(&file, r#"{"models": [{"model": "m", "input": 1e-6, "output": 2e-6}]}"#).unwrap();
+    let prices = config().unwrap().prices;
+    assert_eq!(prices.lookup("m").map(|price| price.input), Some(1e-6));
+    assert!(prices.lookup("gpt-4o").is_some(), "the built-in ones stay");
+}
