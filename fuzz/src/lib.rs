@@ -1,8 +1,11 @@
 //! What the fuzz targets check, beyond not panicking. The first byte of an input chooses among its variants.
 
+use serde_json::Value;
 use understudy_call::call::Api;
 use understudy_call::translate;
+use understudy_call::translate::ids::tool_call_id;
 use understudy_call::wire::encoding::Decoder;
+use understudy_call::wire::splice::{self, Renames};
 use understudy_call::wire::{self, EndMark, Events, Framing};
 
 const CONTENT_TYPES: [Option<&str>; 7] = [
@@ -80,6 +83,31 @@ pub fn translation(api: Api, data: &[u8]) {
     };
     let whole = streamed(1 << 20);
     assert!(whole == streamed(1) && whole == streamed(7));
+}
+
+/// What is edited in place stays JSON where it was, and an edit changes nothing else.
+pub fn splice(data: &[u8]) {
+    let before: Option<Value> = serde_json::from_slice(data).ok();
+    let _ = (splice::model_named(data), splice::is_usage_event(data));
+    if let (Some(asking), Some(before)) = (splice::ask_usage(data), &before) {
+        let mut after: Value = serde_json::from_slice(&asking).expect("JSON");
+        assert_eq!(after["stream_options"]["include_usage"], true);
+        let mut before = before.clone();
+        for value in [&mut before, &mut after] {
+            value["stream_options"] = Value::Null;
+        }
+        assert_eq!(before, after);
+    }
+    for api in [Api::OpenaiChat, Api::AnthropicMessages] {
+        let mut renames = Renames {
+            model: Some("a \"model\""),
+            tool_call_id: &mut tool_call_id,
+        };
+        let edited = renames.apply(api, data);
+        if let (Some(edited), true) = (edited, before.is_some()) {
+            assert!(serde_json::from_slice::<Value>(&edited).is_ok());
+        }
+    }
 }
 
 /// A compressed body is decoded alike however it is cut, and never to more than the limit.
