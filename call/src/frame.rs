@@ -24,8 +24,10 @@ pub enum BodyNote {
     Cut,
     /// Excluded by config or by the client.
     Excluded,
-    /// Not parsed, kept as text.
+    /// Not parsed, or not whole, kept as text.
     ParseError,
+    /// As [`BodyNote::ParseError`]: JSON that nests too deeply.
+    TooDeep,
     /// The content encoding is unknown, damaged, or decodes to too much: kept as far as it could be decoded.
     Encoding,
 }
@@ -38,6 +40,7 @@ impl BodyNote {
             BodyNote::Cut => "cut",
             BodyNote::Excluded => "excluded",
             BodyNote::ParseError => "parse_error",
+            BodyNote::TooDeep => "parse_error:depth",
             BodyNote::Encoding => "encoding",
         }
     }

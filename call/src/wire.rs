@@ -16,6 +16,7 @@ mod cohere_chat;
 mod detect;
 pub mod encoding;
 pub mod end_mark;
+mod event;
 mod eventstream;
 pub mod framing;
 pub(crate) mod gemini;

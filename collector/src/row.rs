@@ -22,7 +22,7 @@ use understudy_call::keys::{Key, keyed_digest};
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, CallRecord, Outcome, SCHEMA_VERSION};
 use understudy_call::taskbook::CompiledBook;
-use understudy_call::wire::{self, Assembled};
+use understudy_call::wire::{self, Assembled, WireError};
 
 /// What rows are made with; cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -50,7 +50,8 @@ pub struct Row {
 struct Read<T> {
     text: Option<String>,
     parsed: Option<T>,
-    unreadable: bool,
+    /// What could not be read.
+    note: Option<BodyNote>,
 }
 
 impl<T> Read<T> {
@@ -59,7 +60,21 @@ impl<T> Read<T> {
         Read {
             text: None,
             parsed: None,
-            unreadable: false,
+            note: None,
+        }
+    }
+
+    /// A body as far as it could be read.
+    fn of(parsed: Result<T, WireError>, text: String) -> Read<T> {
+        let note = match &parsed {
+            Ok(_) => None,
+            Err(WireError::TooDeep) => Some(BodyNote::TooDeep),
+            Err(_) => Some(BodyNote::ParseError),
+        };
+        Read {
+            text: Some(text),
+            parsed: parsed.ok(),
+            note,
         }
     }
 }
@@ -78,7 +93,7 @@ impl RowMaker {
         let note = if asked.at_fault || answered.at_fault {
             Some(BodyNote::Encoding)
         } else {
-            (request.unreadable || response.unreadable).then_some(BodyNote::ParseError)
+            request.note.or(response.note)
         };
         record.body_note = head.body_note.or(note).map(|note| note.as_str().to_owned());
         if let Some(request) = &request.parsed {
@@ -159,12 +174,7 @@ impl RowMaker {
             .then(|| wire::open_request_to_count(body))
             .flatten();
         let text = self.masked(opened.as_deref().unwrap_or(body), counts);
-        let parsed = wire::parse_request_at(api, &head.path, text.as_bytes()).ok();
-        Read {
-            unreadable: parsed.is_none(),
-            parsed,
-            text: Some(text),
-        }
+        Read::of(wire::parse_request_at(api, &head.path, text.as_bytes()), text)
     }
 
     /// A body's text, without media, masked.
@@ -186,17 +196,9 @@ impl RowMaker {
                 // Parsed again, from masked text: a surrogate is what a candidate will be compared with.
                 let parsed = wire::assemble(api, None, text.as_bytes());
                 let answer = parsed.map(|assembled| (wire::parse_response(api, status, &assembled), false));
-                Read {
-                    unreadable: answer.is_err(),
-                    parsed: answer.ok(),
-                    text: Some(text),
-                }
+                Read::of(answer, text)
             }
-            Err(_) => Read {
-                text: Some(self.masked(body, counts)),
-                parsed: None,
-                unreadable: true,
-            },
+            Err(error) => Read::of(Err(error), self.masked(body, counts)),
         }
     }
 
@@ -206,7 +208,7 @@ impl RowMaker {
             return Read {
                 text: Some(text),
                 parsed: None,
-                unreadable: true,
+                note: Some(BodyNote::ParseError),
             };
         };
         assembled.body = body;
@@ -214,7 +216,7 @@ impl RowMaker {
         Read {
             parsed: Some((wire::parse_response(api, status, &assembled), true)),
             text: Some(text),
-            unreadable: false,
+            note: (assembled.skipped_events > 0).then_some(BodyNote::ParseError),
         }
     }
 

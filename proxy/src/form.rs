@@ -269,4 +269,15 @@ mod tests {
         let late = format!("{{\"input\":\"{}\",\"model\":\"tts-1\"}}", "x".repeat(MAX_JSON));
         assert_eq!(found("application/json", late.as_bytes(), 100), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_same_is_found_however_a_body_is_cut(
+            parts in proptest::collection::vec(r#"--x-YZ|\r\n|\r|--|Content-Disposition: form-data; name="model"|; filename="f"|m-1|\r\n\r\n|x"#, 0..40),
+            size in 1usize..40,
+        ) {
+            let body = parts.concat();
+            proptest::prop_assert_eq!(found(TYPE, body.as_bytes(), size), found(TYPE, body.as_bytes(), usize::MAX));
+        }
+    }
 }

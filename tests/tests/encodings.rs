@@ -97,5 +97,7 @@ fn an_encoded_stream_passes_untouched_and_is_kept_before_its_end_mark() {
             Outcome::Ok,
             "{encoding}: a hang-up after the end mark is no fault"
         );
+        assert_eq!(row.output_text.as_deref(), Some("half whole"), "{encoding}");
+        assert_eq!((row.body_note.as_deref(), row.partial), (None, false), "{encoding}");
     }
 }

@@ -332,6 +332,8 @@ fn fields(exchange: &Exchange, row: &CallRecord) -> Vec<(&'static str, Value, Va
             json!(row.response_bytes.map(|bytes| bytes.max(unmarked))),
             json!(length),
         ),
+        // All of it could be read.
+        ("body_note", json!(row.body_note), Value::Null),
         ("request_bytes", json!(row.request_bytes), json!(exchange.request.len())),
     ]
 }

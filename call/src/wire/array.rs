@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
-use super::framing::{Event, MAX_EVENT};
+use super::event::{Event, MAX_EVENT};
 
 /// Iterator over the elements of an array, up to its closing bracket.
 ///

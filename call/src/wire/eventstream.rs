@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
-use super::framing::{Event, MAX_EVENT};
+use super::event::{Event, MAX_EVENT};
 
 /// Bytes of a prelude.
 pub(super) const PRELUDE: usize = 12;

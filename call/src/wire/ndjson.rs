@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::framing::{Event, MAX_EVENT};
+use super::event::{Event, MAX_EVENT};
 
 /// Iterator over the lines of a body that are not blank.
 #[derive(Clone, Debug)]

@@ -144,7 +144,8 @@ fn apply(body: &[u8], mut splices: Vec<Splice>) -> Option<Vec<u8>> {
     let mut edited = Vec::with_capacity(body.len() + 64 * splices.len());
     let mut copied = 0;
     for (range, text) in splices {
-        edited.extend_from_slice(&body[copied..range.start]);
+        // Places never overlap; a body in which they seem to is left alone.
+        edited.extend_from_slice(body.get(copied..range.start)?);
         edited.extend_from_slice(text.as_bytes());
         copied = range.end;
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::framing::{Event, MAX_EVENT};
+use super::event::{Event, MAX_EVENT};
 use super::json::without_bom;
 
 /// Iterator over the events of a slice.

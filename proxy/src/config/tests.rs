@@ -109,7 +109,7 @@ fn signing_knows_its_region_from_the_host_or_is_told() {
     let error = |url: &str, more: &str| sign(url, more).unwrap_err().to_string();
     assert!(error("http://localhost:1", "sign: aws").contains("add `aws: {"));
     assert!(error("http://localhost:1", "aws: { region: r }").contains("add `sign: aws`"));
-    assert!(error("http://localhost:1", "sign: gcp").contains("`aws`"));
+    assert!(error("http://localhost:1", "sign: gcp").contains("expected one of aws"));
 }
 
 #[test]
