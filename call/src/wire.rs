@@ -2,7 +2,7 @@
 //!
 //! Every function is pure and takes whole (already decompressed) bodies; none fails on unknown fields, and none panics
 //! or recurses on untrusted depth. Never changes a byte that goes over the wire, except [`replace_model`] on request.
-//! An API is one file below this one, with one line in [`parser`].
+//! An API is one file below this one, with one line in `parser`.
 
 use serde_json::Value;
 
