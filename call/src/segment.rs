@@ -9,7 +9,7 @@
 
 mod walk;
 
-pub use walk::{Found, Walk, frame_numbers};
+pub use walk::{Count, Found, Walk, frame_numbers};
 
 use crate::keys::Key;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -204,6 +204,11 @@ impl SegmentReader {
     /// The id that the segment was made with.
     pub fn id(&self) -> [u8; 16] {
         self.id
+    }
+
+    /// Whether frames are numbered by their offset, as in version 1, and not one by one from 0.
+    pub fn numbers_are_offsets(&self) -> bool {
+        self.version == Version::One
     }
 
     /// The frame at the start of `bytes`, which lie at `offset` in the file.

@@ -2,7 +2,7 @@
 //!
 //! Both sides know these; nothing here touches a disk.
 
-use crate::account::Tally;
+use crate::account::{Numbers, Tally};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ pub const SEGMENT_EXTENSION: &str = "seg";
 
 /// A put that is journalled and not known to have succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pending {
     /// Offset of the first frame.
     pub from: u64,
@@ -26,18 +27,22 @@ pub struct Pending {
     pub first: u64,
     /// Number of the last row.
     pub last: u64,
+    /// Numbers of all frames in it. A journal of the previous version has none: its frames are those of the range.
+    pub numbers: Numbers,
 }
 
-/// All frames before `offset` of `segment` are stored; so are all segments that came before it.
+/// The frames `stored` of `segment` are stored; so are all segments that came before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Position {
     /// The segment that is being read.
     pub segment: Option<String>,
-    /// Where the next frame begins.
+    /// Where the next frame begins, unless the file was tampered with.
     pub offset: u64,
     /// Rows of this segment stored so far.
     pub row: u64,
+    /// Numbers of its frames that are stored. A journal of the previous version has none: there it is all before `offset`.
+    pub stored: Numbers,
     /// A put under way.
     pub pending: Option<Pending>,
     /// Records given up so far, by the boot that they are of and the reason.

@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod cluster;
+pub mod compact;
 pub mod compare;
 pub mod dataset;
 pub mod evidence;

@@ -85,6 +85,11 @@ impl Numbers {
         self.ranges.is_empty()
     }
 
+    /// The lowest number.
+    pub fn first(&self) -> Option<u64> {
+        self.ranges.first_key_value().map(|(first, _)| *first)
+    }
+
     /// The highest number.
     pub fn last(&self) -> Option<u64> {
         self.ranges.last_key_value().map(|(_, last)| *last)

@@ -142,6 +142,28 @@ fn a_walk_waits_at_an_incomplete_frame_and_goes_past_it_where_nothing_follows() 
     assert_eq!(walk.offset(), 96 + torn.len() as u64);
 }
 
+#[test]
+fn frames_are_counted_as_the_file_grows() {
+    let parts = parts(&[b"aaaa", b"bbbb", b"cccc"]);
+    let bytes = parts.concat();
+    let ends: Vec<usize> = (1..=4).map(|count| parts[..count].iter().map(Vec::len).sum()).collect();
+    let mut count = Count::default();
+    for length in 1..=bytes.len() {
+        count.add(&bytes[usize::try_from(count.offset()).unwrap()..length]);
+        let whole = ends.iter().filter(|end| **end <= length).count().saturating_sub(1);
+        assert_eq!(count.frames(), whole as u64, "at {length}");
+    }
+    let mut damaged = bytes;
+    damaged[HEADER_LENGTH + 7] = 0x20;
+    let mut count = Count::default();
+    count.add(&damaged);
+    assert_eq!(
+        (count.frames(), count.offset()),
+        (2, damaged.len() as u64),
+        "a length that is damaged"
+    );
+}
+
 /// What may happen to a file: one fault.
 #[derive(Clone, Debug)]
 enum Fault {

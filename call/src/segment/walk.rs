@@ -1,6 +1,7 @@
 //! Goes over the bytes of a segment frame by frame, past whatever is damaged.
 
 use super::{Frame, HEADER_LENGTH, SegmentReader, Version, Whole, next_marker, whole_frame};
+use crate::account::Numbers;
 
 /// What a walk comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +65,65 @@ impl Iterator for Walk<'_> {
                 Some(Found::Damage)
             }
         }
+    }
+}
+
+/// Counts the whole frames of a segment, as it grows; needs no key.
+#[derive(Clone, Debug, Default)]
+pub struct Count {
+    version: Option<Version>,
+    offset: u64,
+    numbers: Numbers,
+    /// Bytes of the frame at `offset`, where it was not whole yet.
+    incomplete: u64,
+}
+
+impl Count {
+    /// Where to read on.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many bytes to read at least, so that a long frame is whole.
+    pub fn wanted(&self) -> u64 {
+        self.incomplete.saturating_mul(2)
+    }
+
+    /// Frames so far; one that was doubled counts once.
+    pub fn frames(&self) -> u64 {
+        self.numbers.len()
+    }
+
+    /// Adds the bytes that lie at [`Count::offset`].
+    pub fn add(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        if self.offset == 0 {
+            if bytes.len() < HEADER_LENGTH {
+                return;
+            }
+            self.version = Version::of(bytes);
+            at = HEADER_LENGTH;
+        }
+        let version = self.version.unwrap_or(Version::Two);
+        // Where the first frame begins that is not whole yet; one that a whole frame follows is damage.
+        let mut incomplete = None;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match whole_frame(version, rest, self.offset + at as u64) {
+                Whole::Yes { number, length } => {
+                    self.numbers.insert(number);
+                    at += length;
+                    incomplete = None;
+                }
+                Whole::NotYet => {
+                    incomplete.get_or_insert(at);
+                    at += next_marker(rest);
+                }
+                Whole::No => at += next_marker(rest),
+            }
+        }
+        let done = incomplete.unwrap_or(at);
+        self.incomplete = (bytes.len() - done.min(bytes.len())) as u64;
+        self.offset += done as u64;
     }
 }
 
