@@ -94,6 +94,8 @@ pub struct Account {
     pub segments: BTreeMap<String, Written>,
     /// Whether the boot ended as it should: every call that it began is kept or dropped.
     pub ended: bool,
+    /// Whether the boot is over, and none of its records is in the spool any more; the collector says so.
+    pub drained: bool,
 }
 
 impl Account {
@@ -109,6 +111,7 @@ impl Account {
         self.mark = self.mark.max(line.mark);
         self.kept = self.kept.max(line.kept);
         self.ended |= line.ended;
+        self.drained |= line.drained;
         for (reason, tally) in &line.dropped {
             self.dropped.entry(reason.clone()).or_default().fold(tally);
         }

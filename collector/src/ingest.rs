@@ -20,7 +20,7 @@ use crate::thread::Threads;
 use accounts::Accounts;
 use known::Known;
 use position::{Journal, PositionError};
-use segments::{Chunk, Next, OpenSegment, Segments, SpoolReadError};
+use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
@@ -293,7 +293,7 @@ impl Ingest {
     fn open_segment(&mut self, finishing: bool) -> Result<bool, IngestError> {
         let position = &self.journal.position;
         let current = position.segment.clone();
-        let Next::Segment(mut segment) = self.segments.next(current.as_deref(), &position.finished, finishing)? else {
+        let Some(mut segment) = self.segments.next(current.as_deref(), &position.finished, finishing)? else {
             return Ok(false);
         };
         self.known.opened(&segment.name, &segment.id);

@@ -50,10 +50,11 @@ impl Accounts {
                 of_boot.extend(given_up.clone());
             }
             let has_ended = account.ended || !running || newest.as_ref() != Some(&account.boot_id);
+            account.drained = has_ended && !names.iter().any(|name| account.segments.contains_key(name));
             if self.stored.get(&account.boot_id) != Some(&account) {
                 put(store, &account).await?;
             }
-            if has_ended && !names.iter().any(|name| account.segments.contains_key(name)) {
+            if account.drained {
                 let path = segments.dir().join(format!("{}.{EXTENSION}", account.boot_id));
                 if std::fs::remove_file(path).is_ok() {
                     self.stored.remove(&account.boot_id);

@@ -101,14 +101,6 @@ impl OpenSegment {
     }
 }
 
-/// What the next segment is.
-pub(super) enum Next {
-    /// This one, from its start or from where reading ended before.
-    Segment(OpenSegment),
-    /// None, or none yet.
-    Nothing,
-}
-
 /// The segments of one folder.
 pub(super) struct Segments {
     dir: PathBuf,
@@ -161,13 +153,14 @@ impl Segments {
         Ok(!has_writer(&self.dir))
     }
 
-    /// The segment at hand, by its id, if it is still there, or else the oldest. Deletes copies of what was stored before.
+    /// The segment at hand, by its id, if it is still there, or else the oldest; `None` where there is none, or none yet.
+    /// Deletes copies of what was stored before.
     pub(super) fn next(
         &mut self,
         current: Option<&str>,
         finished: &[String],
         finishing: bool,
-    ) -> Result<Next, SpoolReadError> {
+    ) -> Result<Option<OpenSegment>, SpoolReadError> {
         let names = self.names()?;
         let at_hand = current.and_then(|current| self.file_of(current, &names));
         let others = names.into_iter().filter(|name| at_hand.as_ref() != Some(name));
@@ -180,8 +173,8 @@ impl Segments {
                     tracing::warn!(segment = name, of = segment.id, "a copy of a segment: deleted");
                     self.delete(&name)?;
                 }
-                Opened::Segment(segment) => return Ok(Next::Segment(segment)),
-                Opened::NotYet => return Ok(Next::Nothing),
+                Opened::Segment(segment) => return Ok(Some(*segment)),
+                Opened::NotYet => return Ok(None),
                 Opened::Empty => self.delete(&name)?,
                 Opened::OtherKey(key) => {
                     tracing::error!(
@@ -193,7 +186,7 @@ impl Segments {
                 }
             }
         }
-        Ok(Next::Nothing)
+        Ok(None)
     }
 
     /// The file of a segment: of its name, or one that was renamed.
@@ -263,7 +256,7 @@ impl Segments {
         if let Some(reader) = &segment.reader {
             segment.id = hex(&reader.id());
         }
-        Ok(Opened::Segment(segment))
+        Ok(Opened::Segment(Box::new(segment)))
     }
 
     /// The account that tells of a segment.
@@ -358,7 +351,7 @@ impl Segments {
 }
 
 enum Opened {
-    Segment(OpenSegment),
+    Segment(Box<OpenSegment>),
     /// Its header is still being written.
     NotYet,
     /// It has none.

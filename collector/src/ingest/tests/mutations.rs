@@ -37,14 +37,6 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// A spool of two segments; the bytes of each frame of both.
-fn spool(stage: &mut Stage, counts: [usize; 2]) -> [(String, Vec<Vec<u8>>); 2] {
-    counts.map(|count| {
-        let name = stage.roll();
-        (name, (0..count).map(|_| stage.write()).collect())
-    })
-}
-
 /// The places, in the first segment's frames, that a stretch of its file touches.
 fn touched(frames: &[Vec<u8>], from: usize, to: usize) -> Vec<usize> {
     let mut begins = HEADER_LENGTH;

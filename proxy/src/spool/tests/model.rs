@@ -135,7 +135,7 @@ impl Model {
 
     fn apply(&mut self, op: &Op) {
         let shared = self.shared();
-        let (_, writer, syncer) = self.running.as_mut().unwrap();
+        let (_, writer, _) = self.running.as_mut().unwrap();
         match op {
             Op::Write(count, length) => {
                 let mut entries = Vec::new();
