@@ -202,6 +202,18 @@ pub fn decode(bytes: &[u8]) -> Result<RawCall, FrameError> {
     })
 }
 
+/// What the proxy knows of a call, without its bodies.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_head(bytes: &[u8]) -> Result<FrameHead, FrameError> {
+    let (&version, rest) = bytes.split_first().ok_or(FrameError::Short)?;
+    if version != FRAME_VERSION {
+        return Err(FrameError::Version(version));
+    }
+    Ok(serde_json::from_slice(take_with_length(rest)?.0)?)
+}
+
 fn take_with_length(bytes: &[u8]) -> Result<(&[u8], &[u8]), FrameError> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(FrameError::Short)?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)

@@ -2,6 +2,7 @@
 //!
 //! Pure: no input or output, no async, no clock. Whatever needs those takes values from here and hands values back.
 
+pub mod account;
 pub mod call;
 pub mod features;
 pub mod frame;
@@ -9,6 +10,7 @@ pub mod keys;
 pub mod price;
 pub mod record;
 pub mod segment;
+pub mod spool;
 pub mod taskbook;
 pub mod translate;
 pub mod wire;

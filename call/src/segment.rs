@@ -1,26 +1,58 @@
 //! The bytes of a spool segment: an encrypted, checksummed sequence of frames.
 //!
 //! A segment is a header and then frames, never appended to by a second process. Each segment has its own random data
-//! key, wrapped by the spool key; frame n's place (segment id, offset) is its nonce and is authenticated, so frames
-//! can't be moved or swapped. A damaged frame is skipped and counted; the next one is found by its marker and checksum.
-//! Does no IO: the writer appends what [`SegmentWriter`] gives, readers pass what they have read to [`SegmentReader::read_frame`].
+//! key, wrapped by the spool key; a frame's number is its nonce and is authenticated together with the segment's id. So a
+//! frame can't be passed off as another, and one that was moved by what was cut or doubled before it still opens. A
+//! damaged frame is skipped; the next one is found by its marker and checksum. Version 1, where a frame's offset stood
+//! for its number, is read as well. Does no IO: the writer appends what [`SegmentWriter`] gives, readers pass what they
+//! have read to [`SegmentReader`].
+
+mod walk;
+
+pub use walk::{Count, Found, Walk, frame_numbers};
 
 use crate::keys::Key;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// First bytes of a segment file: its magic and the version of the format.
-const MAGIC: [u8; 8] = *b"USPOOL\x00\x01";
+/// First bytes of a segment file; the version of the format follows.
+const MAGIC: [u8; 7] = *b"USPOOL\x00";
 /// First bytes of a frame.
 const MARKER: [u8; 4] = *b"\xF5UFR";
-/// Marker, length, checksum.
-const FRAME_HEADER: usize = 12;
 /// AES-GCM tag.
 const TAG: usize = 16;
 /// Longest plain frame: more is damage (bodies are bounded far below).
 const MAX_FRAME: usize = 1 << 30;
-/// Magic, segment id, key id, nonce, wrapped key with tag, checksum.
+/// Magic, version, segment id, key id, nonce, wrapped key with tag, checksum.
 pub const HEADER_LENGTH: usize = 8 + 16 + 8 + 12 + 32 + TAG + 4;
+
+/// The layouts of frames, by the version in the segment's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// Marker, length, checksum, sealed bytes; the frame's offset is its number.
+    One = 1,
+    /// Marker, length, checksum, number, sealed bytes.
+    Two = 2,
+}
+
+impl Version {
+    /// Of a header's first bytes.
+    fn of(header: &[u8]) -> Option<Version> {
+        match header.strip_prefix(&MAGIC)?.first()? {
+            1 => Some(Version::One),
+            2 => Some(Version::Two),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a frame before what is sealed.
+    fn frame_header(self) -> usize {
+        match self {
+            Version::One => 12,
+            Version::Two => 16,
+        }
+    }
+}
 
 /// What is wrong with a segment as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +61,7 @@ pub enum SegmentError {
     #[error("the segment has no whole header")]
     NoHeader,
     /// Another file, or a damaged header.
-    #[error("this is not a spool segment of version 1, or its header is damaged")]
+    #[error("this is not a spool segment of version 1 or 2, or its header is damaged")]
     BadHeader,
     /// Sealed with another key.
     #[error("the segment is sealed with spool key {0}, which is not the one given")]
@@ -43,7 +75,7 @@ pub enum SegmentError {
 pub struct SegmentWriter {
     id: [u8; 16],
     key: LessSafeKey,
-    offset: u64,
+    frames: u32,
 }
 
 impl SegmentWriter {
@@ -59,6 +91,7 @@ impl SegmentWriter {
         random.fill(&mut nonce).map_err(|_| SegmentError::Crypto)?;
         let mut header = Vec::with_capacity(HEADER_LENGTH);
         header.extend_from_slice(&MAGIC);
+        header.push(Version::Two as u8);
         header.extend_from_slice(&id);
         header.extend_from_slice(spool_key.id().as_bytes());
         header.extend_from_slice(&nonce);
@@ -68,19 +101,17 @@ impl SegmentWriter {
             .map_err(|_| SegmentError::Crypto)?;
         header.extend_from_slice(&wrapped);
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        Ok((
-            SegmentWriter {
-                id,
-                key: cipher(&data_key),
-                offset: header.len() as u64,
-            },
-            header,
-        ))
+        let writer = SegmentWriter {
+            id,
+            key: cipher(&data_key),
+            frames: 0,
+        };
+        Ok((writer, header))
     }
 
-    /// The length of the segment so far: where the next frame begins.
-    pub fn offset(&self) -> u64 {
-        self.offset
+    /// How many frames were sealed: the number of the next one.
+    pub fn frames(&self) -> u32 {
+        self.frames
     }
 
     /// Appends a sealed frame to `out`, made of what `write` appends (the plain frame).
@@ -95,7 +126,7 @@ impl SegmentWriter {
         let at = out.len();
         let result = self.seal_at(out, at, write);
         match result {
-            Ok(()) => self.offset += (out.len() - at) as u64,
+            Ok(()) => self.frames += 1,
             Err(_) => out.truncate(at),
         }
         result
@@ -107,14 +138,18 @@ impl SegmentWriter {
         at: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let number = self.frames;
+        if number == u32::MAX {
+            return Err(SegmentError::Crypto.into());
+        }
+        let body = at + Version::Two.frame_header();
         out.extend_from_slice(&MARKER);
-        out.extend_from_slice(&[0; FRAME_HEADER - MARKER.len()]);
-        let body = at + FRAME_HEADER;
+        out.resize(body, 0);
         write(out)?;
         if out.len() - body > MAX_FRAME {
             return Err(SegmentError::Crypto.into());
         }
-        let (nonce, aad) = place(&self.id, self.offset);
+        let (nonce, aad) = place(&self.id, u64::from(number));
         let tag = self
             .key
             .seal_in_place_separate_tag(nonce, aad, &mut out[body..])
@@ -122,7 +157,8 @@ impl SegmentWriter {
         out.extend_from_slice(tag.as_ref());
         let length = (out.len() - body) as u32;
         out[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
-        let checksum = frame_checksum(length, &out[body..]);
+        out[at + 12..body].copy_from_slice(&number.to_le_bytes());
+        let checksum = frame_checksum(length, &out[at + 12..]);
         out[at + 8..at + 12].copy_from_slice(&checksum.to_le_bytes());
         Ok(())
     }
@@ -132,6 +168,7 @@ impl SegmentWriter {
 pub struct SegmentReader {
     id: [u8; 16],
     key: LessSafeKey,
+    version: Version,
 }
 
 impl SegmentReader {
@@ -142,7 +179,8 @@ impl SegmentReader {
     pub fn open(header: &[u8], spool_key: &Key) -> Result<SegmentReader, SegmentError> {
         let header = header.get(..HEADER_LENGTH).ok_or(SegmentError::NoHeader)?;
         let (content, checksum) = header.split_at(HEADER_LENGTH - 4);
-        if content[..8] != MAGIC || crc32fast::hash(content).to_le_bytes() != checksum {
+        let version = Version::of(content).ok_or(SegmentError::BadHeader)?;
+        if crc32fast::hash(content).to_le_bytes() != checksum {
             return Err(SegmentError::BadHeader);
         }
         let key_id = String::from_utf8_lossy(&content[24..32]).into_owned();
@@ -159,34 +197,45 @@ impl SegmentReader {
         Ok(SegmentReader {
             id,
             key: cipher(&data_key),
+            version,
         })
+    }
+
+    /// The id that the segment was made with.
+    pub fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// Whether frames are numbered by their offset, as in version 1, and not one by one from 0.
+    pub fn numbers_are_offsets(&self) -> bool {
+        self.version == Version::One
     }
 
     /// The frame at the start of `bytes`, which lie at `offset` in the file.
     pub fn read_frame(&self, bytes: &[u8], offset: u64) -> Frame {
-        match whole_frame(bytes) {
-            Whole::Yes(length) => {
-                let mut sealed = bytes[FRAME_HEADER..FRAME_HEADER + length].to_vec();
-                let (nonce, aad) = place(&self.id, offset);
-                match self.key.open_in_place(nonce, aad, &mut sealed) {
-                    Ok(plain) => {
-                        let plain_length = plain.len();
-                        sealed.truncate(plain_length);
-                        Frame::Plain {
-                            plain: sealed,
-                            length: FRAME_HEADER + length,
-                        }
-                    }
-                    // The checksum holds but the seal does not: a frame that was moved here. Skip it whole.
-                    Err(_) => Frame::Damaged {
-                        skip: FRAME_HEADER + length,
-                    },
+        let Some((number, length)) = (match whole_frame(self.version, bytes, offset) {
+            Whole::Yes { number, length } => Some((number, length)),
+            Whole::NotYet => return Frame::Incomplete,
+            Whole::No => None,
+        }) else {
+            return Frame::Damaged {
+                skip: next_marker(bytes),
+            };
+        };
+        let mut sealed = bytes[self.version.frame_header()..length].to_vec();
+        let (nonce, aad) = place(&self.id, number);
+        match self.key.open_in_place(nonce, aad, &mut sealed) {
+            Ok(plain) => {
+                let plain_length = plain.len();
+                sealed.truncate(plain_length);
+                Frame::Plain {
+                    number,
+                    plain: sealed,
+                    length,
                 }
             }
-            Whole::NotYet => Frame::Incomplete,
-            Whole::No => Frame::Damaged {
-                skip: next_marker(bytes),
-            },
+            // The checksum holds but the seal does not: a frame of another segment. Skip it whole.
+            Err(_) => Frame::Damaged { skip: length },
         }
     }
 }
@@ -194,8 +243,10 @@ impl SegmentReader {
 /// What lies at a place of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// A whole frame: its plain bytes, and its length in the file.
+    /// A whole frame.
     Plain {
+        /// Its number in the segment; of version 1, its offset.
+        number: u64,
         /// What [`crate::frame::decode`] takes.
         plain: Vec<u8>,
         /// Bytes to go on by.
@@ -203,7 +254,7 @@ pub enum Frame {
     },
     /// The bytes end before the frame does: wait for more, or, in a closed segment, a torn tail.
     Incomplete,
-    /// Not a frame of this place; `skip` bytes further another may begin.
+    /// Not a frame of this segment; `skip` bytes further another may begin.
     Damaged {
         /// Bytes to go on by, at least 1.
         skip: usize,
@@ -211,52 +262,43 @@ pub enum Frame {
 }
 
 enum Whole {
-    Yes(usize),
+    /// Its number and its length in the file.
+    Yes {
+        number: u64,
+        length: usize,
+    },
     NotYet,
     No,
 }
 
-/// Whether `bytes` begin with a whole frame whose checksum holds; its sealed length if so.
-fn whole_frame(bytes: &[u8]) -> Whole {
+/// Whether `bytes` begin with a whole frame whose checksum holds.
+fn whole_frame(version: Version, bytes: &[u8], offset: u64) -> Whole {
     let marker = &bytes[..bytes.len().min(MARKER.len())];
     if !MARKER.starts_with(marker) {
         return Whole::No;
     }
-    let (Some(length), Some(checksum)) = (u32_at(bytes, 4), u32_at(bytes, 8)) else {
+    let (Some(sealed), Some(checksum)) = (u32_at(bytes, 4), u32_at(bytes, 8)) else {
         return Whole::NotYet;
     };
-    if !(TAG..=MAX_FRAME + TAG).contains(&(length as usize)) {
+    if !(TAG..=MAX_FRAME + TAG).contains(&(sealed as usize)) {
         return Whole::No;
     }
-    let Some(sealed) = bytes[FRAME_HEADER..].get(..length as usize) else {
+    let length = version.frame_header() + sealed as usize;
+    let Some(covered) = bytes.get(12..length) else {
         return Whole::NotYet;
     };
-    if frame_checksum(length, sealed) == checksum {
-        Whole::Yes(length as usize)
-    } else {
-        Whole::No
+    if frame_checksum(sealed, covered) != checksum {
+        return Whole::No;
     }
+    let number = match version {
+        Version::One => offset,
+        Version::Two => u64::from(u32_at(bytes, 12).unwrap_or_default()),
+    };
+    Whole::Yes { number, length }
 }
 
-/// How many whole frames the bytes of a segment hold, without a key.
-pub fn count_frames(segment: &[u8]) -> u64 {
-    let mut at = HEADER_LENGTH;
-    let mut frames = 0;
-    while let Some(rest) = segment.get(at..).filter(|rest| !rest.is_empty()) {
-        match whole_frame(rest) {
-            Whole::Yes(length) => {
-                frames += 1;
-                at += FRAME_HEADER + length;
-            }
-            Whole::NotYet | Whole::No => at += next_marker(rest),
-        }
-    }
-    frames
-}
-
-/// The distance to the next marker after the first byte, or to the end. For readers that must get past an
-/// [`Frame::Incomplete`] in a closed segment as well.
-pub fn next_marker(bytes: &[u8]) -> usize {
+/// The distance to the next marker after the first byte, or to the end.
+fn next_marker(bytes: &[u8]) -> usize {
     let rest = bytes.get(1..).unwrap_or_default();
     1 + memchr::memmem::find(rest, &MARKER).unwrap_or(rest.len())
 }
@@ -268,10 +310,11 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
         .map(u32::from_le_bytes)
 }
 
-fn frame_checksum(length: u32, sealed: &[u8]) -> u32 {
+/// Over the length and all that follows the checksum.
+fn frame_checksum(length: u32, covered: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&length.to_le_bytes());
-    hasher.update(sealed);
+    hasher.update(covered);
     hasher.finalize()
 }
 
@@ -279,107 +322,15 @@ fn cipher(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&aead::AES_256_GCM, key).expect("AES-256 takes 32 bytes"))
 }
 
-/// The nonce and the authenticated place of a frame. Offsets are unique in a segment, data keys among segments.
-fn place(id: &[u8; 16], offset: u64) -> (Nonce, Aad<[u8; 24]>) {
+/// The nonce of a frame, and what is authenticated with it. Numbers are unique in a segment, data keys among segments.
+fn place(id: &[u8; 16], number: u64) -> (Nonce, Aad<[u8; 24]>) {
     let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&offset.to_be_bytes());
+    nonce[4..].copy_from_slice(&number.to_be_bytes());
     let mut aad = [0; 24];
     aad[..16].copy_from_slice(id);
-    aad[16..].copy_from_slice(&offset.to_be_bytes());
+    aad[16..].copy_from_slice(&number.to_be_bytes());
     (Nonce::assume_unique_for_key(nonce), Aad::from(aad))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn segment(frames: &[&[u8]]) -> Vec<u8> {
-        let (mut writer, mut bytes) = SegmentWriter::create([9; 16], &Key::new([1; 32])).unwrap();
-        for frame in frames {
-            writer
-                .seal::<SegmentError>(&mut bytes, |out| {
-                    out.extend_from_slice(frame);
-                    Ok(())
-                })
-                .unwrap();
-        }
-        assert_eq!(writer.offset(), bytes.len() as u64);
-        bytes
-    }
-
-    /// All frames of a closed segment, and how many stretches were skipped.
-    fn read_all(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
-        let reader = SegmentReader::open(bytes, &Key::new([1; 32])).unwrap();
-        let (mut at, mut frames, mut skipped) = (HEADER_LENGTH, Vec::new(), 0);
-        while at < bytes.len() {
-            match reader.read_frame(&bytes[at..], at as u64) {
-                Frame::Plain { plain, length } => {
-                    frames.push(plain);
-                    at += length;
-                }
-                Frame::Incomplete => {
-                    skipped += 1;
-                    at += next_marker(&bytes[at..]);
-                }
-                Frame::Damaged { skip } => {
-                    skipped += 1;
-                    at += skip;
-                }
-            }
-        }
-        (frames, skipped)
-    }
-
-    #[test]
-    fn frames_come_back_in_order_and_plain_text_is_not_in_the_file() {
-        let bytes = segment(&[b"first canary", b"", b"third"]);
-        assert_eq!(
-            read_all(&bytes),
-            (vec![b"first canary".to_vec(), vec![], b"third".to_vec()], 0)
-        );
-        assert!(memchr::memmem::find(&bytes, b"canary").is_none());
-        assert_eq!(count_frames(&bytes), 3);
-    }
-
-    #[test]
-    fn another_key_is_told_apart_from_damage() {
-        let bytes = segment(&[b"x"]);
-        assert!(matches!(
-            SegmentReader::open(&bytes, &Key::new([2; 32])),
-            Err(SegmentError::OtherKey(_))
-        ));
-        assert!(matches!(
-            SegmentReader::open(&bytes[..40], &Key::new([1; 32])),
-            Err(SegmentError::NoHeader)
-        ));
-    }
-
-    #[test]
-    fn swapped_frames_are_refused() {
-        let bytes = segment(&[b"aaaa", b"bbbb"]);
-        let (head, frames) = bytes.split_at(HEADER_LENGTH);
-        let (first, second) = frames.split_at(frames.len() / 2);
-        let swapped = [head, second, first].concat();
-        assert_eq!(read_all(&swapped).0, Vec::<Vec<u8>>::new());
-    }
-
-    proptest! {
-        #[test]
-        fn one_damaged_byte_costs_one_frame_at_most(at in HEADER_LENGTH..HEADER_LENGTH + 3 * 40, flip in 1u8..) {
-            let plain: Vec<Vec<u8>> = (0..4u8).map(|n| vec![n; 12]).collect();
-            let mut bytes = segment(&plain.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            bytes[at] ^= flip;
-            let (frames, skipped) = read_all(&bytes);
-            prop_assert!(frames.len() >= 3 && skipped >= 1);
-            prop_assert!(frames.iter().all(|frame| plain.contains(frame)));
-        }
-
-        #[test]
-        fn a_cut_segment_gives_the_frames_before_the_cut(cut in HEADER_LENGTH..HEADER_LENGTH + 4 * 40) {
-            let bytes = segment(&[&[1; 12], &[2; 12], &[3; 12], &[4; 12]]);
-            let (frames, _) = read_all(&bytes[..cut]);
-            prop_assert_eq!(frames.len(), (cut - HEADER_LENGTH) / 40);
-        }
-    }
-}
+mod tests;

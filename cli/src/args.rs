@@ -14,6 +14,7 @@ Run:
 
 Look at what is kept:
   calls     List kept calls
+  audit     Account for every call: kept, dropped, stored, waiting, evicted, missing
   import    Add calls from files of JSON lines
   mask      Show what masking finds in texts, or does to them
 
@@ -24,6 +25,9 @@ Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
   verdict   Say which candidates are ready, with the evidence
   export    Write a task's calls as a data set for fine-tuning
+
+Run jobs:
+  job       Work on what is stored: run compact
 
 Configure:
   check     Validate a config file
@@ -75,6 +79,15 @@ pub(crate) enum Command {
     ///
     /// A table shows the last 20 unless `--limit` says otherwise; the other formats give all, with bodies, as kept: masked.
     Calls(CallsArguments),
+    /// Account for every call, by boot of the proxy: kept or dropped; and what is kept: stored, waiting or evicted.
+    ///
+    /// Names the calls that are missing, as after a crash, by their numbers within the boot. The exit code is 1 where an
+    /// equation does not hold: a record that was kept is gone, one is stored twice, or a boot ended with calls unaccounted
+    /// for. Calls cut by a crash are named, and are no fault of the accounts.
+    Audit(AuditArguments),
+    /// Work on what is stored.
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Show what masking finds in texts, or does to them.
     ///
     /// Reads lines `{id, text}` from FILE, or from standard input where it is `-`. Gives lines `{id, text}` with surrogates
@@ -193,6 +206,45 @@ pub(crate) struct CallsArguments {
     pub(crate) format: RowFormat,
     #[command(flatten)]
     pub(crate) place: DataArguments,
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// Only this boot.
+    #[arg(long, value_name = "ID")]
+    pub(crate) boot: Option<String>,
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// What to do with jobs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Run a job to its end.
+    Run {
+        /// Which.
+        #[arg(value_enum, value_name = "NAME")]
+        name: JobName,
+        /// An hour is closed so many minutes after its end, for `compact`.
+        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+        closed_after: u64,
+        /// How its results are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+}
+
+/// The jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JobName {
+    /// Merge the small objects of closed hours; each row stays exactly once, whenever it is cut off.
+    Compact,
 }
 
 /// What `mask` gives.

@@ -1,10 +1,12 @@
 //! The commands, one file each; each prints rows on stdout and words on stderr.
 
+pub(crate) mod audit;
 pub(crate) mod calls;
 pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod job;
 pub(crate) mod mask;
 pub(crate) mod replay;
 pub(crate) mod tasks;

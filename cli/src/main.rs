@@ -40,6 +40,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { dir, stay } => done(demo::run(dir, stay)),
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
+        Command::Audit(arguments) => block_on(commands::audit::run(arguments)),
+        Command::Job(command) => done(block_on(commands::job::run(command))),
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),

@@ -74,14 +74,31 @@ impl Place {
         }
     }
 
+    /// The spool's folder.
+    pub(crate) fn spool_dir(&self) -> PathBuf {
+        match (&self.config, self.directory()) {
+            (Some(config), _) => config.spool_dir(),
+            (None, Some(directory)) => directory.join("spool"),
+            (None, None) => PathBuf::from(DEFAULT_DATA).join("spool"),
+        }
+    }
+
+    /// The deployment's keys, which must be there where there is something to read with them.
+    pub(crate) fn existing_keys(&self) -> Result<Keys> {
+        keys::load(&self.keys_dir(), false)
+    }
+
     /// The deployment's keys, made where the store is local and they are missing.
     pub(crate) fn keys(&self) -> Result<Keys> {
-        let directory = match (&self.config, self.directory()) {
+        keys::load(&self.keys_dir(), self.directory().is_some())
+    }
+
+    fn keys_dir(&self) -> PathBuf {
+        match (&self.config, self.directory()) {
             (Some(config), _) => config.keys_dir(),
             (None, Some(directory)) => directory.join("keys"),
             (None, None) => PathBuf::from(DEFAULT_DATA).join("keys"),
-        };
-        keys::load(&directory, self.directory().is_some())
+        }
     }
 
     /// What masks, by the config's rules and dictionaries, else the built-in ones.

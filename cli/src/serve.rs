@@ -56,11 +56,13 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let (admin_socket, admin_address) = admin::bind(config.admin)?;
     let registry = Registry::new();
     let metrics = understudy_proxy::metrics::Metrics::register(&registry, env!("CARGO_PKG_VERSION"))?;
+    let evicted = metrics.evicted.clone();
     let proxy = Arc::new(Proxy::open(&config, &keys, metrics)?);
     let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
     let cold = cold_runtime()?;
     let collector = if collect {
-        Some(Collector::start(&config, &keys, store.clone(), &registry, &cold)?)
+        let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
+        Some(Collector::start(&config, &keys, store.clone(), metrics, true, &cold)?)
     } else {
         None
     };
@@ -91,7 +93,8 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
     let registry = Registry::new();
     let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
     let cold = cold_runtime()?;
-    let collector = Collector::start(config, &keys, store, &registry, &cold)?;
+    let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
+    let collector = Collector::start(config, &keys, store, metrics, false, &cold)?;
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -132,12 +135,13 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Starts ingest from the config's spool into `store`.
+    /// Starts ingest from the config's spool into `store`; `own_writer` says that the spool's writer is in this process.
     pub(crate) fn start(
         config: &Config,
         keys: &Keys,
         store: Store,
-        registry: &Registry,
+        metrics: understudy_collector::metrics::Metrics,
+        own_writer: bool,
         runtime: &Runtime,
     ) -> Result<Collector> {
         let ingest = Ingest::open(
@@ -145,11 +149,12 @@ impl Collector {
                 spool_dir: config.spool_dir(),
                 flush_after: config.flush.after,
                 flush_bytes: config.flush.bytes,
+                own_writer,
             },
             keys.spool.clone(),
             store,
             row_maker(config, keys)?,
-            understudy_collector::metrics::Metrics::register(registry)?,
+            metrics,
             runtime.handle().clone(),
         )?;
         let finish = Arc::new(AtomicBool::new(false));
@@ -160,7 +165,7 @@ impl Collector {
         Ok(Collector { finish, thread })
     }
 
-    /// Stores what is left in the spool, whose writer has ended.
+    /// Stores what is left in the spool; a writer in this process has ended.
     pub(crate) fn finish(self) {
         self.finish.store(true, Ordering::Release);
         if self.thread.join().is_err() {

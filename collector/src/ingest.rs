@@ -4,25 +4,37 @@
 //! after a crash the same range is read again and put under the same name: nothing is lost and nothing doubled. A store
 //! that is down holds up nothing but this thread.
 
+mod accounts;
+mod known;
 mod position;
-mod segments;
+pub(crate) mod segments;
+mod waiting;
+
+pub use accounts::ACCOUNTS;
 
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::store::{Store, StoreError};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::Threads;
-use position::{Pending, Position, PositionError};
-use segments::{Chunk, Segments, SpoolReadError};
+use accounts::Accounts;
+use known::Known;
+use position::{Journal, PositionError};
+use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
+use understudy_call::account::Numbers;
 use understudy_call::keys::Key;
 use understudy_call::record::CallRecord;
+use understudy_call::spool::{COLLECTOR_LOCK, Pending};
 use understudy_call::taskbook::TaskBook;
+use waiting::Waiting;
 
 /// How often new frames are looked for.
 const POLL: Duration = Duration::from_millis(100);
@@ -33,6 +45,10 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 const FINISH_TRIES: Duration = Duration::from_secs(20);
 /// How often a newer task book is looked for.
 const BOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often waiting records are counted.
+const GAUGE_EVERY: Duration = Duration::from_millis(250);
+/// A segment that can't be read so often is set aside.
+const READ_TRIES: u32 = 5;
 
 /// How ingest works.
 #[derive(Clone, Debug)]
@@ -43,6 +59,8 @@ pub struct IngestConfig {
     pub flush_after: Duration,
     /// Or when their frames have this many bytes.
     pub flush_bytes: u64,
+    /// Whether the spool's writer is in this process, and has ended when ingest is asked to finish.
+    pub own_writer: bool,
 }
 
 /// Why ingest can't go on at present.
@@ -71,28 +89,40 @@ pub struct Ingest {
     threads: Threads,
     metrics: Metrics,
     runtime: Handle,
-    position: Position,
+    journal: Journal,
+    reading: Option<OpenSegment>,
     batch: Batch,
+    known: Known,
+    waiting: Waiting,
+    accounts: Accounts,
+    gauged: Option<Instant>,
     book_asked: Option<Instant>,
+    read_failures: u32,
+    /// Held while this is the one collector of the spool.
+    lock: Option<File>,
 }
 
 /// Rows read and not stored yet: all of one segment.
 #[derive(Default)]
 struct Batch {
     rows: Vec<CallRecord>,
+    /// Numbers of their frames.
+    numbers: Numbers,
     /// Where the frames after the last row begin.
     end: u64,
     bytes: u64,
     since: Option<Instant>,
     /// Nothing comes after it in its segment.
     segment_ended: bool,
+    /// It was read after a restart, for a put that was journalled.
+    reread: bool,
 }
 
 impl Ingest {
     /// Opens the spool's folder for reading; finishes what a crash left half done at the first turn.
     ///
     /// # Errors
-    /// Where the journal beside the spool can't be read.
+    /// Where the journal beside the spool, or the spool, can't be read.
     pub fn open(
         config: IngestConfig,
         spool_key: Key,
@@ -101,9 +131,10 @@ impl Ingest {
         metrics: Metrics,
         runtime: Handle,
     ) -> Result<Ingest, IngestError> {
-        let segments = Segments::new(config.spool_dir.clone(), spool_key);
-        let position = Position::load(&config.spool_dir)?;
-        Ok(Ingest {
+        let segments = Segments::new(config.spool_dir.clone(), spool_key, config.own_writer);
+        let journal = Journal::load(&config.spool_dir)?;
+        let known = Known::new(segments.names()?);
+        let mut ingest = Ingest {
             config,
             segments,
             store,
@@ -111,10 +142,20 @@ impl Ingest {
             threads: Threads::default(),
             metrics,
             runtime,
-            position,
+            journal,
+            reading: None,
             batch: Batch::default(),
+            known,
+            waiting: Waiting::default(),
+            accounts: Accounts::default(),
+            gauged: None,
             book_asked: None,
-        })
+            read_failures: 0,
+            lock: None,
+        };
+        ingest.gauge();
+        ingest.metrics.recovered.set(ingest.metrics.waiting.get());
+        Ok(ingest)
     }
 
     /// Works until `finish` is set, and then until the spool is empty or the store stays unreachable. Blocks; for a
@@ -127,9 +168,9 @@ impl Ingest {
             if finishing {
                 finishing_since.get_or_insert_with(Instant::now);
             }
-            match self.turn(finishing) {
+            match self.turn(finish) {
                 Ok(true) => retry = RETRY_FIRST,
-                Ok(false) if finishing => return,
+                Ok(false) if finishing => break,
                 Ok(false) => std::thread::sleep(POLL),
                 Err(error) => {
                     self.metrics.store_errors.inc();
@@ -140,22 +181,32 @@ impl Ingest {
                     }
                     let until = Instant::now() + jittered(retry);
                     while Instant::now() < until && (finishing || !finish.load(Ordering::Acquire)) {
+                        self.gauge();
                         std::thread::sleep(POLL.min(retry));
                     }
                     retry = (retry * 2).min(if finishing { Duration::from_secs(2) } else { RETRY_MOST });
                 }
             }
         }
+        self.gauged = None;
+        self.gauge();
+        if let Err(error) = self.publish(finish, true) {
+            tracing::warn!(%error, "the accounts could not be stored: they are at the next start");
+        }
     }
 
     /// Reads what there is and stores what is due. False when there was nothing to do.
-    fn turn(&mut self, finishing: bool) -> Result<bool, IngestError> {
+    fn turn(&mut self, finish: &AtomicBool) -> Result<bool, IngestError> {
+        if !self.is_alone() {
+            return Ok(false);
+        }
         self.look_for_task_book();
-        if let Some(pending) = self.position.pending.clone() {
-            self.finish_pending(&pending)?;
+        if let Some(pending) = self.journal.position.pending.clone() {
+            self.finish_pending(&pending, finish)?;
             return Ok(true);
         }
-        let read = !self.is_full() && self.read(finishing)?;
+        let finishing = finish.load(Ordering::Acquire);
+        let read = !self.is_full() && self.read_or_set_aside(finishing)?;
         let due = self
             .batch
             .since
@@ -163,17 +214,61 @@ impl Ingest {
         let flush =
             !self.batch.rows.is_empty() && (due || self.is_full() || self.batch.segment_ended || (finishing && !read));
         if flush {
-            self.store_batch()?;
-        } else if self.batch.segment_ended {
+            self.store_batch(finish)?;
+        } else if self.batch.segment_ended && self.batch.rows.is_empty() {
             self.next_segment()?;
             return Ok(true);
         }
         self.gauge();
+        self.publish(finish, false)?;
         Ok(read || flush)
+    }
+
+    /// Whether no other collector reads this spool: two would store each call twice.
+    fn is_alone(&mut self) -> bool {
+        if self.lock.is_none() && self.config.spool_dir.exists() {
+            let path = self.config.spool_dir.join(COLLECTOR_LOCK);
+            let file = File::options().create(true).append(true).open(&path);
+            self.lock = file.ok().filter(|file| file.try_lock().is_ok());
+            if self.lock.is_none() {
+                tracing::debug!(path = %path.display(), "another collector reads this spool");
+            } else if let Ok(journal) = Journal::load(&self.config.spool_dir) {
+                // The former one may have come further since this one was opened.
+                self.journal = journal;
+            }
+        }
+        self.lock.is_some()
     }
 
     fn is_full(&self) -> bool {
         self.batch.bytes >= self.config.flush_bytes
+    }
+
+    /// Reads; a segment that fails again and again must not hold up those after it.
+    fn read_or_set_aside(&mut self, finishing: bool) -> Result<bool, IngestError> {
+        match self.read(finishing) {
+            Err(IngestError::Spool(error)) if error.is_gone() => {
+                // Evicted by the spool's writer, which has counted it.
+                self.leave_segment();
+                Ok(true)
+            }
+            Err(error) => {
+                self.read_failures += 1;
+                if self.read_failures >= READ_TRIES
+                    && self.batch.rows.is_empty()
+                    && let Some(segment) = self.reading.as_ref().map(|segment| segment.name.clone())
+                {
+                    tracing::error!(%error, segment, "a segment can't be read: it is left for the next start");
+                    self.segments.set_aside(&segment);
+                    self.leave_segment();
+                }
+                Err(error)
+            }
+            result => {
+                self.read_failures = 0;
+                result
+            }
+        }
     }
 
     /// Reads the next frames of the current segment into the batch.
@@ -181,130 +276,245 @@ impl Ingest {
         if self.batch.segment_ended {
             return Ok(false);
         }
-        let Some(segment) = self.segments.current_or_next(self.position.segment.as_deref())? else {
+        if self.reading.is_none() && !self.open_segment(finishing)? {
+            return Ok(false);
+        }
+        let Some(segment) = &mut self.reading else {
             return Ok(false);
         };
-        if self.position.segment.as_deref() != Some(&segment) {
-            self.position.begin(&segment);
-            self.batch = Batch::default();
+        let from = self.batch.end;
+        let chunk = self.segments.read(segment, from, None, finishing)?;
+        let moved = chunk.end > from || chunk.segment_ended;
+        self.take(chunk);
+        Ok(moved)
+    }
+
+    /// Opens the segment at hand, or the next.
+    fn open_segment(&mut self, finishing: bool) -> Result<bool, IngestError> {
+        let position = &self.journal.position;
+        let current = position.segment.clone();
+        let Some(mut segment) = self.segments.next(current.as_deref(), &position.finished, finishing)? else {
+            return Ok(false);
+        };
+        self.known.opened(&segment.name, &segment.id);
+        if current.as_deref() == Some(&segment.id) {
+            self.segments.skip_stored(&mut segment, position)?;
+        } else {
+            self.journal.begin(&segment.id)?;
         }
-        let from = self.batch.end.max(self.position.offset);
-        let chunk = self.segments.read(&segment, from, finishing)?;
-        let before = self.batch.rows.len();
-        self.take(&chunk);
-        self.batch.bytes += chunk.end.saturating_sub(from);
+        self.batch = Batch::default();
+        self.reading = Some(segment);
+        Ok(true)
+    }
+
+    fn take(&mut self, chunk: Chunk) {
+        self.batch.bytes += chunk.end.saturating_sub(self.batch.end);
         self.batch.end = chunk.end;
         self.batch.segment_ended = chunk.segment_ended;
-        if chunk.damaged > 0 {
-            self.metrics
-                .evicted
-                .with_label_values(&["corrupt"])
-                .inc_by(chunk.damaged);
-            tracing::warn!(segment, frames = chunk.damaged, "damaged frames were skipped");
+        let Some(segment) = &mut self.reading else { return };
+        for (number, call) in segment.take(chunk) {
+            let mut row = self.rows.row(&call);
+            self.threads
+                .place(&mut row.record, &row.trail, call.head.conversation.as_deref());
+            self.batch.rows.push(row.record);
+            self.batch.numbers.insert(number);
         }
         if !self.batch.rows.is_empty() {
             self.batch.since.get_or_insert_with(Instant::now);
         }
-        Ok(self.batch.rows.len() > before || chunk.end > from || chunk.segment_ended)
-    }
-
-    fn take(&mut self, chunk: &Chunk) {
-        for call in &chunk.calls {
-            let mut row = self.rows.row(call);
-            self.threads
-                .place(&mut row.record, &row.trail, call.head.conversation.as_deref());
-            self.batch.rows.push(row.record);
-        }
     }
 
     /// Journals, puts, and moves on.
-    fn store_batch(&mut self) -> Result<(), IngestError> {
-        let first = self.position.row;
-        let last = first + self.batch.rows.len() as u64 - 1;
-        let segment = self.position.segment.clone().unwrap_or_default();
-        let pending = Pending {
-            from: self.position.offset,
+    fn store_batch(&mut self, finish: &AtomicBool) -> Result<(), IngestError> {
+        let numbers = &self.batch.numbers;
+        let (first, last) = (numbers.first().unwrap_or(0), numbers.last().unwrap_or(0));
+        self.journal.begin_put(Pending {
+            from: self.journal.position.offset,
             to: self.batch.end,
             first,
             last,
-        };
-        self.position.begin_put(pending)?;
-        self.put_rows(&segment, first, last)?;
-        self.position.end_put()?;
+            numbers: numbers.clone(),
+        })?;
+        self.put_rows(first, last, finish)?;
         self.forget_batch()
     }
 
-    /// Puts the rows of the batch, one object a partition.
-    fn put_rows(&self, segment: &str, first: u64, last: u64) -> Result<(), IngestError> {
-        let mut partitions: BTreeMap<String, Vec<CallRecord>> = BTreeMap::new();
-        for row in &self.batch.rows {
-            partitions.entry(call_partition(row)).or_default().push(row.clone());
+    /// Puts the rows of the batch, one object a partition; rows that the store has already are left out.
+    fn put_rows(&mut self, first: u64, last: u64, finish: &AtomicBool) -> Result<(), IngestError> {
+        let Some(segment) = self.reading.as_ref().map(|reading| reading.id.clone()) else {
+            return Ok(());
+        };
+        let result = self.put_partitions(&segment, first, last, finish);
+        if result.is_err() {
+            self.known.doubt(&segment);
         }
-        for rows in partitions.values() {
-            let key = call_key(&rows[0], segment, first, last);
-            let parquet = calls_to_parquet(rows)?;
-            self.runtime.block_on(self.store.put(&key, parquet))?;
+        result
+    }
+
+    fn put_partitions(&mut self, segment: &str, first: u64, last: u64, finish: &AtomicBool) -> Result<(), IngestError> {
+        let mut partitions: BTreeMap<String, Vec<&CallRecord>> = BTreeMap::new();
+        for row in &self.batch.rows {
+            partitions.entry(call_partition(row)).or_default().push(row);
+        }
+        for (partition, rows) in partitions {
+            let known = self.known.in_partition(&self.store, segment, &partition);
+            let known = within(&self.runtime, finish, known)?;
+            let new: Vec<CallRecord> = rows
+                .into_iter()
+                .filter(|row| !known.contains(&row.call_id))
+                .cloned()
+                .collect();
+            let Some(row) = new.first() else { continue };
+            let key = call_key(row, segment, first, last);
+            let parquet = calls_to_parquet(&new)?;
+            within(&self.runtime, finish, self.store.put(&key, parquet))?;
             self.metrics.objects.inc();
         }
         Ok(())
     }
 
     /// A put that may or may not have happened: the same range is read and put again under the same names.
-    fn finish_pending(&mut self, pending: &Pending) -> Result<(), IngestError> {
-        let segment = self.position.segment.clone().unwrap_or_default();
+    fn finish_pending(&mut self, pending: &Pending, finish: &AtomicBool) -> Result<(), IngestError> {
         if self.batch.rows.is_empty() {
-            let mut at = pending.from;
-            while at < pending.to {
-                let chunk = self.segments.read_until(&segment, at, pending.to)?;
-                self.take(&chunk);
-                if chunk.end <= at {
-                    break;
+            match self.read_pending(pending) {
+                Err(IngestError::Spool(error)) if error.is_gone() => {
+                    self.leave_segment();
+                    return Ok(());
                 }
-                at = chunk.end;
+                result => result?,
             }
-            self.batch.end = pending.to;
         }
-        if !self.batch.rows.is_empty() {
-            self.put_rows(&segment, pending.first, pending.last)?;
+        self.put_rows(pending.first, pending.last, finish)?;
+        let again = self.batch.reread;
+        self.batch.segment_ended &= !again;
+        self.forget_batch()?;
+        if again {
+            // What else is in the segment comes next.
+            self.reading = None;
+            self.batch = Batch::default();
         }
-        self.position.end_put()?;
-        self.forget_batch()
+        Ok(())
+    }
+
+    fn read_pending(&mut self, pending: &Pending) -> Result<(), IngestError> {
+        self.reading = None;
+        let segment = self.journal.position.segment.clone();
+        if !self.open_segment(false)? || self.reading.as_ref().map(|reading| &reading.id) != segment.as_ref() {
+            // Another segment was begun: with that the journal forgot this one.
+            return Ok(());
+        }
+        let (from, to) = if pending.numbers.is_empty() {
+            (pending.from, Some(pending.to))
+        } else {
+            (0, None)
+        };
+        self.batch.end = from;
+        self.batch.reread = true;
+        while let Some(reading) = &self.reading {
+            let from = self.batch.end;
+            let mut chunk = self.segments.read(reading, from, to, false)?;
+            let end = chunk.end;
+            chunk
+                .frames
+                .retain(|(number, _)| to.is_some() || pending.numbers.contains(*number));
+            self.take(chunk);
+            if end <= from {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn forget_batch(&mut self) -> Result<(), IngestError> {
+        self.journal.end_put(&self.batch.numbers)?;
         self.metrics.stored.inc_by(self.batch.rows.len() as u64);
         self.batch.rows.iter().for_each(|row| self.metrics.count(row));
         let ended = self.batch.segment_ended;
         self.batch = Batch {
-            end: self.position.offset,
+            end: self.batch.end,
             ..Batch::default()
         };
-        self.gauge();
         if ended { self.next_segment() } else { Ok(()) }
     }
 
     /// The current segment is stored to its end: its file goes.
     fn next_segment(&mut self) -> Result<(), IngestError> {
-        if let Some(segment) = self.position.segment.clone() {
-            self.segments.delete(&segment)?;
+        if let Some(segment) = self.reading.take() {
+            let account = self.segments.account_of(&segment.id);
+            let told = account
+                .as_ref()
+                .map_or(0, |account| account.segments[&segment.id].frames);
+            let lost = segment.lost(told);
+            let boot_id = account.map_or(segment.boot_id, |account| account.boot_id);
+            self.journal.finish_segment(&segment.id, &boot_id, lost)?;
+            self.segments.delete(&segment.name)?;
+            self.known.forget(&segment.id);
+            if lost > 0 {
+                self.metrics.evicted.with_label_values(&["corrupt"]).inc_by(lost);
+                tracing::warn!(segment = segment.name, records = lost, "damaged records were skipped");
+            }
         }
-        self.position.forget_segment()?;
         self.batch = Batch::default();
         Ok(())
     }
 
-    fn gauge(&self) {
-        self.metrics
-            .waiting
-            .set(i64::try_from(self.batch.rows.len()).unwrap_or(i64::MAX));
-        let oldest = self.batch.rows.iter().filter_map(|row| row.started_at).min();
+    /// The current segment is gone, or can't be read.
+    fn leave_segment(&mut self) {
+        self.reading = None;
+        self.batch = Batch::default();
+        self.journal.leave_segment();
+    }
+
+    /// Says how much waits, and for how long, now and then.
+    fn gauge(&mut self) {
+        if self.gauged.is_some_and(|gauged| gauged.elapsed() < GAUGE_EVERY) {
+            return;
+        }
+        self.gauged = Some(Instant::now());
+        if let Err(error) = self.waiting.look(&self.segments) {
+            tracing::debug!(%error, "waiting records could not be counted");
+            return;
+        }
+        let position = &self.journal.position;
+        let waiting = self.waiting.records(position);
+        self.metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let ended = |row: &CallRecord| {
+            let duration = row.duration_ms.unwrap_or_default() * 1000.0;
+            row.started_at.map(|began| began as f64 + duration)
+        };
+        let oldest = self
+            .batch
+            .rows
+            .iter()
+            .filter_map(ended)
+            .chain(
+                self.waiting
+                    .oldest_but(position.segment.as_deref())
+                    .map(|micros| micros as f64),
+            )
+            .reduce(f64::min);
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros() as f64;
         self.metrics
             .lag
-            .set(oldest.map_or(0.0, |oldest| ((now - oldest as f64) / 1e6).max(0.0)));
+            .set(oldest.map_or(0.0, |oldest| ((now - oldest) / 1e6).max(0.0)));
+    }
+
+    /// Puts the accounts of boots into the store, now and then.
+    fn publish(&mut self, finish: &AtomicBool, now: bool) -> Result<(), IngestError> {
+        if self.lock.is_none() || !(now || self.accounts.is_due()) {
+            return Ok(());
+        }
+        let publishing = self
+            .accounts
+            .publish(&self.store, &self.segments, &self.journal.position);
+        let over = within(&self.runtime, finish, publishing)?;
+        for boot_id in over {
+            self.journal.forget_boot(&boot_id)?;
+        }
+        Ok(())
     }
 
     /// Rows of calls that the proxy did not assign are assigned by the newest task book.
@@ -314,12 +524,34 @@ impl Ingest {
         }
         self.book_asked = Some(Instant::now());
         let known = self.rows.book.as_ref().map_or(0, |book| book.version());
-        match self.runtime.block_on(newer_book(&self.store, known)) {
-            Ok(Some(book)) => self.rows.book = Some(Arc::new(book.compile())),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(error, "no newer task book could be read"),
+        let newer = async { tokio::time::timeout(BOOK_EVERY, newer_book(&self.store, known)).await };
+        match self.runtime.block_on(newer) {
+            Ok(Ok(Some(book))) => self.rows.book = Some(Arc::new(book.compile())),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::debug!(error, "no newer task book could be read"),
+            Err(_) => tracing::debug!("the store did not say in time whether there is a newer task book"),
         }
     }
+}
+
+/// Waits for the store; once `finish` is set, for [`FINISH_TRIES`] at most.
+fn within<T>(
+    runtime: &Handle,
+    finish: &AtomicBool,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let gives_up = async {
+        while !finish.load(Ordering::Acquire) {
+            tokio::time::sleep(POLL).await;
+        }
+        tokio::time::sleep(FINISH_TRIES).await;
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            () = gives_up => Err(StoreError::timed_out("reach", FINISH_TRIES)),
+        }
+    })
 }
 
 /// The newest task book of a store, if its version is above `known`.
@@ -347,3 +579,6 @@ fn jittered(delay: Duration) -> Duration {
         .map_or(0, |now| now.subsec_nanos());
     delay.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
 }
+
+#[cfg(test)]
+mod tests;

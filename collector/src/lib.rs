@@ -2,8 +2,10 @@
 //!
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
+pub mod audit;
 pub mod books;
 pub mod cluster;
+pub mod compact;
 pub mod compare;
 pub mod dataset;
 pub mod evidence;

@@ -6,16 +6,18 @@ use understudy_call::record::CallRecord;
 /// The most tasks that have a label of their own.
 const MAX_TASKS: usize = 500;
 
-/// What the cold path counts. `kept = stored + waiting + evicted`.
+/// What the cold path counts. `kept + recovered = stored + waiting + evicted`.
 #[derive(Clone)]
 pub struct Metrics {
     /// Records in objects.
     pub stored: IntCounter,
-    /// Records read from the spool and not in an object yet.
+    /// Records in the spool that are not in an object yet.
     pub waiting: IntGauge,
+    /// Records that were in the spool at the start: `kept + recovered = stored + waiting + evicted`.
+    pub recovered: IntGauge,
     /// Records lost after they were kept, by reason.
     pub evicted: IntCounterVec,
-    /// Seconds since the oldest waiting record began.
+    /// Seconds that the oldest waiting record has waited.
     pub lag: prometheus::Gauge,
     /// Puts that failed.
     pub store_errors: IntCounter,
@@ -33,11 +35,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes and registers all of them.
+    /// Makes and registers all of them. A proxy in the same process has registered `evicted`: it is shared.
     ///
     /// # Errors
     /// Where one of the names is taken in this registry.
-    pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
+    pub fn register(registry: &Registry, evicted: Option<IntCounterVec>) -> Result<Metrics, prometheus::Error> {
         fn add<C: prometheus::core::Collector + Clone + 'static>(
             registry: &Registry,
             collector: Result<C, prometheus::Error>,
@@ -56,17 +58,30 @@ impl Metrics {
                 registry,
                 IntGauge::new(
                     "understudy_waiting",
-                    "Records read from the spool and not in an object yet.",
+                    "Records in the spool that are not in an object yet.",
                 ),
             )?,
-            evicted: counters(
-                "understudy_evicted_total",
-                "Records lost after they were kept.",
-                &["reason"],
+            recovered: add(
+                registry,
+                IntGauge::new(
+                    "understudy_recovered",
+                    "Records that were in the spool when this process started.",
+                ),
             )?,
+            evicted: match evicted {
+                Some(shared) => shared,
+                None => counters(
+                    "understudy_evicted_total",
+                    "Records lost after they were kept.",
+                    &["reason"],
+                )?,
+            },
             lag: add(
                 registry,
-                prometheus::Gauge::new("understudy_ingest_lag_seconds", "Age of the oldest waiting record."),
+                prometheus::Gauge::new(
+                    "understudy_ingest_lag_seconds",
+                    "Time that the oldest waiting record has waited.",
+                ),
             )?,
             store_errors: add(
                 registry,

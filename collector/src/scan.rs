@@ -3,6 +3,7 @@
 //! Never writes. One object is held at a time; calls come out object by object, in key order, and within an object
 //! conversation by conversation.
 
+use crate::compact::{CompactError, hidden};
 use crate::store::{Store, StoreError};
 use crate::table::{
     Columns, TableError, call_batches, call_micros, hour_partition, score_partition, scores_from_parquet,
@@ -20,6 +21,9 @@ pub enum ScanError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It can't be told which objects are merged.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
     /// An object is no table.
     #[error("could not scan {key:?}: {source}")]
     Table {
@@ -127,8 +131,11 @@ pub async fn for_each_call(
     filter: &CallFilter,
     mut visit: impl FnMut(CallRecord),
 ) -> Result<(), ScanError> {
-    for object in store.list("calls").await? {
-        if !object.key.ends_with(".parquet") || !filter.reaches(&object.key) {
+    let objects = store.list("calls").await?;
+    // Asked after the listing: what is merged from now on was listed unmerged.
+    let hidden = hidden(store).await?;
+    for object in objects {
+        if !object.key.ends_with(".parquet") || !filter.reaches(&object.key) || hidden.contains(&object.key) {
             continue;
         }
         let bytes = store.get(&object.key).await?;

@@ -59,6 +59,12 @@ impl StoreError {
         self.kind == StoreErrorKind::NotFound
     }
 
+    /// A verb that was given up after so long.
+    pub(crate) fn timed_out(action: &'static str, after: std::time::Duration) -> StoreError {
+        let message = format!("no answer within {after:?}");
+        StoreError::refused(StoreErrorKind::Retryable, action, "the store", message)
+    }
+
     fn refused(kind: StoreErrorKind, action: &'static str, key: &str, message: impl Into<String>) -> StoreError {
         StoreError {
             kind,
@@ -359,5 +365,7 @@ fn open_s3(
     })
 }
 
+#[cfg(test)]
+pub(crate) mod faulty;
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,10 @@ use crate::config::{Bodies, CaptureConfig};
 use crate::form::ModelScan;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
-use crate::spool::{Entry, Spool, Submitted};
+use crate::spool::{Entry, Ledger, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget, RequestCopy};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -33,11 +32,10 @@ pub struct Capture {
     /// Whether a call that can't be kept is refused.
     pub required: bool,
     bodies: Bodies,
-    sample: f64,
     copy_limit: u64,
     budget: Arc<Budget>,
-    boot_id: String,
-    sequence: AtomicU64,
+    /// Numbers the calls.
+    ledger: Arc<Ledger>,
     metrics: Metrics,
 }
 
@@ -68,29 +66,39 @@ impl Capture {
         copy_limit: u64,
         metrics: Metrics,
     ) -> Capture {
+        let ledger = match &spool {
+            Some(spool) => spool.ledger().clone(),
+            None => Arc::new(Ledger::new(config.sample)),
+        };
         Capture {
             spool,
+            ledger,
             origins,
             wait: config.wait,
             required: config.required,
             bodies: config.bodies,
-            sample: config.sample,
             copy_limit,
             budget: Budget::new(config.memory),
-            boot_id: Uuid::now_v7().to_string(),
-            sequence: AtomicU64::new(0),
             metrics,
         }
     }
 
-    /// Whether the spool is known to be slow: with `required`, calls are refused meanwhile.
+    /// Whether the spool is known to be slow, full or failing: with `required`, calls are refused meanwhile.
     pub fn is_slow(&self) -> bool {
-        self.spool.as_ref().is_some_and(|spool| spool.slow())
+        self.spool.as_ref().is_some_and(|spool| spool.in_trouble())
+    }
+
+    /// A call ended without a record.
+    fn drop_call(&self, reason: &str, sequence: u64) {
+        self.metrics.dropped.with_label_values(&[reason]).inc();
+        self.metrics.in_flight.dec();
+        self.ledger.dropped(reason, sequence);
     }
 
     /// Begins a call: from here on it is counted.
     pub fn begin(self: &Arc<Self>, started: Instant, upstream: &str, api: Api) -> OpenCall {
         let call_id = Uuid::now_v7();
+        let sequence = self.ledger.begin();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.calls.with_label_values(&[upstream, api.as_str()]).inc();
         self.metrics.in_flight.inc();
@@ -103,15 +111,15 @@ impl Capture {
         OpenCall {
             head: FrameHead {
                 call_id: call_id.to_string(),
-                boot_id: self.boot_id.clone(),
-                sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+                boot_id: self.ledger.boot_id().to_owned(),
+                sequence,
                 started_at: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
                 upstream: upstream.to_owned(),
                 api: Some(api),
                 body_note: (self.bodies == Bodies::None).then_some(BodyNote::Excluded),
                 ..FrameHead::default()
             },
-            not_kept: (self.sample < 1.0 && fraction(call_id) >= self.sample).then_some(NotKept::SampledOut),
+            not_kept: (!self.ledger.in_sample(sequence)).then_some(NotKept::SampledOut),
             started,
             request: Arc::new(Mutex::new(RequestCopy {
                 body: copy(),
@@ -124,11 +132,6 @@ impl Capture {
             capture: self.clone(),
         }
     }
-}
-
-/// A number in [0, 1) from the random bits of a UUIDv7.
-fn fraction(id: Uuid) -> f64 {
-    (id.as_u128() as u32) as f64 / (f64::from(u32::MAX) + 1.0)
 }
 
 /// A call in flight.
@@ -275,13 +278,11 @@ impl OpenCall {
         self.head.request_bytes = request.seen();
         self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
         self.count(duration);
-        let metrics = &self.capture.metrics;
         let spool = match (self.not_kept, &self.capture.spool) {
             (None, Some(spool)) => spool,
             (not_kept, _) => {
                 let reason = not_kept.map_or("capture_off", NotKept::as_str);
-                metrics.dropped.with_label_values(&[reason]).inc();
-                metrics.in_flight.dec();
+                self.capture.drop_call(reason, self.head.sequence);
                 return None;
             }
         };

@@ -44,9 +44,15 @@ pub struct Metrics {
     pub response_bytes: IntCounterVec,
     /// 1 while calls do not wait for the spool.
     pub spool_slow: IntGauge,
+    /// 1 while the last write failed: calls are not kept.
+    pub spool_failing: IntGauge,
     /// Bytes of all segments.
     pub spool_bytes: IntGauge,
-    /// Frames evicted from the spool by the writer, by reason.
+    /// Records that survive power loss.
+    pub synced: IntCounter,
+    /// Fsyncs of the spool that failed.
+    pub sync_errors: IntCounter,
+    /// Records lost after they were kept, by reason. A collector in the same process counts its own here too.
     pub evicted: IntCounterVec,
     /// Calls by route and arm of their split.
     pub split_calls: IntCounterVec,
@@ -116,10 +122,19 @@ impl Metrics {
             request_bytes: make.counters("understudy_request_bytes_total", "Request body bytes.", &["upstream"])?,
             response_bytes: make.counters("understudy_response_bytes_total", "Response body bytes.", &["upstream"])?,
             spool_slow: make.gauge("understudy_spool_slow", "1 while calls do not wait for the spool.")?,
+            spool_failing: make.gauge(
+                "understudy_spool_failing",
+                "1 while the last write to the spool failed, and calls are not kept.",
+            )?,
             spool_bytes: make.gauge("understudy_spool_bytes", "Bytes of all spool segments.")?,
+            synced: make.counter(
+                "understudy_synced_total",
+                "Kept calls whose record survives power loss.",
+            )?,
+            sync_errors: make.counter("understudy_spool_sync_errors_total", "Fsyncs of the spool that failed.")?,
             evicted: make.counters(
-                "understudy_spool_evicted_total",
-                "Records evicted from the spool before they were stored.",
+                "understudy_evicted_total",
+                "Records lost after they were kept.",
                 &["reason"],
             )?,
             split_calls: make.counters(

@@ -88,6 +88,7 @@ impl Proxy {
             max_age: config.capture.spool_max_age,
             commit_interval: config.capture.commit_interval,
             when_full: config.capture.when_full,
+            sample: config.capture.sample,
         };
         let spool = Arc::new(Spool::open(spool_config, keys.spool.clone(), metrics.clone())?);
         let capture = Capture::new(

@@ -1,27 +1,35 @@
 //! The spool: frames on disk between proxy and collector, written by a thread of its own.
 //!
-//! Callers queue entries and may wait for the write; they never touch the disk. Queued entries go out in one write per
+//! Callers queue entries and may wait for the write; they never touch the disk. Queued entries go out in few writes per
 //! turn; a second thread fsyncs at `commit_interval`, so that a slow fsync holds up no write. After a wait that timed
 //! out the spool is *slow*: calls stop waiting until a write completes again. Entries are bounded by number here and by
 //! bytes in the budget of their copies.
 
+pub mod disk;
+mod ledger;
 mod segments;
+mod sync;
+mod writer;
+
+pub use ledger::Ledger;
 
 use crate::config::WhenFull;
 use crate::metrics::Metrics;
 use crate::tee::BodyCopy;
+use disk::{Disk, RealDisk};
 use segments::Segments;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use sync::{Syncer, Tail};
 use tokio::sync::oneshot;
-use understudy_call::frame::{self, FrameError, FrameHead};
+use understudy_call::frame::{FrameError, FrameHead};
 use understudy_call::keys::Key;
-use understudy_call::segment::{SegmentError, SegmentWriter};
+use understudy_call::segment::SegmentError;
+use understudy_call::spool::WRITER_LOCK;
+use writer::Writer;
 
 /// The most entries that wait for the writer.
 const MAX_QUEUED: usize = 65_536;
@@ -29,6 +37,12 @@ const MAX_QUEUED: usize = 65_536;
 const SEGMENT_BYTES: u64 = 32 << 20;
 /// A segment of this age is closed, so that it can be deleted once it is stored.
 const SEGMENT_AGE: Duration = Duration::from_secs(60);
+/// How often an idle writer looks after what is too old.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How long the writer's lock is tried for: a collector looks at it now and then, and a former writer may be ending.
+const LOCK_TRIES: Duration = Duration::from_millis(500);
+/// The longest that closing waits for a disk that hangs.
+const CLOSE_WAIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// How the spool is kept.
 #[derive(Clone, Debug)]
@@ -43,6 +57,8 @@ pub struct SpoolConfig {
     pub commit_interval: Duration,
     /// What gives way at the limit.
     pub when_full: WhenFull,
+    /// Share of calls that are kept, for the account.
+    pub sample: f64,
 }
 
 /// Why a spool can't be used.
@@ -107,17 +123,22 @@ pub enum Submitted {
 pub struct Spool {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: File,
+    _lock: Box<dyn Send + Sync>,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     slow: AtomicBool,
+    /// The last write failed: calls can't be kept at present.
+    failing: AtomicBool,
     metrics: Metrics,
-    /// The segment being written, for the thread that fsyncs, and whether it has unsynced bytes.
-    current: Mutex<Option<Arc<File>>>,
-    dirty: AtomicBool,
+    ledger: Arc<Ledger>,
+    /// Segments with bytes that may not last yet, for the thread that fsyncs.
+    tails: Mutex<Vec<Arc<Tail>>>,
+    /// Whether the writer has written its last.
+    writer_ended: Mutex<bool>,
+    writer_ends: Condvar,
 }
 
 #[derive(Default)]
@@ -126,45 +147,50 @@ struct Queue {
     closed: bool,
 }
 
+/// What the writer finds in the queue.
+enum Taken {
+    Entries(Vec<Entry>),
+    Nothing,
+    Closed,
+}
+
 impl Spool {
     /// Opens the folder and starts the writer.
     ///
     /// # Errors
     /// Where the folder can't be made or locked.
     pub fn open(config: SpoolConfig, key: Key, metrics: Metrics) -> Result<Spool, SpoolError> {
-        let io = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| SpoolError::Io { action, path, source }
-        };
-        std::fs::create_dir_all(&config.dir).map_err(io("making the folder", &config.dir))?;
-        let lock_path = config.dir.join("writer.lock");
-        let lock = File::create(&lock_path).map_err(io("making", &lock_path))?;
-        lock.try_lock().map_err(|_| SpoolError::Locked(config.dir.clone()))?;
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
-            slow: AtomicBool::new(false),
-            metrics,
-            current: Mutex::new(None),
-            dirty: AtomicBool::new(false),
-        });
+        Spool::open_on(Arc::new(RealDisk), config, key, metrics)
+    }
+
+    /// As [`Spool::open`], on another file system.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, config: SpoolConfig, key: Key, metrics: Metrics) -> Result<Spool, SpoolError> {
         let interval = config.commit_interval;
-        let writer = Writer {
-            segments: Segments::new(config, shared.metrics.clone()),
-            key,
-            open: None,
-            shared: shared.clone(),
+        let lock_path = config.dir.join(WRITER_LOCK);
+        let (lock, mut writer, mut syncer) = open_parts(disk, config, key, metrics)?;
+        let shared = writer.shared.clone();
+        let closing = shared.clone();
+        let write = move || {
+            writer.run();
+            *lock_of(&closing.writer_ended) = true;
+            closing.writer_ends.notify_all();
         };
-        let syncing = shared.clone();
         let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.into())
                 .spawn(work)
-                .map_err(io("starting a thread for", &lock_path))
+                .map_err(|source| SpoolError::Io {
+                    action: "starting a thread for",
+                    path: lock_path.clone(),
+                    source,
+                })
         };
         let threads = vec![
-            start("spool-write", Box::new(move || writer.run()))?,
-            start("spool-sync", Box::new(move || syncing.sync_until_closed(interval)))?,
+            start("spool-write", Box::new(write))?,
+            start("spool-sync", Box::new(move || syncer.run(interval)))?,
         ];
         Ok(Spool {
             shared,
@@ -173,21 +199,25 @@ impl Spool {
         })
     }
 
+    /// What numbers the calls and notes their fates.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
+    }
+
     /// Queues an entry. Never blocks on the disk.
     pub fn submit(&self, mut entry: Entry) -> Submitted {
-        let slow = self.shared.slow.load(Ordering::Relaxed);
-        let waiting = if slow {
+        let waiting = if self.slow() {
             None
         } else {
             let (sender, receiver) = oneshot::channel();
             entry.written = Some(sender);
             Some(receiver)
         };
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock_of(&self.shared.queue);
         if queue.closed || queue.entries.len() >= MAX_QUEUED {
             let reason = if queue.closed { "spool_closed" } else { "queue_full" };
             drop(queue);
-            self.shared.dropped(reason, 1);
+            self.shared.dropped(reason, &entry);
             return Submitted::Dropped;
         }
         queue.entries.push(entry);
@@ -203,6 +233,8 @@ impl Spool {
     pub fn is_slow(&self) {
         self.shared.slow.store(true, Ordering::Relaxed);
         self.shared.metrics.spool_slow.set(1);
+        // A writer that has finished meanwhile takes it back.
+        self.shared.arrived.notify_one();
     }
 
     /// Whether calls do not wait at present.
@@ -210,11 +242,25 @@ impl Spool {
         self.shared.slow.load(Ordering::Relaxed)
     }
 
-    /// Writes what is queued, fsyncs, and ends the threads. Entries submitted later are dropped and counted.
+    /// Whether a call that ended now would not be kept: the disk is slow, full or failing.
+    pub fn in_trouble(&self) -> bool {
+        self.slow() || self.shared.failing.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is queued, fsyncs, and ends the threads. Entries submitted later are dropped and counted. A disk that
+    /// hangs is waited for [`CLOSE_WAIT`] at most.
     pub fn close(&self) {
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        lock_of(&self.shared.queue).closed = true;
         self.shared.arrived.notify_all();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *lock_of(&self.threads));
+        let began = Instant::now();
+        while !threads.iter().all(JoinHandle::is_finished) {
+            if began.elapsed() >= CLOSE_WAIT {
+                tracing::error!("the spool's disk hangs: what is not written by now is not kept");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the spool panicked");
@@ -223,165 +269,85 @@ impl Spool {
     }
 }
 
-impl Shared {
-    fn dropped(&self, reason: &str, count: u64) {
-        self.metrics.dropped.with_label_values(&[reason]).inc_by(count);
-        self.metrics.in_flight.sub(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// All queued entries, once there are any; `None` when closed and empty.
-    fn take(&self) -> Option<Vec<Entry>> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        while queue.entries.is_empty() {
-            if queue.closed {
-                return None;
-            }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        Some(std::mem::take(&mut queue.entries))
-    }
-
-    fn sync_until_closed(&self, interval: Duration) {
-        loop {
-            std::thread::sleep(interval);
-            let closed = self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed;
-            if self.dirty.swap(false, Ordering::AcqRel) {
-                let file = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some(file) = file
-                    && let Err(error) = file.sync_data()
-                {
-                    tracing::warn!(%error, "fsync of the spool failed");
-                }
-            }
-            if closed {
-                return;
-            }
-        }
-    }
-}
-
-struct Writer {
-    segments: Segments,
+/// The parts of a spool, not running yet.
+fn open_parts(
+    disk: Arc<dyn Disk>,
+    config: SpoolConfig,
     key: Key,
-    open: Option<OpenSegment>,
-    shared: Arc<Shared>,
+    metrics: Metrics,
+) -> Result<(Box<dyn Send + Sync>, Writer, Syncer), SpoolError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| SpoolError::Io { action, path, source }
+    };
+    disk.make_dir(&config.dir)
+        .map_err(io("making the folder", &config.dir))?;
+    let lock_path = config.dir.join(WRITER_LOCK);
+    let began = Instant::now();
+    let lock = loop {
+        match disk.lock(&lock_path).map_err(io("locking", &lock_path))? {
+            Some(lock) => break lock,
+            None if began.elapsed() >= LOCK_TRIES => return Err(SpoolError::Locked(config.dir)),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let ledger = Arc::new(Ledger::new(config.sample));
+    let shared = Arc::new(Shared {
+        queue: Mutex::default(),
+        arrived: Condvar::new(),
+        slow: AtomicBool::new(false),
+        failing: AtomicBool::new(false),
+        metrics: metrics.clone(),
+        ledger: ledger.clone(),
+        tails: Mutex::default(),
+        writer_ended: Mutex::new(false),
+        writer_ends: Condvar::new(),
+    });
+    let syncer = Syncer::open(disk.clone(), &config.dir, shared.clone());
+    let segments = Segments::open(disk, config, key.clone(), ledger, metrics)?;
+    Ok((lock, Writer::new(segments, key, shared), syncer))
 }
 
-struct OpenSegment {
-    file: Arc<File>,
-    sealer: SegmentWriter,
-    since: Instant,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut buffer = Vec::new();
-        while let Some(entries) = self.shared.take() {
-            let count = entries.len() as u64;
-            buffer.clear();
-            match self.write(&entries, &mut buffer) {
-                Ok(()) => {
-                    self.shared.metrics.kept.inc_by(count);
-                    self.shared
-                        .metrics
-                        .in_flight
-                        .sub(i64::try_from(count).unwrap_or(i64::MAX));
-                    if self.shared.slow.swap(false, Ordering::Relaxed) {
-                        self.shared.metrics.spool_slow.set(0);
-                    }
-                    for entry in entries {
-                        if let Some(written) = entry.written {
-                            let _ = written.send(());
-                        }
-                    }
-                }
-                Err(Refused::Full) => self.shared.dropped("spool_full", count),
-                Err(Refused::Failed(error)) => {
-                    tracing::warn!(%error, calls = count, "writing to the spool failed: these calls are not kept");
-                    self.shared.dropped("spool_error", count);
-                    // What is half written is skipped by readers; the next frame begins in a new segment.
-                    self.close_segment();
-                }
-            }
-            // One large body must not hold memory for good.
-            if buffer.capacity() > (8 << 20) {
-                buffer = Vec::new();
-            }
-        }
-        self.close_segment();
+impl Shared {
+    fn dropped(&self, reason: &str, entry: &Entry) {
+        self.metrics.dropped.with_label_values(&[reason]).inc();
+        self.metrics.in_flight.dec();
+        self.ledger.dropped(reason, entry.head.sequence);
     }
 
-    fn write(&mut self, entries: &[Entry], buffer: &mut Vec<u8>) -> Result<(), Refused> {
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.sealer.offset() >= SEGMENT_BYTES || open.since.elapsed() >= SEGMENT_AGE)
-        {
-            self.close_segment();
+    /// All queued entries; nothing where none comes within `patience`.
+    fn take(&self, patience: Duration) -> Taken {
+        let mut queue = lock_of(&self.queue);
+        if queue.entries.is_empty() && !queue.closed {
+            // All that was queued is written: whoever found the writer slow need not do so any more.
+            self.not_slow();
+            (queue, _) = self
+                .arrived
+                .wait_timeout(queue, patience)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        let open = match &mut self.open {
-            Some(open) => open,
-            none => none.insert(open_segment(&mut self.segments, &self.key, &self.shared)?),
-        };
-        for entry in entries {
-            open.sealer.seal::<SpoolError>(buffer, |out| {
-                Ok(frame::encode(
-                    out,
-                    &entry.head,
-                    entry.request.slices(),
-                    entry.response.slices(),
-                )?)
-            })?;
+        match (queue.entries.is_empty(), queue.closed) {
+            (false, _) => Taken::Entries(std::mem::take(&mut queue.entries)),
+            (true, false) => Taken::Nothing,
+            (true, true) => Taken::Closed,
         }
-        (&*open.file).write_all(buffer).map_err(|source| SpoolError::Io {
-            action: "writing to",
-            path: self.segments.dir().to_owned(),
-            source,
-        })?;
-        self.shared.dirty.store(true, Ordering::Release);
-        self.segments.grew(buffer.len() as u64);
-        Ok(())
     }
 
-    fn close_segment(&mut self) {
-        if let Some(open) = self.open.take() {
-            *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            // The last bytes of a closed segment are synced by a thread of their own: this one writes.
-            std::thread::spawn(move || open.file.sync_data());
+    fn not_slow(&self) {
+        if self.slow.swap(false, Ordering::Relaxed) {
+            self.metrics.spool_slow.set(0);
+        }
+    }
+
+    fn set_failing(&self, failing: bool) {
+        if self.failing.swap(failing, Ordering::Relaxed) != failing {
+            self.metrics.spool_failing.set(i64::from(failing));
         }
     }
 }
 
-enum Refused {
-    Full,
-    Failed(SpoolError),
-}
-
-impl<E: Into<SpoolError>> From<E> for Refused {
-    fn from(error: E) -> Refused {
-        Refused::Failed(error.into())
-    }
-}
-
-fn open_segment(segments: &mut Segments, key: &Key, shared: &Shared) -> Result<OpenSegment, Refused> {
-    if !segments.make_room()? {
-        return Err(Refused::Full);
-    }
-    let (file, id) = segments.create()?;
-    let (sealer, header) = SegmentWriter::create(id, key)?;
-    (&file).write_all(&header).map_err(|source| SpoolError::Io {
-        action: "writing to",
-        path: segments.dir().to_owned(),
-        source,
-    })?;
-    segments.grew(header.len() as u64);
-    let file = Arc::new(file);
-    *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.clone());
-    Ok(OpenSegment {
-        file,
-        sealer,
-        since: Instant::now(),
-    })
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

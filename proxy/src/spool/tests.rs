@@ -1,7 +1,13 @@
+mod model;
+mod model_disk;
+
 use super::*;
 use crate::tee::Budget;
 use bytes::Bytes;
-use understudy_call::segment::{Frame, HEADER_LENGTH, SegmentReader};
+use model_disk::ModelDisk;
+use understudy_call::account::Account;
+use understudy_call::frame;
+use understudy_call::segment::{Found, HEADER_LENGTH, SegmentReader, Walk};
 
 fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig {
@@ -10,6 +16,7 @@ fn config(dir: &Path) -> SpoolConfig {
         max_age: Duration::from_secs(3600),
         commit_interval: Duration::from_millis(5),
         when_full: WhenFull::DropOldest,
+        sample: 1.0,
     }
 }
 
@@ -43,14 +50,12 @@ fn read_back(dir: &Path, key: &Key) -> Vec<(u64, String)> {
     for path in paths {
         let bytes = std::fs::read(path).unwrap();
         let reader = SegmentReader::open(&bytes, key).unwrap();
-        let mut at = HEADER_LENGTH;
-        while at < bytes.len() {
-            let Frame::Plain { plain, length } = reader.read_frame(&bytes[at..], at as u64) else {
+        for found in Walk::new(&reader, &bytes[HEADER_LENGTH..], HEADER_LENGTH as u64, true) {
+            let Found::Frame { plain, .. } = found else {
                 panic!("damaged")
             };
             let call = frame::decode(&plain).unwrap();
             calls.push((call.head.sequence, String::from_utf8(call.request).unwrap()));
-            at += length;
         }
     }
     calls
@@ -119,7 +124,7 @@ fn with_drop_new_a_full_spool_keeps_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let key = Key::new([3; 32]);
     let full = SpoolConfig {
-        max: 500,
+        max: 2000,
         when_full: WhenFull::DropNew,
         ..config(dir.path())
     };
@@ -134,14 +139,201 @@ fn with_drop_new_a_full_spool_keeps_what_it_has() {
     assert_eq!(read_back(dir.path(), &key).len(), 1);
 }
 
-#[test]
-fn a_slow_spool_is_not_waited_for_until_a_write_completes() {
-    let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(config(dir.path()), Key::new([3; 32]), metrics()).unwrap();
-    spool.is_slow();
-    assert!(matches!(spool.submit(entry(1, "x")), Submitted::Slow));
-    while spool.slow() {
+/// A spool on a model disk.
+fn on(disk: &ModelDisk, config: SpoolConfig) -> (Spool, Metrics) {
+    let metrics = metrics();
+    let spool = Spool::open_on(Arc::new(disk.clone()), config, Key::new([3; 32]), metrics.clone()).unwrap();
+    (spool, metrics)
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(10), "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(matches!(spool.submit(entry(2, "x")), Submitted::Waiting(_)));
+}
+
+#[test]
+fn a_slow_spool_is_not_waited_for_until_a_write_completes() {
+    let disk = ModelDisk::default();
+    let (spool, metrics) = on(&disk, config(Path::new("/spool")));
+    disk.set(|faults| faults.append_hangs = true);
+    let Submitted::Waiting(mut first) = spool.submit(entry(1, "x")) else {
+        panic!("not waiting")
+    };
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(first.try_recv().is_err(), "a write that hangs is acknowledged");
+    spool.is_slow();
+    let began = Instant::now();
+    for sequence in 2..100 {
+        assert!(matches!(spool.submit(entry(sequence, "x")), Submitted::Slow));
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "submitting waits for the disk"
+    );
+    disk.set(|faults| faults.append_hangs = false);
+    eventually("a write completes", || !spool.slow());
+    assert!(matches!(spool.submit(entry(100, "x")), Submitted::Waiting(_)));
+    spool.close();
+    assert_eq!(metrics.kept.get(), 100);
+}
+
+#[test]
+fn a_writer_that_has_caught_up_is_not_slow_for_good() {
+    let disk = ModelDisk::default();
+    let (spool, _) = on(&disk, config(Path::new("/spool")));
+    // The wait timed out a moment before the write completed.
+    spool.is_slow();
+    eventually("it is seen that nothing is left to write", || !spool.slow());
+}
+
+#[test]
+fn an_fsync_that_hangs_holds_up_no_write() {
+    let disk = ModelDisk::default();
+    let (spool, metrics) = on(&disk, config(Path::new("/spool")));
+    disk.set(|faults| faults.sync_hangs = true);
+    for sequence in 1..=50 {
+        let Submitted::Waiting(written) = spool.submit(entry(sequence, "x")) else {
+            panic!("not waiting")
+        };
+        written.blocking_recv().unwrap();
+    }
+    assert_eq!((metrics.kept.get(), metrics.synced.get()), (50, 0));
+    disk.set(|faults| faults.sync_hangs = false);
+    eventually("all is synced", || metrics.synced.get() == 50);
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
+    let disk = ModelDisk::default();
+    let (spool, _) = on(&disk, config(Path::new("/spool")));
+    disk.set(|faults| faults.append_hangs = true);
+    spool.submit(entry(1, "x"));
+    let began = Instant::now();
+    spool.close();
+    assert!(began.elapsed() < CLOSE_WAIT + Duration::from_secs(5));
+    disk.set(|faults| faults.append_hangs = false);
+}
+
+#[test]
+fn a_full_disk_sheds_and_counts_and_recovers_without_a_call() {
+    let disk = ModelDisk::default();
+    let (spool, metrics) = on(&disk, config(Path::new("/spool")));
+    disk.set(|faults| faults.room = Some(400));
+    for sequence in 1..=1000 {
+        if let Submitted::Waiting(written) = spool.submit(entry(sequence, "x")) {
+            let _ = written.blocking_recv();
+        }
+    }
+    let dropped = metrics.dropped.with_label_values(&["disk_full"]).get();
+    assert_eq!(metrics.kept.get() + dropped, 1000);
+    assert!(spool.in_trouble(), "it is not known that the disk is full");
+    assert!(disk.files(".seg").len() <= 2, "a full disk is filled with empty files");
+    disk.set(|faults| faults.room = None);
+    eventually("the disk is tried again", || !spool.in_trouble());
+    spool.submit(entry(1001, "x"));
+    spool.close();
+    assert_eq!(metrics.kept.get() + dropped, 1001);
+    let account = disk.files(".account");
+    let account = Account::from_lines(&disk.read(&account[0]).unwrap()).unwrap();
+    assert_eq!(account.dropped["disk_full"].count, dropped);
+    assert_eq!(account.dropped["disk_full"].numbers.len(), dropped);
+}
+
+#[test]
+fn segments_past_their_age_are_evicted_though_nothing_is_written() {
+    let disk = ModelDisk::default();
+    let (spool, _) = on(&disk, config(Path::new("/spool")));
+    spool.submit(entry(7, "x"));
+    spool.close();
+    drop(spool);
+    let old = disk.files(".seg").remove(0);
+    disk.age(&old, Duration::from_secs(3601));
+    let (_lock, mut writer, _) = open_parts(
+        Arc::new(disk.clone()),
+        config(Path::new("/spool")),
+        Key::new([3; 32]),
+        metrics(),
+    )
+    .unwrap();
+    writer.tidy();
+    assert_eq!(disk.files(".seg"), Vec::<PathBuf>::new());
+    let account = writer.shared.ledger.whole();
+    assert_eq!(account.evicted[""]["age"].numbers.to_string(), "7");
+}
+
+#[test]
+fn a_clock_that_jumps_evicts_nothing_of_a_running_spool() {
+    let disk = ModelDisk::default();
+    let parts = open_parts(
+        Arc::new(disk.clone()),
+        config(Path::new("/spool")),
+        Key::new([3; 32]),
+        metrics(),
+    );
+    let (_lock, mut writer, _) = parts.unwrap();
+    writer.write(vec![entry(1, "x")]);
+    writer.tidy();
+    writer.close_segment();
+    disk.age(&disk.files(".seg")[0], Duration::from_secs(1 << 32));
+    writer.tidy();
+    assert_eq!(disk.files(".seg").len(), 1);
+}
+
+#[test]
+fn names_sort_by_age_though_the_clock_goes_back() {
+    let disk = ModelDisk::default();
+    let future = "ffffff00-0000-7000-8000-000000000000";
+    let future = uuid::Uuid::try_parse(future).unwrap().simple().to_string();
+    let there = Path::new("/spool").join(future).with_extension("seg");
+    disk.create(&there).unwrap();
+    let (spool, _) = on(&disk, config(Path::new("/spool")));
+    spool.submit(entry(1, "x"));
+    spool.close();
+    let names = disk.files(".seg");
+    assert_eq!((names.len(), &names[0]), (2, &there), "{names:?}");
+}
+
+#[test]
+fn a_spool_whose_writer_is_just_ending_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Spool::open(config(dir.path()), Key::new([3; 32]), metrics()).unwrap();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(first);
+    });
+    Spool::open(config(dir.path()), Key::new([3; 32]), metrics()).unwrap();
+    ending.join().unwrap();
+}
+
+#[test]
+fn an_account_that_grows_long_is_written_anew() {
+    let disk = ModelDisk::default();
+    let parts = open_parts(
+        Arc::new(disk.clone()),
+        config(Path::new("/spool")),
+        Key::new([3; 32]),
+        metrics(),
+    );
+    let (_lock, writer, mut syncer) = parts.unwrap();
+    let ledger = writer.shared.ledger.clone();
+    let mut longest = 0;
+    for number in 1..=12_000 {
+        assert_eq!(ledger.begin(), number);
+        if number % 3 == 0 {
+            ledger.dropped("excluded", number);
+        }
+        syncer.turn(false);
+        longest = longest.max(disk.read(&disk.files(".account")[0]).unwrap().len());
+    }
+    let bytes = disk.read(&disk.files(".account")[0]).unwrap();
+    assert!(bytes.len() < longest, "{} of {longest} bytes", bytes.len());
+    let account = Account::from_lines(&bytes).unwrap();
+    assert_eq!(
+        (account.begun, account.dropped["excluded"].numbers.len()),
+        (12_000, 4000)
+    );
+    assert!(account.mark > 12_000);
 }

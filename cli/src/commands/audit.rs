@@ -1,0 +1,109 @@
+//! `audit`: where every call is, boot by boot.
+
+use crate::args::AuditArguments;
+use crate::output::{self, count};
+use crate::place::Place;
+use anyhow::Result;
+use comfy_table::Table;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use understudy_collector::audit::{BootAudit, State, audit};
+
+/// Prints the boots; 1 where an equation does not hold.
+pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
+    let place = Place::of(&arguments.place)?;
+    let store = place.existing_store()?;
+    let keys = place.existing_keys()?;
+    let mut boots = audit(&store, &place.spool_dir(), &keys.spool).await?;
+    if let Some(wanted) = &arguments.boot {
+        boots.retain(|boot| boot.boot_id == *wanted);
+    }
+    output::print_with(arguments.format, &boots, || table(&boots), notes)?;
+    let broken = boots.iter().filter(|boot| !boot.faults.is_empty()).count();
+    if broken == 0 {
+        eprintln!("the accounts of {} boots hold", count(boots.len() as u64));
+        Ok(ExitCode::SUCCESS)
+    } else {
+        eprintln!(
+            "the accounts of {} of {} boots do not hold",
+            count(broken as u64),
+            count(boots.len() as u64)
+        );
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+fn table(boots: &[BootAudit]) -> Table {
+    let mut table = output::table(&[
+        "boot",
+        "began",
+        "state",
+        ">calls",
+        ">in flight",
+        ">kept",
+        ">dropped",
+        ">stored",
+        ">waiting",
+        ">evicted",
+        ">missing",
+        "holds",
+    ]);
+    for boot in boots {
+        let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), count);
+        let sum = |reasons: &BTreeMap<String, u64>| count(reasons.values().sum::<u64>());
+        table.add_row([
+            boot.boot_id.clone(),
+            began(boot.began_at),
+            boot.state.as_str().to_owned(),
+            known(boot.calls),
+            count(boot.in_flight),
+            count(boot.kept),
+            sum(&boot.dropped),
+            count(boot.stored),
+            known(boot.waiting),
+            sum(&boot.evicted),
+            count(boot.missing_count),
+            if boot.faults.is_empty() { "yes" } else { "NO" }.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn began(micros: Option<i64>) -> String {
+    micros
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
+        .map_or_else(|| "?".into(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Reasons, faults, and the numbers that are missing.
+fn notes(boot: &BootAudit) -> String {
+    let mut words = Vec::new();
+    for (what, reasons) in [("dropped", &boot.dropped), ("evicted", &boot.evicted)] {
+        let reasons: Vec<String> = reasons
+            .iter()
+            .map(|(reason, number)| format!("{reason} {}", count(*number)))
+            .collect();
+        if !reasons.is_empty() {
+            words.push(format!("{what}: {}", reasons.join(", ")));
+        }
+    }
+    words.extend(boot.faults.iter().cloned());
+    if boot.missing_count > 0 {
+        let named = boot.missing.len();
+        let among = if named == boot.missing_count { "" } else { " among" };
+        words.push(format!("missing{among}: {}", boot.missing));
+    }
+    if boot.state == State::Crashed && boot.mark > boot.calls {
+        words.push(format!(
+            "calls above {} may have begun just before the crash, none above {}",
+            boot.calls.unwrap_or(0),
+            boot.mark.unwrap_or(0)
+        ));
+    }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!("{}: {}", boot.boot_id, words.join("; "))
+    }
+}
