@@ -18,7 +18,8 @@ pub async fn watch_config(
     overrides: Overrides,
     read_env: impl Fn(&str) -> Option<String>,
 ) {
-    let mut seen = tokio::task::block_in_place(|| std::fs::read_to_string(&path).ok());
+    // Nothing yet: a change between the start's reading and this one must not be missed.
+    let mut seen = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let text = tokio::task::block_in_place(|| std::fs::read_to_string(&path).ok());
@@ -31,6 +32,7 @@ pub async fn watch_config(
             continue;
         };
         match Config::parse(text, &path, &overrides, &read_env) {
+            Ok(config) if config.hash == proxy.routing.load().hash => proxy.metrics.reload_failed.set(0),
             Ok(config) => {
                 proxy.apply(&config);
                 proxy.metrics.reload_failed.set(0);
