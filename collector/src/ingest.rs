@@ -293,10 +293,17 @@ impl Ingest {
     fn open_segment(&mut self, finishing: bool) -> Result<bool, IngestError> {
         let position = &self.journal.position;
         let current = position.segment.clone();
-        let Some(mut segment) = self.segments.next(current.as_deref(), &position.finished, finishing)? else {
+        let next = self.segments.next(current.as_deref(), &position.finished, finishing);
+        for (name, records) in self.segments.take_copies() {
+            if self.known.opened(&name, "") {
+                let records = i64::try_from(records).unwrap_or(i64::MAX);
+                self.metrics.recovered.sub(records);
+            }
+        }
+        let Some(mut segment) = next? else {
             return Ok(false);
         };
-        self.known.opened(&segment.name, &segment.id);
+        segment.was_there = self.known.opened(&segment.name, &segment.id);
         if current.as_deref() == Some(&segment.id) {
             self.segments.skip_stored(&mut segment, position)?;
         } else {
@@ -450,6 +457,11 @@ impl Ingest {
             self.segments.delete(&segment.name)?;
             self.known.forget(&segment.id);
             if lost > 0 {
+                if segment.was_there {
+                    // They could not be counted at the start.
+                    let uncounted = lost.saturating_sub(segment.unreadable);
+                    self.metrics.recovered.add(i64::try_from(uncounted).unwrap_or(i64::MAX));
+                }
                 self.metrics.evicted.with_label_values(&["corrupt"]).inc_by(lost);
                 tracing::warn!(segment = segment.name, records = lost, "damaged records were skipped");
             }

@@ -40,13 +40,12 @@ impl Metrics {
             - self.sum("understudy_dropped_total", &[])
     }
 
-    /// Kept calls less those stored, waiting and evicted: 0 where the collector's accounting is right.
+    /// Kept and recovered calls less those stored, waiting and evicted: 0 where the collector's accounting is right.
     pub fn mislaid(&self) -> f64 {
-        self.sum("understudy_kept_total", &[])
+        self.sum("understudy_kept_total", &[]) + self.sum("understudy_recovered", &[])
             - self.sum("understudy_stored_total", &[])
             - self.sum("understudy_waiting", &[])
             - self.sum("understudy_evicted_total", &[])
-            - self.sum("understudy_spool_evicted_total", &[])
     }
 }
 

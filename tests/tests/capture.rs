@@ -97,6 +97,19 @@ fn kill_9_under_load_loses_no_call_that_its_client_saw_complete() {
     let twice: Vec<_> = kept.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "kept more than once: {twice:?}");
     assert!(completed.len() > 100, "only {} calls completed", completed.len());
+    let audit = home.run(&[
+        "audit",
+        "--config",
+        "understudy.yaml",
+        "--data",
+        &home.data().to_string_lossy(),
+    ]);
+    assert_eq!(
+        audit.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&audit.stdout)
+    );
     eprintln!(
         "{} calls completed over {KILLS} kills, {} kept",
         completed.len(),

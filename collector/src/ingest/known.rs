@@ -24,11 +24,13 @@ impl Known {
         }
     }
 
-    /// A segment's file was opened.
-    pub(super) fn opened(&mut self, name: &str, id: &str) {
-        if self.doubtful.remove(name) {
+    /// A segment's file was opened; whether it was there before this collector.
+    pub(super) fn opened(&mut self, name: &str, id: &str) -> bool {
+        let was_there = self.doubtful.remove(name);
+        if was_there {
             self.doubtful.insert(id.to_owned());
         }
+        was_there
     }
 
     /// A put failed: it may have happened all the same, and its hour be merged by the next try.

@@ -62,10 +62,12 @@ pub(super) struct OpenSegment {
     seen: Numbers,
     /// Stretches that were no frames.
     damaged: u64,
-    /// Frames that hold no call that can be read.
-    unreadable: u64,
+    /// Whole frames that hold no call that can be read.
+    pub(super) unreadable: u64,
     /// The boot that its calls are of, once known.
     pub(super) boot_id: String,
+    /// It was there before this collector.
+    pub(super) was_there: bool,
 }
 
 impl OpenSegment {
@@ -106,6 +108,8 @@ pub(super) struct Segments {
     dir: PathBuf,
     key: Key,
     set_aside: BTreeSet<String>,
+    /// Copies that were deleted, with how many frames were in each.
+    copies: Vec<(String, u64)>,
     /// Whether the writer is in this process, and ends before the collector is asked to finish.
     own_writer: bool,
 }
@@ -116,6 +120,7 @@ impl Segments {
             dir,
             key,
             set_aside: BTreeSet::new(),
+            copies: Vec::new(),
             own_writer,
         }
     }
@@ -138,6 +143,11 @@ impl Segments {
         })?;
         names.sort();
         Ok(names)
+    }
+
+    /// The copies deleted since this was asked before.
+    pub(super) fn take_copies(&mut self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.copies)
     }
 
     /// Leaves a segment for the next start.
@@ -171,7 +181,9 @@ impl Segments {
             match self.open(&name, finishing)? {
                 Opened::Segment(segment) if self.is_copy(&segment, finished) => {
                     tracing::warn!(segment = name, of = segment.id, "a copy of a segment: deleted");
+                    let bytes = self.read_bytes(&name, 0, MAX_READ)?;
                     self.delete(&name)?;
+                    self.copies.push((name, frame_numbers(&bytes).len() as u64));
                 }
                 Opened::Segment(segment) => return Ok(Some(*segment)),
                 Opened::NotYet => return Ok(None),
@@ -231,6 +243,7 @@ impl Segments {
             damaged: 0,
             unreadable: 0,
             boot_id: String::new(),
+            was_there: false,
         };
         match SegmentReader::open(&header, &self.key) {
             Ok(reader) => segment.reader = Some(reader),

@@ -202,6 +202,11 @@ impl Stage {
             "records counted as lost"
         );
         assert_eq!(metrics.waiting.get(), 0);
+        assert_eq!(
+            metrics.recovered.get() as u64,
+            metrics.stored.get() + lost,
+            "recovered = stored + evicted"
+        );
     }
 
     fn segments(&self) -> usize {
