@@ -5,6 +5,7 @@ use super::*;
 use crate::tee::Budget;
 use bytes::Bytes;
 use model_disk::ModelDisk;
+use std::fs;
 use understudy_call::account::Account;
 use understudy_call::frame;
 use understudy_call::segment::{Found, HEADER_LENGTH, SegmentReader, Walk};
@@ -99,10 +100,16 @@ fn the_oldest_segments_give_way_and_their_frames_are_counted() {
         spool.submit(entry(sequence, &"x".repeat(1000)));
         spool.close();
     }
+    // Room for one of them and the next.
+    let sizes = fs::read_dir(dir.path()).unwrap().flatten();
+    let longest = sizes
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .max()
+        .unwrap();
     let metrics = metrics();
     let spool = Spool::open(
         SpoolConfig {
-            max: 2500,
+            max: 2 * longest,
             ..config(dir.path())
         },
         key.clone(),
