@@ -170,7 +170,7 @@ pub struct CallRecord {
     pub request_body: Option<String>,
     /// Masked response body, reassembled to the API's non-streamed form.
     pub response_body: Option<String>,
-    /// Why a body is missing or not whole: `budget`, `cut`, `excluded`, `parse_error`, `encoding`.
+    /// Why a body is missing or not whole: `budget`, `cut`, `excluded`, `parse_error`, `parse_error:depth`, `encoding`.
     pub body_note: Option<String>,
     /// Assistant text of choice 0, without reasoning.
     pub output_text: Option<String>,
