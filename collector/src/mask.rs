@@ -4,28 +4,39 @@
 //! value once found by its context is replaced wherever it recurs in the same body. Fails closed: what does not parse is
 //! masked as text. Never keeps a value, and never changes a byte outside what it replaces.
 //!
-//! One file per family of kinds: `email`, `card`, `phone`, `network` (IP addresses), `account` (IBAN, SSN), `secret`.
+//! One file per family of kinds: `email`, `card`, `phone`, `network` (IP addresses), `account` (IBAN, SSN), `secret` read
+//! signs; `person`, `birth`, `record` and `street` read words, with what `lexicon` knows of them.
 
 mod account;
+mod birth;
 mod card;
+mod date;
 mod dictionary;
 mod digits;
+mod draft;
 mod edit;
 mod email;
 mod json;
 mod kind;
+mod lexicon;
 mod network;
+mod person;
 mod phone;
+mod record;
 mod scan;
 mod scene;
 mod secret;
+mod street;
 mod surrogate;
+mod word;
 
 pub use dictionary::Dictionary;
+pub use draft::{Draft, Known};
 pub use json::JsonError;
 pub use kind::{Counts, Kind, Span, spans_in_code_points};
 
-use dictionary::{Dictionaries, Learnt};
+use dictionary::Dictionaries;
+use draft::Found;
 use edit::Edit;
 use scan::Hit;
 use scene::Scene;
@@ -84,10 +95,10 @@ pub struct Mask {
     surrogates: Surrogates,
 }
 
-/// Text too short for any built-in rule, and short text of plain words: most keys and many values of JSON.
-fn is_plain(text: &str) -> bool {
-    let is_word_byte = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b' ' | b'_' | b'-' | b'.' | b',');
-    text.len() < 6 || (text.len() < 20 && text.bytes().all(is_word_byte))
+/// Text that no built-in rule takes for anything: most keys and many values of JSON.
+fn is_plain(scene: &Scene<'_>) -> bool {
+    let is_word_byte = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-' | b'.');
+    scene.text.len() < 2 || (scene.label.is_empty() && scene.text.len() < 20 && scene.text.bytes().all(is_word_byte))
 }
 
 impl Mask {
@@ -111,17 +122,12 @@ impl Mask {
     /// Where sensitive values stand, in bytes; sorted, not overlapping.
     pub fn find(&self, text: &str) -> Vec<Span> {
         let scene = Scene { text, label: "" };
-        let mut hits = self.hits(scene, &Learnt::new(Vec::new()));
-        let learnt = Learnt::new(
-            hits.iter()
-                .filter(|hit| hit.by_context)
-                .map(|hit| (text[hit.start..hit.end].to_owned(), hit.kind))
-                .collect(),
-        );
-        if !learnt.is_empty() {
-            hits = self.hits(scene, &learnt);
-        }
-        hits.iter()
+        let mut found = Found::default();
+        found.record(&scene, self.hits(&scene));
+        let known = Known::of([&found]);
+        found
+            .replay(&scene, &known)
+            .iter()
             .map(|hit| Span {
                 start: hit.start,
                 end: hit.end,
@@ -132,12 +138,9 @@ impl Mask {
 
     /// The text with surrogates put in; borrowed if nothing was found.
     pub fn text<'a>(&self, text: &'a str, counts: &mut Counts) -> Cow<'a, str> {
-        let scene = Scene { text, label: "" };
-        let mut edits = self.text_edits(scene, &Learnt::new(Vec::new()));
-        let learnt = Learnt::new(edit::take_learnt(&mut edits));
-        if !learnt.is_empty() {
-            edits = self.text_edits(scene, &learnt);
-        }
+        let mut draft = self.text_draft(Cow::Borrowed(text));
+        let known = Known::of([&draft.found]);
+        let edits = self.edits_of(&mut draft, &known);
         edit::apply(text, &edits, counts)
     }
 
@@ -147,57 +150,103 @@ impl Mask {
     /// # Errors
     /// [`MaskError::Json`] if it is not JSON: mask it as text.
     pub fn json<'a>(&self, json: &'a str, counts: &mut Counts) -> Result<Cow<'a, str>, MaskError> {
-        let mut edits = json::edits(self, &Learnt::new(Vec::new()), json)?;
-        let learnt = Learnt::new(edit::take_learnt(&mut edits));
-        if !learnt.is_empty() {
-            edits = json::edits(self, &learnt, json)?;
-        }
+        let mut draft = self.json_draft(json)?;
+        let known = Known::of([&draft.found]);
+        let edits = self.edits_of(&mut draft, &known);
         Ok(edit::apply(json, &edits, counts))
     }
 
     /// A body as it came off the wire: as JSON if it is, else as text.
     pub fn body(&self, body: &[u8], counts: &mut Counts) -> MaskedBody {
+        let draft = self.draft(body);
+        let known = Known::of([&draft.found]);
+        self.finish(draft, &known, counts)
+    }
+
+    /// Looks through a body: the first half of [`Mask::body`]. What is known of all bodies of a call
+    /// ([`Known::of_drafts`]) is then replaced in each of them ([`Mask::finish`]).
+    pub fn draft<'a>(&self, body: &'a [u8]) -> Draft<'a> {
         let utf8 = std::str::from_utf8(body);
         if let Ok(json) = utf8
-            && let Ok(masked) = self.json(json, counts)
+            && let Ok(draft) = self.json_draft(json)
         {
-            return MaskedBody {
-                text: masked.into_owned(),
-                parse_error: false,
-            };
+            return draft;
         }
         let text = utf8.map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-        MaskedBody {
-            text: self.text(&text, counts).into_owned(),
+        Draft {
             parse_error: !body.is_empty(),
+            ..self.text_draft(text)
         }
     }
 
-    /// All hits, sorted, not overlapping.
-    fn hits(&self, scene: Scene<'_>, learnt: &Learnt) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene.text)) {
-            scan::find(&scene, secrets, &mut hits);
+    /// Puts surrogates in for what was found in the body, and for what is known from elsewhere.
+    pub fn finish(&self, mut draft: Draft<'_>, known: &Known, counts: &mut Counts) -> MaskedBody {
+        let edits = self.edits_of(&mut draft, known);
+        MaskedBody {
+            text: edit::apply(&draft.text, &edits, counts).into_owned(),
+            parse_error: draft.parse_error,
         }
-        self.dictionaries.find(&scene, &mut hits);
-        learnt.find(&scene, &mut hits);
+    }
+
+    fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
+        let mut found = Found::default();
+        let scene = Scene { text: &text, label: "" };
+        found.record(&scene, self.hits(&scene));
+        Draft {
+            text,
+            is_json: false,
+            parse_error: false,
+            found,
+        }
+    }
+
+    fn json_draft<'a>(&self, json: &'a str) -> Result<Draft<'a>, MaskError> {
+        let mut found = Found::default();
+        json::edits(json, &mut |scene| {
+            found.record(&scene, self.hits(&scene));
+            Vec::new()
+        })?;
+        Ok(Draft {
+            text: Cow::Borrowed(json),
+            is_json: true,
+            parse_error: false,
+            found,
+        })
+    }
+
+    fn edits_of(&self, draft: &mut Draft<'_>, known: &Known) -> Vec<Edit> {
+        let Draft { text, found, .. } = draft;
+        if found.is_empty() && known.is_empty() {
+            return Vec::new();
+        }
+        let mut edits = |scene: Scene<'_>| self.scene_edits(&scene, &found.replay(&scene, known));
+        if draft.is_json {
+            // It was JSON a moment ago.
+            json::edits(text, &mut edits).unwrap_or_default()
+        } else {
+            edits(Scene { text, label: "" })
+        }
+    }
+
+    /// What the rules and dictionaries find, sorted, not overlapping.
+    fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
+            scan::find(scene, secrets, &mut hits);
+        }
+        self.dictionaries.find(scene, &mut hits);
         scan::settle(&mut hits);
         hits
     }
 
-    fn text_edits(&self, scene: Scene<'_>, learnt: &Learnt) -> Vec<Edit> {
-        let hits = self.hits(scene, learnt);
-        let edit = |hit: Hit| {
-            let value = &scene.text[hit.start..hit.end];
-            Edit {
-                start: hit.start,
-                end: hit.end,
-                kind: hit.kind,
-                replacement: self.surrogates.of(hit.kind, value),
-                learn: hit.by_context.then(|| value.to_owned()),
-            }
+    fn scene_edits(&self, scene: &Scene<'_>, hits: &[Hit]) -> Vec<Edit> {
+        let edit = |hit: &Hit| Edit {
+            start: hit.start,
+            end: hit.end,
+            kind: hit.kind,
+            replacement: self.surrogates.of(hit.kind, &scene.text[hit.start..hit.end]),
         };
-        hits.into_iter().map(edit).collect()
+        hits.iter().map(edit).collect()
     }
 }
 

@@ -71,6 +71,12 @@ const CUES: &[&str] = &[
     "unionpay",
     "pan",
     "payment",
+    "charge",
+    "charged",
+    "pay",
+    "paid",
+    "billed",
+    "declined",
     "karte",
     "kreditkarte",
     "kartennummer",
@@ -81,6 +87,9 @@ const CUES: &[&str] = &[
     "kaart",
     "kort",
 ];
+
+/// Any other number that passes the check, beside a word such as `card`.
+const OTHER: Brand = brand(0..=9999, 12..=19, 20, b"675900");
 
 /// The card number that begins at `digits`, if it is one.
 pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
@@ -97,7 +106,7 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
         if !(12..=19).contains(&number.len()) || !passes_luhn(number) || !is_free_after(scene.bytes(), end) {
             continue;
         }
-        let Some(brand) = brand_of(number) else { continue };
+        let brand = brand_of(number).unwrap_or(&OTHER);
         let is_evenly_written = count == 1
             || (matches!(taken[1].gap, Gap::Space | Gap::Dash)
                 && taken[1..]

@@ -4,6 +4,7 @@
 
 use super::MaskError;
 use super::kind::Kind;
+use super::person;
 use super::scan::Hit;
 use super::scene::{Scene, has_no_spaces, is_escape_letter};
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -85,10 +86,16 @@ impl Learnt {
     const LEAST_BYTES: usize = 6;
 
     pub(super) fn new(values: Vec<(String, Kind)>) -> Learnt {
-        let worth_it = values
-            .into_iter()
-            .filter(|(value, _)| value.len() >= Self::LEAST_BYTES)
-            .collect();
+        let mut worth_it = Vec::new();
+        for (value, kind) in values {
+            if kind == Kind::Person {
+                worth_it.extend(person::parts(&value).into_iter().map(|part| (part, kind)));
+            } else if value.len() >= Self::LEAST_BYTES {
+                worth_it.push((value, kind));
+            }
+        }
+        worth_it.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        worth_it.dedup_by(|one, other| one.0 == other.0);
         // A body has too few values for the automaton's limits; if it had too many, patterns would still find them.
         Learnt(Automaton::new(worth_it, false).ok().flatten())
     }

@@ -12,8 +12,6 @@ pub(super) struct Edit {
     pub(super) end: usize,
     pub(super) kind: Kind,
     pub(super) replacement: String,
-    /// The value, where it was found by its context and has to be found elsewhere too.
-    pub(super) learn: Option<String>,
 }
 
 impl Edit {
@@ -22,14 +20,6 @@ impl Edit {
         self.start = start + place(self.start);
         self.end = start + place(self.end);
     }
-}
-
-/// Takes out the values to learn.
-pub(super) fn take_learnt(edits: &mut [Edit]) -> Vec<(String, Kind)> {
-    edits
-        .iter_mut()
-        .filter_map(|edit| edit.learn.take().map(|value| (value, edit.kind)))
-        .collect()
 }
 
 /// Puts sorted edits into the text and counts them.

@@ -27,7 +27,18 @@ fn address_around(text: &str, local_end: usize, domain_start: usize) -> Option<H
     let end = domain_end(text, domain_start)?;
     // `git@host:path` names a repository, not a person.
     let is_repository = &text[start..local_end] == "git" && text[end..].starts_with([':', '/']);
-    (!is_repository).then(|| Hit::sure(start, end, Kind::Email))
+    (!is_repository && !is_user_of_a_url(text, start)).then(|| Hit::sure(start, end, Kind::Email))
+}
+
+/// `https://token@host`, `postgres://user:password@host`: who logs in where, not an address.
+fn is_user_of_a_url(text: &str, start: usize) -> bool {
+    let before = &text.as_bytes()[start.saturating_sub(LOCAL_BYTES)..start];
+    let user = before
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map(|slash| &before[..=slash]);
+    let is_user_info = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~%!$&'()*+,;=:-".contains(byte);
+    user.is_some_and(|head| head.ends_with(b"://") && before[head.len()..].iter().all(is_user_info))
 }
 
 fn local_start(text: &str, end: usize) -> Option<usize> {

@@ -7,8 +7,6 @@ mod token;
 
 pub use token::JsonError;
 
-use super::Mask;
-use super::dictionary::Learnt;
 use super::edit::Edit;
 use super::scene::Scene;
 use escape::{Decoded, push_escaped};
@@ -19,44 +17,43 @@ const NESTING: usize = 4;
 /// Shorter numbers are not sensitive.
 const LEAST_DIGITS: usize = 6;
 
-/// What to replace in `json`, in order.
-pub(super) fn edits(mask: &Mask, learnt: &Learnt, json: &str) -> Result<Vec<Edit>, JsonError> {
-    nested_edits(mask, learnt, json, NESTING)
+/// What to replace in a text that stands in the JSON.
+type Edits<'e> = &'e mut dyn FnMut(Scene<'_>) -> Vec<Edit>;
+
+/// What to replace in `json`, in order; `edits` is asked for each key, string and whole number.
+pub(super) fn edits(json: &str, edits: Edits<'_>) -> Result<Vec<Edit>, JsonError> {
+    nested_edits(json, NESTING, edits)
 }
 
-fn nested_edits(mask: &Mask, learnt: &Learnt, json: &str, levels: usize) -> Result<Vec<Edit>, JsonError> {
+fn nested_edits(json: &str, levels: usize, edits: Edits<'_>) -> Result<Vec<Edit>, JsonError> {
     let mut tokens = Tokens::new(json);
-    let mut edits = Vec::new();
+    let mut all = Vec::new();
     while let Some(token) = tokens.next()? {
         match token.kind {
-            TokenKind::Key | TokenKind::Text => string_edits(mask, learnt, json, &token, levels, &mut edits),
-            TokenKind::Number => edits.extend(number_edit(mask, learnt, json, &token)),
+            TokenKind::Key | TokenKind::Text => string_edits(json, &token, levels, edits, &mut all),
+            TokenKind::Number => all.extend(number_edit(json, &token, edits)),
         }
     }
-    Ok(edits)
+    Ok(all)
 }
 
-fn string_edits(mask: &Mask, learnt: &Learnt, json: &str, token: &Token, levels: usize, edits: &mut Vec<Edit>) {
+fn string_edits(json: &str, token: &Token, levels: usize, edits: Edits<'_>, all: &mut Vec<Edit>) {
     let raw = &json[token.range.clone()];
     let label = &json[token.label.clone()];
     if token.is_escaped {
         let decoded = Decoded::new(raw);
-        for mut edit in content_edits(
-            mask,
-            learnt,
-            Scene {
-                text: &decoded.text,
-                label,
-            },
-            levels,
-        ) {
+        let scene = Scene {
+            text: &decoded.text,
+            label,
+        };
+        for mut edit in content_edits(scene, levels, edits) {
             edit.move_to(token.range.start, |place| decoded.raw_place(place));
-            edits.push(escaped(edit));
+            all.push(escaped(edit));
         }
     } else {
-        for mut edit in content_edits(mask, learnt, Scene { text: raw, label }, levels) {
+        for mut edit in content_edits(Scene { text: raw, label }, levels, edits) {
             edit.move_to(token.range.start, |place| place);
-            edits.push(escaped(edit));
+            all.push(escaped(edit));
         }
     }
 }
@@ -68,28 +65,24 @@ fn escaped(mut edit: Edit) -> Edit {
 }
 
 /// The edits of a string's content: as JSON if it is an object or array, else as text.
-fn content_edits(mask: &Mask, learnt: &Learnt, scene: Scene<'_>, levels: usize) -> Vec<Edit> {
+fn content_edits(scene: Scene<'_>, levels: usize, edits: Edits<'_>) -> Vec<Edit> {
     let is_json = levels > 0 && scene.text.trim_start().starts_with(['{', '[']);
-    if is_json && let Ok(edits) = nested_edits(mask, learnt, scene.text, levels - 1) {
-        return edits;
+    if is_json && let Ok(nested) = nested_edits(scene.text, levels - 1, edits) {
+        return nested;
     }
-    mask.text_edits(scene, learnt)
+    edits(scene)
 }
 
 /// A whole number that is sensitive becomes another whole number.
-fn number_edit(mask: &Mask, learnt: &Learnt, json: &str, token: &Token) -> Option<Edit> {
+fn number_edit(json: &str, token: &Token, edits: Edits<'_>) -> Option<Edit> {
     let text = &json[token.range.clone()];
     if text.len() < LEAST_DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let mut edits = mask.text_edits(
-        Scene {
-            text,
-            label: &json[token.label.clone()],
-        },
-        learnt,
-    );
-    let mut edit = edits.pop().filter(|edit| edit.start == 0 && edit.end == text.len())?;
+    let label = &json[token.label.clone()];
+    let mut edit = edits(Scene { text, label })
+        .pop()
+        .filter(|edit| edit.start == 0 && edit.end == text.len())?;
     let is_number = edit.replacement.bytes().all(|byte| byte.is_ascii_digit()) && !edit.replacement.starts_with('0');
     if !is_number {
         edit.replacement = "0".to_owned();

@@ -68,6 +68,21 @@ const CUES: &[&str] = &[
     "телефон",
     "هاتف",
     "फ़ोन",
+    "desk",
+    "office",
+    "answering",
+    "contact",
+    "text",
+    "texted",
+    "helpline",
+    "dialled",
+    "dialed",
+    "rang",
+];
+
+/// Words after a number that say what it is: `… mobile`, `… (fax)`.
+const LATER_CUES: &[&str] = &[
+    "mobile", "cell", "fax", "office", "home", "work", "phone", "tel", "direct", "landline", "whatsapp",
 ];
 
 /// Words that say the number is something else.
@@ -308,7 +323,8 @@ impl National<'_, '_> {
                 return Some(Hit::sure(start, end, Kind::Phone));
             }
             let is_apart = count > 1 && taken.iter().all(|group| group.gap != Gap::Dot) && total >= 8;
-            if self.scene.follows(start, CUES) || (is_apart && self.scene.near(start, CUES)) {
+            let is_named_later = is_apart && self.scene.precedes(end, LATER_CUES);
+            if self.scene.follows(start, CUES) || (is_apart && self.scene.near(start, CUES)) || is_named_later {
                 return Some(Hit::by_context(start, end, Kind::Phone));
             }
         }
@@ -328,7 +344,8 @@ fn is_written_evenly(groups: &[Group]) -> bool {
 fn is_date(groups: &[Group]) -> bool {
     let lengths = [0, 1, 2].map(|place| groups.get(place).map_or(0, Group::len));
     let gaps_agree = groups.len() > 2 && groups[1].gap == groups[2].gap;
-    gaps_agree && (matches!(lengths, [1 | 2, 1 | 2, 4]) || matches!(lengths, [4, 2, 2]))
+    let is_year_first = lengths == [4, 2, 2] && groups[1].gap != Gap::Space;
+    gaps_agree && (matches!(lengths, [1 | 2, 1 | 2, 4]) || is_year_first)
 }
 
 #[cfg(test)]

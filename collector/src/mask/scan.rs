@@ -4,9 +4,11 @@
 
 use super::digits::{Digits, end_of_run};
 use super::kind::Kind;
+use super::lexicon::Lexicon;
 use super::scene::Scene;
 use super::secret::Secrets;
-use super::{account, card, email, network, phone};
+use super::word::Page;
+use super::{account, birth, card, email, network, person, phone, record, street};
 
 /// A value found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,61 @@ impl Hit {
 
 /// Runs the built-in rules; hits come in no order and may overlap.
 pub(super) fn find(scene: &Scene<'_>, secrets: &Secrets, hits: &mut Vec<Hit>) {
+    find_words(scene, hits);
+    if is_short_and_plain(scene.text) {
+        return;
+    }
     secrets.find(scene, hits);
     email::find(scene.text, hits);
     network::find_ipv6(scene.text, hits);
     find_numbers(scene, hits);
+}
+
+/// Too short for anything but a name, or a few plain words.
+fn is_short_and_plain(text: &str) -> bool {
+    let is_word_byte = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b' ' | b'_' | b'-' | b'.' | b',');
+    text.len() < 6 || (text.len() < 20 && text.bytes().all(is_word_byte))
+}
+
+/// Bytes whose words are read at once, and how many of them are read again with the next.
+const WINDOW: usize = 64 * 1024;
+const OVERLAP: usize = 1024;
+
+/// Everything that is told by its words, window by window.
+fn find_words(scene: &Scene<'_>, hits: &mut Vec<Hit>) {
+    let lexicon = Lexicon::shared();
+    let mut start = 0;
+    loop {
+        let end = boundary(scene.text, (start + WINDOW).min(scene.text.len()));
+        let page = Page::new(&scene.text[start..end], lexicon);
+        let label = if start == 0 { scene.label } else { "" };
+        let first = hits.len();
+        person::find(&page, label, hits);
+        birth::find(&page, label, hits);
+        record::find(&page, label, hits);
+        street::find(&page, label, hits);
+        for hit in &mut hits[first..] {
+            hit.start += start;
+            hit.end += start;
+        }
+        if end == scene.text.len() {
+            return;
+        }
+        start = boundary(scene.text, end - OVERLAP);
+    }
+}
+
+/// The space or sign boundary at `at` or a little before it.
+fn boundary(text: &str, at: usize) -> usize {
+    if at == text.len() {
+        return at;
+    }
+    let near = &text.as_bytes()[at - OVERLAP / 2..at];
+    let space = near.iter().rposition(u8::is_ascii_whitespace);
+    space.map_or_else(
+        || (0..=at).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0),
+        |space| at - OVERLAP / 2 + space,
+    )
 }
 
 /// Everything that has digits in groups, in one pass over the runs of digits.

@@ -43,6 +43,22 @@ impl<'t> Scene<'t> {
         self.words_before(at, true).take(8).any(|word| is_one_of(word, cues))
     }
 
+    /// Whether a cue stands directly after `at`, one space or hyphen and an opening parenthesis aside.
+    pub(super) fn precedes(&self, at: usize, cues: &[&str]) -> bool {
+        let rest = self.bytes().get(at..).unwrap_or_default();
+        let start = rest
+            .iter()
+            .take(3)
+            .take_while(|byte| matches!(byte, b' ' | b'-' | b'('))
+            .count();
+        let length = rest[start..]
+            .iter()
+            .take(WORD_BYTES)
+            .take_while(|byte| is_word_byte(**byte))
+            .count();
+        start > 0 && is_one_of(&rest[start..start + length], cues)
+    }
+
     fn words_before(&self, at: usize, across: bool) -> Words<'t> {
         Words {
             bytes: &self.bytes()[..at],
@@ -96,7 +112,9 @@ impl<'t> Words<'t> {
         let mut start = bytes.len();
         while start > 0 && bytes.len() - start < WORD_BYTES && is_word_byte(bytes[start - 1]) {
             start -= 1;
-            if bytes[start].is_ascii_uppercase() && start > 0 && bytes[start - 1].is_ascii_lowercase() {
+            let is_capital_inside =
+                bytes[start].is_ascii_uppercase() && start > 0 && bytes[start - 1].is_ascii_lowercase();
+            if is_capital_inside && !bytes[..start].ends_with(b"Whats") {
                 break;
             }
         }

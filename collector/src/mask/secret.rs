@@ -72,7 +72,8 @@ impl Secrets {
                 continue;
             }
             let hit = match self.anchors[found.pattern().as_usize()] {
-                Anchor::Format(format) => token_at(scene.text, found.start(), format),
+                Anchor::Format(format) => token_at(scene.text, found.start(), format)
+                    .or_else(|| label_in_prefix(scene.text, found.start(), format)),
                 Anchor::Pem => private_key_at(scene.text, found.start()),
                 Anchor::WebToken => web_token_at(scene.text, found.start()),
                 Anchor::Scheme => after_scheme(scene.text, found.start(), found.end()),
@@ -133,6 +134,12 @@ fn token_at(text: &str, start: usize, format: &Format) -> Option<Hit> {
         start
     };
     is_whole.then(|| Hit::sure(value_start, end, Kind::Secret))
+}
+
+/// A prefix that a label may begin with too: `secret_` of `secret_key`.
+fn label_in_prefix(text: &str, start: usize, format: &Format) -> Option<Hit> {
+    let word = format.prefix.strip_suffix('_').filter(|word| *word == "secret")?;
+    label::value_after(text, start, start + word.len(), label::Label::Key)
 }
 
 fn run_length(bytes: &[u8], holds: impl Fn(u8) -> bool) -> usize {
@@ -210,7 +217,10 @@ fn password_in_url(text: &str, start: usize) -> Option<Hit> {
     let length = authority.take_while(|byte| !stops(byte)).count();
     let authority = text.get(start..start + length)?;
     let (user_info, _) = authority.rsplit_once('@')?;
-    let (user, password) = user_info.split_once(':')?;
+    let Some((user, password)) = user_info.split_once(':') else {
+        let is_token = user_info.len() >= 16 && is_random(user_info);
+        return is_token.then(|| Hit::by_context(start, start + user_info.len(), Kind::Secret));
+    };
     let value_start = start + user.len() + 1;
     let is_value = password.len() >= 3 && !label::is_placeholder(password);
     is_value.then(|| Hit::by_context(value_start, value_start + password.len(), Kind::Secret))

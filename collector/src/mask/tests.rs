@@ -4,9 +4,11 @@ mod labelled;
 
 use super::*;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
-fn mask() -> Mask {
-    Mask::new(&MaskConfig::default(), &[7; 32]).unwrap()
+fn mask() -> &'static Mask {
+    static MASK: LazyLock<Mask> = LazyLock::new(|| Mask::new(&MaskConfig::default(), &[7; 32]).unwrap());
+    &MASK
 }
 
 fn json(text: &str) -> String {

@@ -25,6 +25,8 @@ const WORDS: &[(&str, Label)] = &[
     ("password", Label::Password),
     ("passwd", Label::Password),
     ("passphrase", Label::Password),
+    ("passcode", Label::Password),
+    ("pass", Label::Password),
     ("pwd", Label::Password),
     ("passwort", Label::Password),
     ("contraseña", Label::Password),
@@ -40,6 +42,11 @@ const WORDS: &[(&str, Label)] = &[
     ("encryption_key", Label::Key),
     ("signing_key", Label::Key),
     ("auth_key", Label::Key),
+    ("access key", Label::Key),
+    ("private key", Label::Key),
+    ("shared_key", Label::Key),
+    ("master_key", Label::Key),
+    ("license_key", Label::Key),
     ("credential", Label::Key),
     ("signature=", Label::Key),
     ("token", Label::Token),
@@ -91,15 +98,33 @@ impl Label {
                 let is_marked = value
                     .bytes()
                     .any(|byte| byte.is_ascii_digit() || b"!@#$%^&*+=?".contains(&byte));
-                value.len() >= LEAST_BYTES && is_marked
+                value.len() >= LEAST_BYTES && (is_marked || is_mixed(value))
             }
             Label::Key | Label::Token => {
                 let has_letter = value.bytes().any(|byte| byte.is_ascii_alphabetic());
                 let has_digit = value.bytes().any(|byte| byte.is_ascii_digit());
-                value.len() >= 16 && has_letter && has_digit && is_random(value)
+                // Some are chosen by a person after all.
+                let is_chosen =
+                    self == Label::Key && value.len() >= 8 && value.bytes().any(|byte| b"!@#$%^&*".contains(&byte));
+                let is_long = value.len() >= 16 && is_random(value);
+                has_letter && ((has_digit && (is_long || is_chosen)) || (value.len() >= 24 && is_mixed(value)))
             }
         }
     }
+}
+
+/// Letters that change their case again and again, as no words do.
+fn is_mixed(value: &str) -> bool {
+    let turns = value
+        .as_bytes()
+        .windows(2)
+        .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
+        .count();
+    value.len() >= 12
+        && turns >= 3
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
 }
 
 /// Where the name that holds the word ends, if it names a credential rather than a count, a page or an id.
@@ -115,6 +140,10 @@ pub(super) fn names_a_value(bytes: &[u8], start: usize, end: usize, label: Label
             .take_while(|byte| Body::Token.holds(**byte))
             .count();
     let head = bytes[name_start..start].to_ascii_lowercase();
+    // `bypass`, `compass`: the word has to stand for itself.
+    if bytes[start..end].eq_ignore_ascii_case(b"pass") && head.last().is_some_and(u8::is_ascii_alphabetic) {
+        return None;
+    }
     let is_other = label == Label::Token
         && [
             &b"page"[..],
