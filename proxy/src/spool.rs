@@ -248,7 +248,7 @@ impl Spool {
     }
 
     /// Writes what is queued, fsyncs, and ends the threads. Entries submitted later are dropped and counted. A disk that
-    /// hangs is waited for [`CLOSE_WAIT`] at most.
+    /// hangs is waited for ten seconds at most.
     pub fn close(&self) {
         lock_of(&self.shared.queue).closed = true;
         self.shared.arrived.notify_all();
