@@ -11,7 +11,9 @@ shift || true
 if [[ $# -gt 0 ]]; then
     targets=("$@")
 else
-    mapfile -t targets < <(cd fuzz_targets && ls ./*.rs | sed 's|.*/||; s|\.rs$||')
+    targets=(fuzz_targets/*.rs)
+    targets=("${targets[@]##*/}")
+    targets=("${targets[@]%.rs}")
 fi
 
 host=$(rustc -vV | sed -n 's/^host: //p')
