@@ -5,6 +5,7 @@
 
 use crate::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use percent_encoding::percent_decode_str;
 use ring::{digest, hmac};
 use std::fmt::Write;
 use understudy_call::keys::hex;
@@ -161,7 +162,7 @@ fn canonical_query(query: &str) -> String {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let again = |text: &str| {
                 let mut escaped = String::new();
-                escape(&unescaped(text), &mut escaped);
+                escape(&percent_decode_str(text).collect::<Vec<u8>>(), &mut escaped);
                 escaped
             };
             (again(name), again(value))
@@ -184,28 +185,6 @@ fn escape(bytes: &[u8], out: &mut String) {
             let _ = write!(out, "%{byte:02X}");
         }
     }
-}
-
-/// Percent-decoded; what is no escape stays.
-fn unescaped(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 use crate::call::{Api, Operation};
 
 /// What a path addresses.
@@ -128,26 +130,8 @@ pub fn streams_by_path(path: &str) -> bool {
 
 /// Percent-decoding; what is no escape, or no UTF-8 when decoded, stays as it is.
 fn decoded(segment: &str) -> Cow<'_, str> {
-    if !segment.contains('%') {
-        return Cow::Borrowed(segment);
-    }
-    let bytes = segment.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = segment.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).map_or(Cow::Borrowed(segment), Cow::Owned)
+    let decoded = percent_decode_str(segment).decode_utf8();
+    decoded.unwrap_or(Cow::Borrowed(segment))
 }
 
 fn without_port(segment: &str) -> &str {

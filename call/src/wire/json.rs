@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use super::WireError;
 
+/// What some senders put before UTF-8 text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The body without a leading byte order mark.
-pub(super) fn without_bom(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+pub(crate) fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
 /// Parses a body; a byte order mark, invalid UTF-8 and halves of surrogate pairs are tolerated.

@@ -39,6 +39,12 @@ impl<'a> Events<'a> {
         }
     }
 
+    /// What follows the events given before, of a stream whose first bytes are behind: a byte order mark counts there alone.
+    /// With `open`, more is to come.
+    pub fn resumed(body: &'a [u8], open: bool) -> Events<'a> {
+        Events { body, at: 0, open }
+    }
+
     /// How many bytes of the slice the events given so far took up.
     pub fn position(&self) -> usize {
         self.at
@@ -203,11 +209,10 @@ mod tests {
             let mut pieced = Vec::new();
             let mut start = 0;
             for end in (cut..body.len()).step_by(cut).chain([body.len()]) {
-                // A byte order mark counts at the start of the stream alone.
-                let mut events = Events { body: &body[..end], at: start, open: true };
+                let mut events = Events::resumed(&body[start..end], true);
                 if start == 0 { events = Events::of_open_stream(&body[..end]); }
                 pieced.extend(events.by_ref().map(|e| (e.name.into_owned(), e.data.into_owned())));
-                start = events.position();
+                start += events.position();
             }
             prop_assert_eq!(pieced, whole);
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::chat::Delta;
 use super::super::ids::{CallIds, is_tool_name};
-use super::super::{Back, Writer, error_said, sse_event};
+use super::super::{BROKE_OFF, Back, Writer, error_said, sse_event};
 use super::answer::{opening, stop_reason, usage};
 use crate::call::Usage;
 
@@ -154,7 +154,7 @@ impl Writer for Events {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         if !self.has_failed && self.finish.is_none() {
-            self.fail(500, "the answer broke off", out);
+            self.fail(500, BROKE_OFF, out);
         }
         if !self.has_failed {
             self.close(out);

@@ -9,6 +9,7 @@ use super::order::InOrder;
 use super::{Delta, NAMELESS, NO_CALL, gave_up, is_failure, says_calls};
 use crate::call::Usage;
 use crate::wire::framing::{Event, MAX_EVENT};
+use crate::wire::json::BYTE_ORDER_MARK;
 use crate::wire::openai_chat::{Places, part_text, parts, usage};
 use crate::wire::{json, sse};
 
@@ -16,6 +17,7 @@ use crate::wire::{json, sse};
 #[derive(Default)]
 pub(in super::super) struct Reader {
     pending: Vec<u8>,
+    form: Option<Form>,
     deltas: InOrder,
     created: Option<i64>,
     has_started: bool,
@@ -29,6 +31,14 @@ pub(in super::super) struct Reader {
     /// All text and refusal so far.
     text: String,
     refusal: String,
+}
+
+/// What a stream turned out to be.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Events,
+    /// One piece of JSON: a few servers answer so although a stream was asked for.
+    Json,
 }
 
 /// A tool call as far as it has come.
@@ -49,10 +59,10 @@ impl Reader {
             return Vec::new();
         }
         self.pending.extend_from_slice(piece);
-        // A few servers answer in one piece of JSON although a stream was asked for.
-        if self.has_started || !is_json(&self.pending) {
+        self.tell_form();
+        if self.form == Some(Form::Events) {
             let pending = std::mem::take(&mut self.pending);
-            let mut events = sse::Events::of_open_stream(&pending);
+            let mut events = sse::Events::resumed(&pending, true);
             for event in events.by_ref() {
                 self.take_event(&event);
             }
@@ -67,15 +77,28 @@ impl Reader {
     /// The deltas of what is left at the end.
     pub(in super::super) fn finish(&mut self) -> Vec<Delta> {
         let pending = std::mem::take(&mut self.pending);
-        if !self.has_started && is_json(&pending) {
+        if self.form == Some(Form::Json) {
             self.take_data(&pending, false);
         } else {
-            for event in sse::Events::new(&pending) {
+            for event in sse::Events::resumed(&pending, false) {
                 self.take_event(&event);
             }
         }
         self.end();
         self.deltas.take()
+    }
+
+    /// By the first byte that is neither white space nor of a byte order mark, however the stream is cut.
+    fn tell_form(&mut self) {
+        if self.form.is_some() {
+            return;
+        }
+        let text = json::without_bom(&self.pending);
+        let first = text.trim_ascii_start().first();
+        if let Some(first) = first.filter(|_| !BYTE_ORDER_MARK.starts_with(text)) {
+            self.form = Some(if *first == b'{' { Form::Json } else { Form::Events });
+            self.pending = text.to_vec();
+        }
     }
 
     /// When the answer was made, in seconds since 1970, where a chunk has said so.

@@ -275,6 +275,28 @@ fn what_says_nothing_is_left_out() {
 }
 
 #[test]
+fn the_first_byte_tells_a_stream_from_one_piece_of_json() {
+    let answer = json!({"id": "1", "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+    let whole = [start("1"), text("hi"), finished("stop")];
+    for size in [1, 2, 5, 4096] {
+        for before in ["", "\u{feff}", "\n\r\n", "\u{feff}\n"] {
+            assert_eq!(
+                read(format!("{before}{answer}").as_bytes(), size),
+                whole,
+                "{before:?} {size}"
+            );
+            assert_eq!(
+                read(format!("{before}data:{answer}\n\n").as_bytes(), size),
+                whole,
+                "{before:?} {size}"
+            );
+        }
+        let junk = format!("x\n{answer}\n\ndata: {answer}\n\n\u{feff}data: {answer}\n\n");
+        assert_eq!(read(junk.as_bytes(), size), whole, "{size}");
+    }
+}
+
+#[test]
 fn a_whole_answer_is_written_so_that_it_reads_the_same() {
     let answer = Response {
         model: Some("m".into()),
@@ -492,7 +514,15 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(body in prop::collection::vec(any::<u8>(), 1..300), size in 1usize..40) {
-        read(&body, size);
+    fn any_bytes_in_any_pieces_give_the_deltas_of_the_whole(
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+        words in prop::collection::vec(prop::sample::select(vec![
+            "\n", "\r", " ", "\u{feff}", "{", "}", "data:", "error:", "x", "{\"id\":\"1\"}", "[DONE]", "\0",
+        ]), 1..16),
+        size in 1usize..9,
+    ) {
+        for body in [bytes.clone(), words.concat().into_bytes(), [words.concat().into_bytes(), bytes].concat()] {
+            prop_assert_eq!(read(&body, size), read(&body, body.len().max(1)));
+        }
     }
 }

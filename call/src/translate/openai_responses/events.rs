@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::chat::Delta;
 use super::super::ids::{CallIds, is_tool_name};
-use super::super::{Back, Writer, error_said, sse_event};
+use super::super::{BROKE_OFF, Back, Writer, error_said, sse_event};
 use super::answer::{Ending, function_call, message, opening, refusal_part, set_created, text_part};
 use crate::call::Usage;
 
@@ -298,7 +298,7 @@ impl Writer for Events {
             return;
         }
         let Some(word) = self.finish.take() else {
-            return self.fail(500, "the answer broke off", out);
+            return self.fail(500, BROKE_OFF, out);
         };
         let ending = Ending::of(&word);
         // An answer always has an item.

@@ -88,12 +88,12 @@ impl Scan {
             (At::ValueComes, b':' | b' ' | b'\t' | b'\r') => At::ValueComes,
             (At::ValueComes, b't') => At::Value(1),
             (At::Value(matched), byte) if VALUE.get(matched) == Some(&byte) => At::Value(matched + 1),
-            (at, byte) => {
-                if at == At::Value(VALUE.len()) && matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\r') {
-                    self.line_is_last = true;
-                }
+            (At::Value(matched), byte) => {
+                self.line_is_last |= matched == VALUE.len() && matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\r');
+                self.at = At::Between;
                 self.structure(byte)
             }
+            (_, byte) => self.structure(byte),
         }
     }
 

@@ -202,6 +202,8 @@ fn ollama_ends_with_the_line_that_says_done() {
         r#"{"done_reason":true,"not_done":true,"don":true,"DONE":true}"#,
         r#"{"a":"done","b":true}"#,
         r#"{"done":truest}"#,
+        "{\"done\":tru\t\te}",
+        r#"{"done":tru e}"#,
         r#"{"done":[true]}"#,
         r#"{"done":null,"x":true}"#,
         r#"["done",true]"#,
@@ -231,7 +233,7 @@ proptest! {
     fn any_stream_is_seen_to_end_at_the_same_byte_however_it_is_cut(
         lines in prop::collection::vec(prop::sample::select(vec![
             "\n", "\r", " ", "data:", "[DONE]", "event:", "message_stop", "response.completed", "message-end",
-            "{\"type\":\"", "{", "}", "\"done\"", ":", "true", ",", "\"", "\\", "x", "é",
+            "{\"type\":\"", "{", "}", "\"done\"", ":", "true", "tru", "e", "\t", ",", "\"", "\\", "x", "é",
         ]), 0..24),
     ) {
         for api in Api::ALL {
