@@ -92,6 +92,18 @@ pub fn lines(request: &Request) -> Vec<(String, Vec<u32>)> {
     lines
 }
 
+/// The hashes of the three-word phrases of a text, wherever it stands in a prompt; none for a text of fewer words.
+pub fn phrases_of(text: &str) -> Vec<u32> {
+    let mut phrases = Phrases {
+        hashes: Vec::new(),
+        window: [0; 2],
+    };
+    scan(text.as_bytes(), |token| phrases.push(token.hash));
+    // The first two hold what stands before the text.
+    phrases.hashes.drain(..phrases.hashes.len().min(2));
+    phrases.hashes
+}
+
 /// A text with its literals (numbers, addresses, quoted values) shown as placeholders; linear in its size.
 pub fn mask_literals(text: &str) -> String {
     let mut shown = Vec::with_capacity(text.len());

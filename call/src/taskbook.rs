@@ -66,6 +66,18 @@ pub struct Task {
     pub answers: Vec<(String, f64)>,
     /// Call ids near the centre of the task.
     pub examples: Vec<String>,
+    /// Call ids at its rim: those least like its template.
+    #[serde(default)]
+    pub rim: Vec<String>,
+    /// How many answers lay before its calls in their conversations: least, median, most.
+    #[serde(default)]
+    pub turns: Option<[u32; 3]>,
+    /// The task that most of its calls were of before it was born.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// An operator's wish: other tasks were merged into this one, and stay so.
+    #[serde(default)]
+    pub joined: bool,
     /// An operator's wish: calls of this task count as `other`.
     #[serde(default)]
     pub ignored: bool,
@@ -91,8 +103,25 @@ pub struct Rule {
     /// The cue that the request ends with; `None` = any or no cue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cue: Option<u32>,
+    /// Phrases that the leading prompt must hold, each: an operator's split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phrases: Vec<u32>,
     /// The task's id.
     pub task: String,
+}
+
+impl Rule {
+    /// Sorts rules so that the first that fits is the narrowest.
+    pub fn sort(rules: &mut [Rule]) {
+        rules.sort_by_key(|rule| {
+            (
+                rule.template,
+                std::cmp::Reverse(rule.phrases.len()),
+                rule.cue.is_none(),
+                rule.last.is_none(),
+            )
+        });
+    }
 }
 
 /// A task book that can't be used.
@@ -114,6 +143,12 @@ pub enum BookError {
         what: &'static str,
         /// Its name or index.
         name: String,
+    },
+    /// A new task has the id of another.
+    #[error("the task book has a task `{id}` already")]
+    Taken {
+        /// The id.
+        id: String,
     },
 }
 
@@ -187,12 +222,41 @@ impl TaskBook {
         task.share += merged.share;
         task.conversations += merged.conversations;
         task.examples.extend(merged.examples);
+        task.joined = true;
         for rule in &mut self.rules {
             if rule.task == from {
                 rule.task = into.to_owned();
             }
         }
         self.tasks.retain(|task| task.id != from);
+        Ok(())
+    }
+
+    /// Makes those calls of task `from` whose leading prompt holds all of `phrases` (see
+    /// [`crate::features::phrases_of`]) calls of `child`, a new task.
+    ///
+    /// # Errors
+    /// No such task, or a task of the child's id is there.
+    pub fn split(&mut self, from: &str, phrases: &[u32], child: Task) -> Result<(), BookError> {
+        self.task_mut(from)?;
+        if self.task(&child.id).is_some() {
+            return Err(BookError::Taken { id: child.id });
+        }
+        let narrower = |rule: &Rule| Rule {
+            phrases: rule.phrases.iter().chain(phrases).copied().collect(),
+            task: child.id.clone(),
+            ..rule.clone()
+        };
+        let narrowed: Vec<Rule> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.task == from)
+            .map(narrower)
+            .collect();
+        self.rules.extend(narrowed);
+        Rule::sort(&mut self.rules);
+        let parent = Some(from.to_owned());
+        self.tasks.push(Task { parent, ..child });
         Ok(())
     }
 
@@ -231,7 +295,7 @@ impl TaskBook {
 mod tests {
     use super::*;
     use crate::call::{Message, Request};
-    use crate::features::features;
+    use crate::features::{features, phrases_of};
 
     fn request(system: &str, last: Role) -> Request {
         let messages = vec![
@@ -271,6 +335,7 @@ mod tests {
             template,
             last,
             cue,
+            phrases: Vec::new(),
             task: task.into(),
         };
         let cue = features(&request(CLERK, Role::User)).cue;
@@ -349,6 +414,26 @@ mod tests {
         assert_eq!(book.task("clerk-2").unwrap().size, 50);
         assert!(book.task("clerk-thought-1").is_none());
         assert!(book.merge("clerk-thought-1", "clerk-2").is_err());
+        let phrases = phrases_of("and reports their totals");
+        let child = Task {
+            id: "reports-4".into(),
+            ..Task::default()
+        };
+        book.split("clerk-2", &phrases, child.clone()).unwrap();
+        assert_eq!(
+            task_of(&book, &request(CLERK, Role::User)).as_deref(),
+            Some("reports-4")
+        );
+        let other = CLERK.replace("totals", "sums");
+        assert_eq!(
+            task_of(&book, &request(&other, Role::Assistant)).as_deref(),
+            Some("clerk-2")
+        );
+        assert_eq!(book.task("reports-4").unwrap().parent.as_deref(), Some("clerk-2"));
+        assert!(matches!(
+            book.split("clerk-2", &phrases, child),
+            Err(BookError::Taken { .. })
+        ));
         TaskBook::from_json(book.to_json().as_bytes()).unwrap();
     }
 }

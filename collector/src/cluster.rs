@@ -16,7 +16,9 @@ mod templates;
 mod tests;
 mod units;
 mod vocabulary;
+mod wishes;
 
+use identity::Before;
 use prompts::Prompts;
 use understudy_call::call::{Request, Response};
 use understudy_call::taskbook::{Rule, SCHEMA, TaskBook};
@@ -96,18 +98,22 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         return Err(FitError::NoCalls { calls: calls.len() });
     }
     let fitted = templates::fit(&prompts, options);
-    let groups = groups::groups(&prompts, &fitted, options);
+    let before = Before::of(&prompts, previous);
+    let mut groups = groups::groups(&prompts, &fitted, options);
+    if let Some(previous) = previous {
+        groups = wishes::apply(groups, &prompts, previous, &before);
+    }
     let portraits = describe::portraits(&groups, &prompts, &fitted);
     let slugs = describe::slugs(&groups, &portraits, &prompts);
-    let ids = identity::ids(&groups, &slugs, &prompts, previous);
-    let mut tasks = Vec::with_capacity(groups.len());
+    let ids = identity::ids(&groups, &slugs, &prompts, previous, &before);
     let mut rules = Vec::with_capacity(groups.len());
-    for ((group, portrait), id) in groups.iter().zip(&portraits).zip(ids) {
+    for (group, id) in groups.iter().zip(&ids) {
         let template = group.template as u32;
         rules.push(Rule {
             template,
             last: group.last,
             cue: group.cue,
+            phrases: group.phrases.clone(),
             task: id.clone(),
         });
         if group.main {
@@ -115,15 +121,21 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
                 template,
                 last: None,
                 cue: None,
+                phrases: group.phrases.clone(),
                 task: id.clone(),
             });
         }
-        let before = previous.and_then(|book| book.task(&id));
-        tasks.push(describe::task(id, group, portrait, &prompts, before));
     }
-    // The narrowest rule first.
-    rules.sort_by_key(|rule| (rule.template, rule.cue.is_none(), rule.last.is_none()));
+    Rule::sort(&mut rules);
     rules.dedup();
+    let mut tasks = Vec::with_capacity(groups.len());
+    for (group, portrait, id) in describe::whole(groups, &portraits, &ids, &prompts) {
+        let known = previous.and_then(|book| book.task(&id));
+        let born_of = before
+            .most(&group, |id| id)
+            .filter(|parent| ids.iter().any(|id| id == parent));
+        tasks.push(describe::task(id, &group, portrait, &prompts, known, born_of));
+    }
     let (vocabulary, templates) = templates::prune(&fitted.vocabulary, fitted.templates);
     Ok(TaskBook {
         version: previous.map_or(1, |previous| previous.version + 1),

@@ -32,16 +32,19 @@ pub struct CompiledBook {
 }
 
 /// A rule of a template; `task` is an index.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Case {
     last: Option<Role>,
     cue: Option<u32>,
+    phrases: Vec<u32>,
     task: usize,
 }
 
 impl Case {
     fn fits(&self, features: &Features) -> bool {
-        (self.last.is_none() || self.last == features.last) && (self.cue.is_none() || self.cue == features.cue)
+        (self.last.is_none() || self.last == features.last)
+            && (self.cue.is_none() || self.cue == features.cue)
+            && self.phrases.iter().all(|phrase| features.phrases.contains(phrase))
     }
 }
 
@@ -114,6 +117,7 @@ impl CompiledBook {
                 rules.push(Case {
                     last: rule.last,
                     cue: rule.cue,
+                    phrases: rule.phrases.clone(),
                     task: *task,
                 });
             }

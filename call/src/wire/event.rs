@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Map, Value};
+
+use super::json;
+
 /// The most data bytes of one event; a longer one is yielded empty, marked [`Event::oversize`].
 pub const MAX_EVENT: usize = 1 << 20;
 
@@ -17,4 +21,29 @@ pub struct Event<'a> {
     pub oversize: bool,
     /// Offset in the body of the byte after the event.
     pub end: usize,
+}
+
+/// What an event says, in an API whose events are JSON objects.
+pub(super) enum Said {
+    /// An object, of which the API decides.
+    Object(Map<String, Value>),
+    /// An error event that is no object.
+    Error(Value),
+    /// `[DONE]`, which gateways between OpenAI's API and others send too.
+    Done,
+    /// Nothing that can be read.
+    Unreadable,
+}
+
+impl Event<'_> {
+    /// Reads the data.
+    pub(super) fn said(&self) -> Said {
+        match json::parse(&self.data) {
+            _ if self.oversize => Said::Unreadable,
+            Ok(Value::Object(object)) => Said::Object(object),
+            _ if self.data.trim_ascii() == b"[DONE]" => Said::Done,
+            _ if self.name == "error" => Said::Error(String::from_utf8_lossy(&self.data).into()),
+            _ => Said::Unreadable,
+        }
+    }
 }

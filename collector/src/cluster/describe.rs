@@ -290,33 +290,81 @@ fn cue(group: &Group, prompts: &Prompts) -> String {
     line.chars().map(letters).collect::<String>().trim().to_owned()
 }
 
-/// The task of a group; `before` is the task that had its id in the previous book.
-pub(super) fn task(id: String, group: &Group, portrait: &Portrait, prompts: &Prompts, before: Option<&Task>) -> Task {
+/// Each task's group with its portrait and id, largest first: groups of one id are one.
+pub(super) fn whole<'a>(
+    groups: Vec<Group>,
+    portraits: &'a [Portrait],
+    ids: &[String],
+    prompts: &Prompts,
+) -> Vec<(Group, &'a Portrait, String)> {
+    let mut tasks: Vec<(Group, &Portrait, String)> = Vec::with_capacity(groups.len());
+    for ((group, portrait), id) in groups.into_iter().zip(portraits).zip(ids) {
+        match tasks.iter_mut().find(|(_, _, known)| known == id) {
+            None => tasks.push((group, portrait, id.clone())),
+            Some((known, _, _)) => {
+                known.calls.extend(group.calls);
+                known.last = known.last.filter(|last| group.last == Some(*last));
+                known.conversations = prompts.conversations(&known.calls);
+            }
+        }
+    }
+    tasks.sort_by_key(|(group, _, _)| std::cmp::Reverse(group.calls.len()));
+    tasks
+}
+
+/// The task of a group; `known` is the task that had its id in the previous book, `born_of` the one that most of its calls
+/// were of.
+pub(super) fn task(
+    id: String,
+    group: &Group,
+    portrait: &Portrait,
+    prompts: &Prompts,
+    known: Option<&Task>,
+    born_of: Option<&str>,
+) -> Task {
     let tools = tools(group, prompts);
     let answers = answers(group, prompts);
     let plain = id.rsplit_once('-').map_or(&*id, |(words, _)| words).replace('-', " ");
     let shorten = |line: &String| line.chars().take(LINE).collect::<String>();
     Task {
-        name: before.map_or(plain, |task| task.name.clone()),
+        name: known.map_or(plain, |task| task.name.clone()),
         description: description(group, portrait, &tools, &answers),
         lines: portrait.lines.iter().take(LINES).map(shorten).collect(),
         size: group.calls.len() as u64,
         share: group.calls.len() as f64 / prompts.calls.len() as f64,
         conversations: group.conversations as u64,
-        examples: examples(group, prompts),
-        ignored: before.is_some_and(|task| task.ignored),
+        examples: examples(group.calls.iter(), prompts),
+        rim: examples(group.calls.iter().rev(), prompts),
+        turns: turns(group, prompts),
+        parent: known.map_or(born_of.map(str::to_owned), |task| task.parent.clone()),
+        joined: known.is_some_and(|task| task.joined),
+        ignored: known.is_some_and(|task| task.ignored),
         id,
         tools,
         answers,
     }
 }
 
-/// Calls of the most typical prompts, of different conversations where there are.
-fn examples(group: &Group, prompts: &Prompts) -> Vec<String> {
+/// The first of these calls, each of a conversation of its own.
+fn examples<'a>(calls: impl Iterator<Item = &'a usize>, prompts: &Prompts) -> Vec<String> {
     let mut conversations = BTreeSet::new();
-    let inputs = group.calls.iter().map(|call| prompts.calls[*call].input);
+    let inputs = calls.map(|call| prompts.calls[*call].input);
     let fresh = inputs.filter(|input| conversations.insert(input.conversation));
     fresh.take(EXAMPLES).map(|input| input.call_id.to_owned()).collect()
+}
+
+/// How many answers lay before the calls: least, median, most.
+fn turns(group: &Group, prompts: &Prompts) -> Option<[u32; 3]> {
+    let before = |call: &usize| {
+        let messages = &prompts.calls[*call].input.request.messages;
+        messages
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+            .count() as u32
+    };
+    let mut turns: Vec<u32> = group.calls.iter().map(before).collect();
+    turns.sort_unstable();
+    Some([*turns.first()?, turns[turns.len() / 2], *turns.last()?])
 }
 
 fn description(group: &Group, portrait: &Portrait, tools: &[String], answers: &[(String, f64)]) -> String {

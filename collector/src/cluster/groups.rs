@@ -17,6 +17,10 @@ pub(super) struct Group {
     pub(super) template: usize,
     pub(super) last: Option<Role>,
     pub(super) cue: Option<u32>,
+    /// Phrases that all its prompts hold, where an operator split it off.
+    pub(super) phrases: Vec<u32>,
+    /// The task that an operator's wish makes it.
+    pub(super) wished: Option<String>,
     /// Indices into [`Prompts::calls`], those of the most typical prompts first.
     pub(super) calls: Vec<usize>,
     pub(super) conversations: usize,
@@ -48,6 +52,8 @@ fn cut(template: usize, prompts: &Prompts, fitted: &Fitted, options: &FitOptions
             template,
             last: call.last,
             cue,
+            phrases: Vec::new(),
+            wished: None,
             calls: Vec::new(),
             conversations: 0,
             main: false,

@@ -2,6 +2,8 @@
 
 use super::*;
 use understudy_call::call::{Message, Role};
+use understudy_call::features::phrases_of;
+use understudy_call::taskbook::Task;
 
 struct Kept {
     id: String,
@@ -126,6 +128,60 @@ fn ids_names_and_wishes_outlive_a_refit() {
     );
     let task = second.task(&id).unwrap();
     assert_eq!((task.name.as_str(), task.ignored), ("Read invoices", true));
+}
+
+#[test]
+fn merges_and_splits_outlive_a_refit() {
+    let kept = traffic();
+    let mut book = fit(&inputs(&kept), None, &FitOptions::default()).unwrap();
+    let id_of = |book: &TaskBook, id: &str| {
+        let kept = kept.iter().find(|kept| kept.id == id).unwrap();
+        book.clone()
+            .compile()
+            .assign(&kept.request)
+            .map(|assignment| assignment.task)
+    };
+    let (router, routed) = (id_of(&book, "router-1").unwrap(), id_of(&book, "routed-1").unwrap());
+    book.merge(&routed, &router).unwrap();
+    let invoice = id_of(&book, "invoice-1").unwrap();
+    // Sofas are invoiced by another department.
+    let child = Task {
+        id: "sofas-1".into(),
+        ..Task::default()
+    };
+    book.split(&invoice, &phrases_of("payable to the sofa works"), child)
+        .unwrap();
+    assert_eq!(id_of(&book, "invoice-0").as_deref(), Some("sofas-1"));
+    for _ in 0..2 {
+        book = fit(&inputs(&kept), Some(&book), &FitOptions::default()).unwrap();
+        assert_eq!(id_of(&book, "router-1"), Some(router.clone()));
+        assert_eq!(id_of(&book, "routed-1"), Some(router.clone()));
+        assert_eq!(id_of(&book, "invoice-0").as_deref(), Some("sofas-1"));
+        assert_eq!(id_of(&book, "invoice-1"), Some(invoice.clone()));
+        let sizes: Vec<u64> = book.tasks.iter().map(|task| task.size).collect();
+        assert_eq!(sizes, [24, 11, 1]);
+        assert_eq!(book.task("sofas-1").unwrap().parent.as_deref(), Some(&*invoice));
+    }
+}
+
+#[test]
+fn a_task_that_falls_apart_keeps_its_id_on_the_larger_part_and_names_the_parent() {
+    let kept = traffic();
+    let mut one = fit(&inputs(&kept), None, &FitOptions::default()).unwrap();
+    let task_of = |book: &TaskBook, id: &str| {
+        let kept = kept.iter().find(|kept| kept.id == id).unwrap();
+        book.clone().compile().assign(&kept.request).unwrap().task
+    };
+    // As if a fit before it had seen no difference between the two, and no operator had wished so.
+    let (larger, smaller) = (task_of(&one, "router-1"), task_of(&one, "routed-1"));
+    one.merge(&smaller, &larger).unwrap();
+    one.tasks.iter_mut().for_each(|task| task.joined = false);
+    let most: Vec<Kept> = traffic().into_iter().filter(|kept| kept.id != "routed-3").collect();
+    let two = fit(&inputs(&most), Some(&one), &FitOptions::default()).unwrap();
+    assert_eq!(task_of(&two, "router-1"), larger);
+    let born = task_of(&two, "routed-1");
+    assert_ne!(born, larger);
+    assert_eq!(two.task(&born).unwrap().parent, Some(larger));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::event::Said;
 use super::super::framing::{Event, Events};
 use super::super::{Assembled, json};
 
@@ -14,9 +15,8 @@ use super::super::{Assembled, json};
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
     for event in events {
-        match json::parse(&event.data) {
-            _ if event.oversize => fold.skipped_events += 1,
-            Ok(Value::Object(data)) => {
+        match event.said() {
+            Said::Object(data) => {
                 let kind = data
                     .get("type")
                     .and_then(Value::as_str)
@@ -24,10 +24,9 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
                     .to_owned();
                 fold.take_event(&kind, data);
             }
-            _ if event.name == "error" => fold.error = Some(String::from_utf8_lossy(&event.data).into()),
-            // Gateways between OpenAI's API and this one.
-            _ if event.data.trim_ascii() == b"[DONE]" => {}
-            _ => fold.skipped_events += 1,
+            Said::Error(error) => fold.error = Some(error),
+            Said::Done => {}
+            Said::Unreadable => fold.skipped_events += 1,
         }
     }
     fold.finish()

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::Assembled;
+use super::super::event::Said;
 use super::super::framing::Events;
-use super::super::{Assembled, json};
 
 /// Folds a whole streamed body.
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
     for event in events {
-        match json::parse(&event.data) {
-            _ if event.oversize => fold.skipped_events += 1,
-            Ok(Value::Object(data)) => fold.take_event(&event.name, data),
-            _ if event.name == "error" => fold.error = Some(String::from_utf8_lossy(&event.data).into()),
+        match event.said() {
+            Said::Object(data) => fold.take_event(&event.name, data),
+            Said::Error(error) => fold.error = Some(error),
             // What follows the last event of version 2.
-            _ if event.data.trim_ascii() == b"[DONE]" => {}
-            _ => fold.skipped_events += 1,
+            Said::Done => {}
+            Said::Unreadable => fold.skipped_events += 1,
         }
     }
     fold.finish()

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::Assembled;
+use super::super::event::Said;
 use super::super::framing::Events;
-use super::super::{Assembled, json};
 use super::block_reason;
 use super::partial_args::PartialArgs;
 
@@ -15,13 +16,11 @@ use super::partial_args::PartialArgs;
 pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
     for event in events {
-        match json::parse(&event.data) {
-            _ if event.oversize => fold.skipped_events += 1,
-            Ok(Value::Object(chunk)) => fold.take_chunk(chunk, event.name == "error"),
-            _ if event.name == "error" => fold.error = Some(String::from_utf8_lossy(&event.data).into()),
-            // Gateways between OpenAI's API and this one.
-            _ if event.data.trim_ascii() == b"[DONE]" => {}
-            _ => fold.skipped_events += 1,
+        match event.said() {
+            Said::Object(chunk) => fold.take_chunk(chunk, event.name == "error"),
+            Said::Error(error) => fold.error = Some(error),
+            Said::Done => {}
+            Said::Unreadable => fold.skipped_events += 1,
         }
     }
     fold.finish()

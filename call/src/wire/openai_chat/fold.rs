@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::Assembled;
+use super::super::event::Said;
 use super::super::framing::Events;
-use super::super::{Assembled, json};
 use super::grow::{append_content, append_detail, append_lists, append_text, extend_list, keep_first, keep_last};
 use super::places::Places;
 
@@ -21,15 +22,14 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
 pub(in super::super) fn fold_to(object: &str, events: Events<'_>) -> Assembled {
     let mut fold = Fold::default();
     for event in events {
-        if event.data.trim_ascii() == b"[DONE]" {
-            fold.done = true;
-            break;
-        }
-        match json::parse(&event.data) {
-            _ if event.oversize => fold.skipped_events += 1,
-            Ok(Value::Object(chunk)) => fold.take_chunk(chunk, event.name == "error"),
-            _ if event.name == "error" => fold.error = Some(String::from_utf8_lossy(&event.data).into()),
-            _ => fold.skipped_events += 1,
+        match event.said() {
+            Said::Object(chunk) => fold.take_chunk(chunk, event.name == "error"),
+            Said::Error(error) => fold.error = Some(error),
+            Said::Done => {
+                fold.done = true;
+                break;
+            }
+            Said::Unreadable => fold.skipped_events += 1,
         }
     }
     fold.finish(object)
