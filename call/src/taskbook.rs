@@ -75,12 +75,25 @@ pub struct Task {
     /// The task that most of its calls were of before it was born.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// What its calls are usually like, by aspect (`system`, `template`, `tools`, `answer`, `length`): what a drift is
+    /// told by.
+    #[serde(default)]
+    pub usual: BTreeMap<String, Usual>,
     /// An operator's wish: other tasks were merged into this one, and stay so.
     #[serde(default)]
     pub joined: bool,
     /// An operator's wish: calls of this task count as `other`.
     #[serde(default)]
     pub ignored: bool,
+}
+
+/// How often each value of an aspect was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usual {
+    /// The most frequent values (hashes or classes) and in how many conversations each was seen, most first.
+    pub values: Vec<(u32, u32)>,
+    /// The sum over all values, those left out too.
+    pub total: u32,
 }
 
 /// One prompt template: phrases of the vocabulary and the share of its prompts that have each.

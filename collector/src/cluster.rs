@@ -18,6 +18,8 @@ mod units;
 mod vocabulary;
 mod wishes;
 
+use crate::drift::{self, Look};
+pub(crate) use describe::kind as answer_kind;
 use identity::Before;
 use prompts::Prompts;
 use understudy_call::call::{Request, Response};
@@ -137,7 +139,7 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         tasks.push(describe::task(id, &group, portrait, &prompts, known, born_of));
     }
     let (vocabulary, templates) = templates::prune(&fitted.vocabulary, fitted.templates);
-    Ok(TaskBook {
+    let mut book = TaskBook {
         version: previous.map_or(1, |previous| previous.version + 1),
         schema: SCHEMA,
         created_at: None,
@@ -148,5 +150,12 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         vocabulary,
         templates,
         rules,
-    })
+    };
+    let looks = prompts.calls.iter().map(|call| Look {
+        conversation: call.input.conversation,
+        request: call.input.request,
+        response: call.input.response,
+    });
+    drift::learn(&mut book, looks);
+    Ok(book)
 }

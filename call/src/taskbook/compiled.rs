@@ -2,10 +2,10 @@
 //!
 //! Never changes what the book says: the same book and request give the same task on every machine.
 
-use super::{Task, TaskBook};
+use super::{Task, TaskBook, Template};
 use crate::call::{Operation, Request, Role};
 use crate::features::{Features, features};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Which task a request belongs to.
@@ -29,7 +29,12 @@ pub struct CompiledBook {
     postings: Vec<(u32, f32)>,
     /// For each template its rules.
     rules: Vec<Vec<Case>>,
+    /// For each template the hashes of the phrases that nearly all its prompts have.
+    cores: Vec<Vec<u32>>,
 }
+
+/// Per cent of a template's prompts that have a phrase, for its absence to mean something.
+const CORE: u8 = 95;
 
 /// A rule of a template; `task` is an index.
 #[derive(Clone, Debug)]
@@ -122,11 +127,18 @@ impl CompiledBook {
                 });
             }
         }
+        let core = |template: &Template| {
+            let core = template.phrases.iter().filter(|(_, percent)| *percent >= CORE);
+            core.filter_map(|(at, _)| Some(book.vocabulary.get(*at as usize)?.0))
+                .collect()
+        };
+        let cores = book.templates.iter().map(core).collect();
         CompiledBook {
             phrases,
             ranges,
             postings,
             rules,
+            cores,
             book,
         }
     }
@@ -178,6 +190,25 @@ impl CompiledBook {
                 |best, (at, score)| if *score > best.1 { (at, *score) } else { best },
             );
         (score > 0.0).then(|| (best, score / squares.sqrt()))
+    }
+
+    /// The task, as an index, that the features are nearest to: theirs, or the one whose template they fall just short of.
+    pub fn nearest_task(&self, features: &Features) -> Option<usize> {
+        let (template, _) = self.nearest(features)?;
+        let case = self.rules[template].iter().find(|case| case.fits(features))?;
+        Some(case.task)
+    }
+
+    /// How many of the phrases that nearly all prompts of the nearest template have are missing here.
+    pub fn missing(&self, features: &Features) -> usize {
+        let Some((template, _)) = self.nearest(features) else {
+            return 0;
+        };
+        let held: HashSet<u32> = features.phrases.iter().chain(&features.marks).copied().collect();
+        self.cores[template]
+            .iter()
+            .filter(|phrase| !held.contains(phrase))
+            .count()
     }
 
     /// The number of the book.

@@ -336,6 +336,7 @@ pub(super) fn task(
         examples: examples(group.calls.iter(), prompts),
         rim: examples(group.calls.iter().rev(), prompts),
         turns: turns(group, prompts),
+        usual: BTreeMap::new(),
         parent: known.map_or(born_of.map(str::to_owned), |task| task.parent.clone()),
         joined: known.is_some_and(|task| task.joined),
         ignored: known.is_some_and(|task| task.ignored),
@@ -424,7 +425,7 @@ fn answers(group: &Group, prompts: &Prompts) -> Vec<(String, f64)> {
 }
 
 /// What kind of answer this is: `tool:<name>`, `empty`, `json`, `label` or `prose`.
-fn kind(response: &Response) -> String {
+pub(crate) fn kind(response: &Response) -> String {
     if let Some(call) = response.tool_calls.first() {
         return format!("tool:{}", call.name);
     }

@@ -1,0 +1,306 @@
+//! Whether a task's calls are still what they were when it was fitted: a prompt, tool schema, answer mix or length that
+//! changed.
+//!
+//! For each aspect a value per call, small enough to count. A fit counts the values ([`learn`]); a [`Watch`] counts those
+//! of the last conversations and compares: a value whose share moved by at least [`MOVED`], and by more than chance
+//! explains, is a drift. Chance is bounded by Chernoff's inequality for binomial counts, against the fit's share
+//! give or take its own error, at odds so long that looking after every call raises no false alarm. The unit is the
+//! conversation: its steps repeat one another, so a value counts once in it. Pure: no IO, no clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+
+use serde::Serialize;
+use understudy_call::call::{Request, Response};
+use understudy_call::features::{Features, features, mask_literals};
+use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
+
+/// Conversations of the latest calls that are compared with the fit.
+const WINDOW: usize = 150;
+/// Fewer conversations with an aspect, in the fit, tell nothing of it.
+const KNOWN: u32 = 20;
+/// A share must move by so much to matter.
+const MOVED: f64 = 0.25;
+/// Logarithm of the odds against a false alarm, for one value at one look; there are many of both.
+const SURE: f64 = 18.4;
+/// Logarithm of the odds against the fit's own share being off by more than is allowed for.
+const SURE_OF_FIT: f64 = 6.9;
+/// Values that a fit counts apart; rarer ones are counted together, with those it never saw.
+const VALUES: usize = 12;
+/// The value that stands for all others.
+const OTHERS: u32 = 0;
+
+/// What may change in a task's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aspect {
+    /// The system prompt, literals masked.
+    System,
+    /// How much of the prompt's template is missing.
+    Template,
+    /// Names and schemas of the tools offered.
+    Tools,
+    /// What kind of answer comes back.
+    Answer,
+    /// How long written answers are, in powers of two.
+    Length,
+}
+
+impl Aspect {
+    fn name(self) -> &'static str {
+        match self {
+            Aspect::System => "system",
+            Aspect::Template => "template",
+            Aspect::Tools => "tools",
+            Aspect::Answer => "answer",
+            Aspect::Length => "length",
+        }
+    }
+}
+
+/// A change that chance does not explain.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Drift {
+    /// What changed.
+    pub aspect: Aspect,
+    /// Share of the latest conversations that have the value that moved most, in 0..=1.
+    pub share: f64,
+    /// Its share when the task was fitted.
+    pub usual: f64,
+    /// How many conversations the latest ones are.
+    pub conversations: usize,
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.aspect {
+            Aspect::System => "the system prompt",
+            Aspect::Template => "the prompt's template",
+            Aspect::Tools => "the tools offered",
+            Aspect::Answer => "the kind of answer",
+            Aspect::Length => "the length of answers",
+        };
+        let (share, usual) = (self.share * 100.0, self.usual * 100.0);
+        write!(
+            out,
+            "{what} changed: {share:.0} % of the last {} conversations have what {usual:.0} % had at the fit",
+            self.conversations
+        )
+    }
+}
+
+/// One call, as far as a change can be seen in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Its conversation.
+    pub conversation: &'a str,
+    /// What was asked.
+    pub request: &'a Request,
+    /// What was answered, where that is known.
+    pub response: Option<&'a Response>,
+}
+
+/// Counts in `book`, per task, what its calls are usually like.
+pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = Look<'a>>) {
+    let compiled = book.clone().compile();
+    let mut seen: BTreeSet<(usize, Aspect, u32, &str)> = BTreeSet::new();
+    for call in calls {
+        let Some((task, values)) = values(&compiled, &call) else {
+            continue;
+        };
+        let values = values
+            .into_iter()
+            .map(|(aspect, value)| (task, aspect, value, call.conversation));
+        seen.extend(values);
+    }
+    let mut counts: BTreeMap<(usize, Aspect), BTreeMap<u32, u32>> = BTreeMap::new();
+    for (task, aspect, value, _) in seen {
+        *counts.entry((task, aspect)).or_default().entry(value).or_default() += 1;
+    }
+    for ((task, aspect), values) in counts {
+        let mut values: Vec<(u32, u32)> = values.into_iter().collect();
+        values.sort_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
+        let total = values.iter().map(|(_, count)| count).sum();
+        values.truncate(VALUES);
+        book.tasks[task]
+            .usual
+            .insert(aspect.name().to_owned(), Usual { values, total });
+    }
+}
+
+/// The task whose template is nearest, though too far for the call to be of it, and a value for each aspect.
+fn values(book: &CompiledBook, call: &Look<'_>) -> Option<(usize, Vec<(Aspect, u32)>)> {
+    let features = features(call.request);
+    let task = book.nearest_task(&features)?;
+    let mut values = vec![
+        (Aspect::System, hash(&mask_literals(&call.request.system_text()))),
+        (Aspect::Template, missing(book, &features)),
+        (Aspect::Tools, tools(call.request)),
+    ];
+    if let Some(response) = call.response {
+        values.push((Aspect::Answer, hash(&crate::cluster::answer_kind(response))));
+        if response.tool_calls.is_empty() && !response.output_text.is_empty() {
+            values.push((Aspect::Length, 1 + response.output_text.len().ilog2()));
+        }
+    }
+    Some((task, values))
+}
+
+/// How many of the phrases that nearly all its prompts had are missing: none, a few, many.
+fn missing(book: &CompiledBook, features: &Features) -> u32 {
+    match book.missing(features) {
+        0 => 1,
+        missing => 2 + missing.ilog2(),
+    }
+}
+
+fn tools(request: &Request) -> u32 {
+    let mut offered: Vec<String> = request
+        .tools
+        .iter()
+        .map(|tool| format!("{}\n{}", tool.name, tool.schema))
+        .collect();
+    offered.sort_unstable();
+    hash(&offered.join("\n"))
+}
+
+/// Never [`OTHERS`]. Book and watch must agree on it, so it is stable.
+fn hash(text: &str) -> u32 {
+    let digest = blake3::hash(text.as_bytes());
+    let four = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+    u32::from_le_bytes(four).max(1)
+}
+
+/// Watches all tasks of a book; a few kilobytes a task.
+pub struct Watch {
+    tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    drifted: BTreeMap<usize, Drift>,
+}
+
+/// The latest conversations and their value of one aspect.
+#[derive(Default)]
+struct Latest {
+    window: VecDeque<(u64, u32)>,
+}
+
+impl Watch {
+    /// Nothing seen yet.
+    pub fn new() -> Watch {
+        Watch {
+            tasks: HashMap::new(),
+            drifted: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next call; the task's id where it is seen to have drifted just now. A drift stays until the next book.
+    pub fn push<'a>(&mut self, book: &'a CompiledBook, call: &Look<'_>) -> Option<(&'a str, &Drift)> {
+        let (task, values) = values(book, call)?;
+        let known = &book.book().tasks[task];
+        let conversation = {
+            let digest = blake3::hash(call.conversation.as_bytes());
+            u64::from_le_bytes(digest.as_bytes().first_chunk().copied().unwrap_or_default())
+        };
+        let latest = self.tasks.entry(task).or_default();
+        let mut found: Option<Drift> = None;
+        for (aspect, value) in values {
+            let Some(usual) = known.usual.get(aspect.name()).filter(|usual| usual.total >= KNOWN) else {
+                continue;
+            };
+            let is_known = usual.values.iter().any(|(known, _)| *known == value);
+            let value = if is_known { value } else { OTHERS };
+            let latest = latest.entry(aspect).or_default();
+            if latest.push(conversation, value) {
+                let drift = latest.drift(aspect, usual);
+                // Of equals the first aspect, which says most.
+                found = drift
+                    .into_iter()
+                    .chain(found)
+                    .max_by(|one, other| one.moved().total_cmp(&other.moved()));
+            }
+        }
+        let drift = found?;
+        match self.drifted.entry(task) {
+            std::collections::btree_map::Entry::Occupied(_) => None,
+            std::collections::btree_map::Entry::Vacant(place) => Some((&known.id, place.insert(drift))),
+        }
+    }
+
+    /// The drifted tasks by their place in the book.
+    pub fn drifted(&self) -> &BTreeMap<usize, Drift> {
+        &self.drifted
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch::new()
+    }
+}
+
+impl Drift {
+    fn moved(&self) -> f64 {
+        (self.share - self.usual).abs()
+    }
+}
+
+impl Latest {
+    /// Whether it is news: a value counts once a conversation.
+    fn push(&mut self, conversation: u64, value: u32) -> bool {
+        if self.window.contains(&(conversation, value)) {
+            return false;
+        }
+        self.window.push_back((conversation, value));
+        if self.window.len() > WINDOW {
+            self.window.pop_front();
+        }
+        true
+    }
+
+    fn drift(&self, aspect: Aspect, usual: &Usual) -> Option<Drift> {
+        let now = self.window.len() as f64;
+        let then = f64::from(usual.total);
+        let count_now = |value: u32| self.window.iter().filter(|(_, seen)| *seen == value).count() as f64;
+        let named: u32 = usual.values.iter().map(|(_, count)| count).sum();
+        let others = (OTHERS, usual.total.saturating_sub(named));
+        let moved = usual.values.iter().chain([&others]).filter_map(|(value, count)| {
+            let (share, usual) = (count_now(*value) / now, f64::from(*count) / then);
+            let limit = reach(usual, then, share > usual);
+            let is_beyond = if share > usual { share > limit } else { share < limit };
+            let is_sure = is_beyond && now * divergence(share, limit) > SURE;
+            (is_sure && (share - usual).abs() >= MOVED).then_some(Drift {
+                aspect,
+                share,
+                usual,
+                conversations: self.window.len(),
+            })
+        });
+        moved.max_by(|one, other| one.moved().total_cmp(&other.moved()))
+    }
+}
+
+/// How far above (or below) a share seen in `count` cases the true one may lie.
+fn reach(share: f64, count: f64, above: bool) -> f64 {
+    let (mut near, mut far) = (share, if above { 1.0 } else { 0.0 });
+    for _ in 0..30 {
+        let middle = (near + far) / 2.0;
+        if count * divergence(share, middle) > SURE_OF_FIT {
+            far = middle;
+        } else {
+            near = middle;
+        }
+    }
+    far
+}
+
+/// Kullback-Leibler divergence of two shares, in nats.
+fn divergence(of: f64, from: f64) -> f64 {
+    let part = |of: f64, from: f64| match (of, from) {
+        (0.0, _) => 0.0,
+        (_, 0.0) => f64::INFINITY,
+        _ => of * (of / from).ln(),
+    };
+    part(of, from) + part(1.0 - of, 1.0 - from)
+}
+
+#[cfg(test)]
+mod tests;
