@@ -24,6 +24,9 @@ pub struct TaskBook {
     /// When the book was made (RFC 3339); the fit itself knows no clock, so whoever stores the book says it.
     #[serde(default)]
     pub created_at: Option<String>,
+    /// When the tasks were found (RFC 3339): an edit makes a book, not a fit.
+    #[serde(default)]
+    pub fitted_at: Option<String>,
     /// How many calls the fit saw, and how many of them it used.
     #[serde(default)]
     pub calls: u64,
@@ -62,7 +65,7 @@ pub struct Task {
     pub share: f64,
     /// Conversations among those calls.
     pub conversations: u64,
-    /// What was answered (`tool:<name>`, `json`, `label`, `prose`, `empty`) and its share, largest first; only known answers.
+    /// What was answered (`tool:<name>`, `json`, `label`, `form`, `prose`, `empty`) and its share, largest first; only known answers.
     pub answers: Vec<(String, f64)>,
     /// Call ids near the centre of the task.
     pub examples: Vec<String>,
@@ -85,6 +88,20 @@ pub struct Task {
     /// An operator's wish: calls of this task count as `other`.
     #[serde(default)]
     pub ignored: bool,
+}
+
+impl Task {
+    /// Share of the known answers that are narrow: tool calls, JSON, labels and filled-in forms; null where no answer is
+    /// known.
+    pub fn narrow(&self) -> Option<f64> {
+        let is_narrow = |kind: &str| kind.starts_with("tool:") || matches!(kind, "json" | "label" | "form");
+        let shares = self
+            .answers
+            .iter()
+            .filter(|(kind, _)| is_narrow(kind))
+            .map(|(_, share)| share);
+        (!self.answers.is_empty()).then(|| shares.sum())
+    }
 }
 
 /// How often each value of an aspect was seen.

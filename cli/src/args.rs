@@ -284,6 +284,9 @@ pub(crate) enum TasksCommand {
         /// The most calls to learn from.
         #[arg(long, value_name = "N", default_value_t = FitOptions::default().sample)]
         sample: usize,
+        /// Show what would change, and leave the current book in force.
+        #[arg(long)]
+        dry_run: bool,
         /// How the tasks found are printed.
         #[arg(long, value_enum, default_value_t)]
         format: RowFormat,
@@ -313,6 +316,51 @@ pub(crate) enum TasksCommand {
         /// How the calls are printed; `jsonl` gives lines `{"id", "task"}`.
         #[arg(long, value_enum, default_value = "jsonl")]
         format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Show how much of the traffic, and of its cost, is in tasks with narrow answers: tool calls, JSON, labels, forms.
+    ///
+    /// A task is narrow where nine in ten of its answers are. Needs no rehearsal: it says where to look first.
+    Replaceable {
+        /// Apart for each value of this: `client`, `upstream`, `route`, `model`, or `tag:NAME`.
+        #[arg(long, value_name = "WHAT")]
+        by: Option<String>,
+        /// How the shares are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Make the calls of one task calls of another, now and after every fit.
+    Merge {
+        /// The task that goes: its id, or its name.
+        task: String,
+        /// The task that stays.
+        into: String,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Make the calls of a task whose prompt holds certain words a task of their own, now and after every fit.
+    Split {
+        /// Its id, or its name.
+        task: String,
+        /// Three words or more, in a row, of the system prompt or the first user messages.
+        #[arg(long, value_name = "WORDS")]
+        phrase: String,
+        /// The new task's name [default: the words].
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Count the calls of a task as no task's, until `--off`.
+    Ignore {
+        /// Its id, or its name.
+        task: String,
+        /// Make it a task again.
+        #[arg(long)]
+        off: bool,
         #[command(flatten)]
         place: DataArguments,
     },

@@ -7,7 +7,7 @@ use crate::row::assign;
 use crate::scan::{CallFilter, ScanError, for_each_call};
 use crate::store::{Store, StoreError, numbered_key};
 use rayon::prelude::*;
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Operation, Request, Response};
 use understudy_call::record::CallRecord;
 use understudy_call::taskbook::{BookError, CompiledBook, TaskBook};
 use understudy_call::wire;
@@ -102,6 +102,20 @@ pub async fn for_each_assigned(
     .await?;
     flush(&mut batch);
     Ok(())
+}
+
+/// What a stored chat asked and answered; none where it is no chat, or its request can't be read. Reads `api`, `path`,
+/// `request_body`, `output_text` and `tool_calls`.
+pub fn chat_of(record: &CallRecord) -> Option<(Request, Response)> {
+    let api = Api::from_name(&record.api)?;
+    let path = record.path.as_deref().unwrap_or_default();
+    let request = wire::parse_request_at(api, path, record.request_body.as_ref()?.as_bytes()).ok()?;
+    let response = Response {
+        output_text: record.output_text.clone().unwrap_or_default(),
+        tool_calls: record.tool_calls.clone(),
+        ..Response::default()
+    };
+    (request.operation == Operation::Chat).then(|| (request, response.without_padding()))
 }
 
 /// Gives a row the task of `book`, where another book, or none, gave it its own. A row without a readable request keeps

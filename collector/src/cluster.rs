@@ -4,6 +4,7 @@
 //! whose slots take a few values is several, and each is cut by who spoke last and by its closed set of cues. Reads requests; a response only describes a task, it never decides one. The result depends neither on the
 //! order of the calls nor on a clock.
 
+mod answers;
 mod collapse;
 mod describe;
 mod groups;
@@ -19,7 +20,7 @@ mod vocabulary;
 mod wishes;
 
 use crate::drift::{self, Look};
-pub(crate) use describe::kind as answer_kind;
+pub(crate) use answers::kind as answer_kind;
 use identity::Before;
 use prompts::Prompts;
 use understudy_call::call::{Request, Response};
@@ -143,6 +144,7 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         version: previous.map_or(1, |previous| previous.version + 1),
         schema: SCHEMA,
         created_at: None,
+        fitted_at: None,
         calls: calls.len() as u64,
         sampled: prompts.calls.len() as u64,
         other: 1.0 - tasks.iter().map(|task| task.share).sum::<f64>(),

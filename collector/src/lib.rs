@@ -20,5 +20,6 @@ pub mod scan;
 pub mod score;
 pub mod store;
 pub mod table;
+pub mod tally;
 pub mod thread;
 pub mod verdict;

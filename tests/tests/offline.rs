@@ -105,6 +105,120 @@ fn imported_calls_fall_into_their_tasks_and_are_exported() {
     assert_eq!(exported, 24, "calls of the task, over all parts of the set");
 }
 
+/// The tasks of the kept calls by the truth of each.
+fn tasks_by_truth(home: &Home) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tasks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in lines(&data_of(home, &["tasks", "assign", "--format", "jsonl"])) {
+        let id = line["id"].as_str().expect("the id of the import");
+        let task = line["task"].as_str().unwrap_or("-");
+        tasks.entry(truth(id).to_owned()).or_default().insert(task.to_owned());
+    }
+    tasks
+}
+
+#[test]
+fn an_operators_edits_outlive_a_fit_and_a_dry_run_changes_nothing() {
+    let home = Home::new();
+    data_of(&home, &["import", CALLS]);
+    data_of(&home, &["tasks", "fit"]);
+    let found = tasks_by_truth(&home);
+    let one = |truth: &str| found[truth].first().expect("a task").clone();
+    let (mood, weather) = (one("mood"), one("weather"));
+    data_of(&home, &["tasks", "merge", &mood, &weather]);
+    data_of(&home, &["tasks", "rename", &weather, "Mood and weather"]);
+    data_of(&home, &["tasks", "ignore", &one("invoice")]);
+    for _ in 0..2 {
+        let edited = tasks_by_truth(&home);
+        assert_eq!(edited["mood"], BTreeSet::from([weather.clone()]));
+        assert_eq!(edited["weather"], BTreeSet::from([weather.clone()]));
+        assert_eq!(edited["invoice"], BTreeSet::from(["-".to_owned()]));
+        data_of(&home, &["tasks", "fit", "--seed", "1"]);
+    }
+    data_of(&home, &["tasks", "ignore", "--off", &one("invoice")]);
+    let books = || {
+        std::fs::read_dir(home.data().join("taskbooks"))
+            .expect("a folder")
+            .count()
+    };
+    let before = books();
+    let output = run(&home, &["tasks", "fit", "--dry-run"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && words.contains("72 of the 72 calls that had a task keep it"),
+        "{words}"
+    );
+    assert_eq!(books(), before, "a dry run puts no book");
+
+    let shown: Value = serde_json::from_str(&data_of(
+        &home,
+        &["tasks", "show", "Mood and weather", "--format", "json"],
+    ))
+    .expect("JSON");
+    assert_eq!(
+        (&shown["id"], &shown["kept"]["calls"]),
+        (&Value::from(weather), &Value::from(48))
+    );
+    assert!(
+        shown["rim"].as_array().is_some_and(|calls| !calls.is_empty()),
+        "{shown}"
+    );
+    let shares: Value =
+        serde_json::from_str(&data_of(&home, &["tasks", "replaceable", "--format", "json"])).expect("JSON");
+    assert_eq!(
+        (&shares[0]["agent"], &shares[0]["calls"]),
+        (&Value::from("all"), &Value::from(72))
+    );
+    assert_eq!(shares[0]["in_tasks"], 1.0);
+}
+
+#[test]
+fn a_task_is_split_by_words_of_its_prompt() {
+    let home = Home::new();
+    data_of(&home, &["import", CALLS]);
+    data_of(&home, &["tasks", "fit"]);
+    let invoice = tasks_by_truth(&home)["invoice"].first().expect("a task").clone();
+    let failed = |phrase: &str| {
+        let output = run(&home, &["tasks", "split", &invoice, "--phrase", phrase]);
+        assert_eq!(output.status.code(), Some(2), "{phrase}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(failed("too short").contains("three words"));
+    assert!(failed("words that no prompt has").contains("none of the 24 kept calls"));
+    let first = lines(&std::fs::read_to_string(CALLS).expect("the fixture")).into_iter();
+    let invoices: Vec<Value> = first
+        .filter(|line| truth(line["id"].as_str().unwrap_or_default()) == "invoice")
+        .collect();
+    // The last words of one invoice, which others may share.
+    let text = invoices[0]["request"]["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .expect("a message")["content"]
+        .as_str()
+        .expect("text")
+        .to_owned();
+    let words: Vec<&str> = text.split_whitespace().take(6).collect();
+    let phrase = words.join(" ");
+    data_of(
+        &home,
+        &[
+            "tasks",
+            "split",
+            &invoice,
+            "--phrase",
+            &phrase,
+            "--name",
+            "Some invoices",
+        ],
+    );
+    let split = tasks_by_truth(&home)["invoice"].clone();
+    let shown: Value =
+        serde_json::from_str(&data_of(&home, &["tasks", "show", "Some invoices", "--format", "json"])).expect("JSON");
+    assert_eq!(shown["parent"], *invoice);
+    assert!(split.contains(shown["id"].as_str().expect("an id")), "{split:?}");
+    data_of(&home, &["tasks", "fit"]);
+    assert_eq!(tasks_by_truth(&home)["invoice"], split, "a fit keeps the split");
+}
+
 #[test]
 fn the_same_file_again_adds_nothing() {
     let home = Home::new();

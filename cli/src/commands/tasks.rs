@@ -1,23 +1,26 @@
-//! `tasks`: fit, list, show, assign, rename.
+//! `tasks`: fit, list, show, assign, edit.
 
+mod edit;
 mod fit;
 mod list;
+mod replaceable;
+mod show;
 
 use crate::args::{RowFormat, TasksCommand};
-use crate::output::{self, RowWriter, count, percent};
-use crate::place::{Place, existing_book, task};
+use crate::output::{self, RowWriter};
+use crate::place::{Place, existing_book};
 use anyhow::Result;
 use serde::Serialize;
-use std::fmt::Write;
-use understudy_call::taskbook::Task;
-use understudy_collector::books::{self, for_each_assigned};
+use understudy_collector::books::for_each_assigned;
+use understudy_collector::cluster::FitOptions;
 use understudy_collector::scan::CallFilter;
 use understudy_collector::table::Columns;
 
 /// What `assign` needs of a call.
-const ASSIGN_COLUMNS: [&str; 5] = [
+const ASSIGN_COLUMNS: [&str; 6] = [
     "external_id",
     "api",
+    "path",
     "request_body",
     "taskbook_version",
     "task_confidence",
@@ -29,21 +32,40 @@ pub(crate) async fn run(command: TasksCommand) -> Result<()> {
         TasksCommand::Fit {
             seed,
             sample,
+            dry_run,
             format,
             place,
-        } => fit::run(&Place::of(&place)?, seed, sample, format).await,
+        } => {
+            let options = FitOptions {
+                seed,
+                sample,
+                ..FitOptions::default()
+            };
+            fit::run(&Place::of(&place)?, &options, dry_run, format).await
+        }
         TasksCommand::List { format, place } => list::run(&Place::of(&place)?, format).await,
         TasksCommand::Show {
             task: wanted,
             format,
             place,
-        } => show(&Place::of(&place)?, &wanted, format).await,
+        } => show::run(&Place::of(&place)?, &wanted, format).await,
         TasksCommand::Assign { format, place } => assign(&Place::of(&place)?, format).await,
         TasksCommand::Rename {
             task: wanted,
             name,
             place,
-        } => rename(&Place::of(&place)?, &wanted, &name).await,
+        } => edit::rename(&Place::of(&place)?, &wanted, &name).await,
+        TasksCommand::Replaceable { by, format, place } => {
+            replaceable::run(&Place::of(&place)?, by.as_deref(), format).await
+        }
+        TasksCommand::Merge { task, into, place } => edit::merge(&Place::of(&place)?, &task, &into).await,
+        TasksCommand::Split {
+            task,
+            phrase,
+            name,
+            place,
+        } => edit::split(&Place::of(&place)?, &task, &phrase, name.as_deref()).await,
+        TasksCommand::Ignore { task, off, place } => edit::ignore(&Place::of(&place)?, &task, !off).await,
     }
 }
 
@@ -86,54 +108,4 @@ async fn assign(place: &Place, format: RowFormat) -> Result<()> {
         }
         table
     })
-}
-
-async fn show(place: &Place, wanted: &str, format: RowFormat) -> Result<()> {
-    let store = place.existing_store()?;
-    let book = existing_book(&store).await?;
-    let task = task(book.book(), wanted)?;
-    output::print_one(format, task, || described(task).unwrap_or_default())
-}
-
-fn described(task: &Task) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    writeln!(text, "{}  ({})", task.name, task.id)?;
-    writeln!(text, "{}", task.description)?;
-    writeln!(
-        text,
-        "\n{} calls of {} conversations when it was fit, {} of all",
-        count(task.size),
-        count(task.conversations),
-        percent(Some(task.share))
-    )?;
-    if task.ignored {
-        writeln!(text, "ignored: its calls count as no task's")?;
-    }
-    writeln!(text, "\nAnswers")?;
-    for (kind, share) in &task.answers {
-        writeln!(text, "  {:>7}  {kind}", percent(Some(*share)))?;
-    }
-    if !task.tools.is_empty() {
-        writeln!(text, "\nTools offered\n  {}", task.tools.join(", "))?;
-    }
-    writeln!(text, "\nTemplate, the most telling lines first")?;
-    for line in &task.lines {
-        writeln!(text, "  {}", output::excerpt(line, 110))?;
-    }
-    writeln!(text, "\nExamples")?;
-    for call in &task.examples {
-        writeln!(text, "  {call}")?;
-    }
-    Ok(text)
-}
-
-async fn rename(place: &Place, wanted: &str, name: &str) -> Result<()> {
-    let store = place.existing_store()?;
-    let mut book = existing_book(&store).await?.book().clone();
-    let id = task(&book, wanted)?.id.clone();
-    book.rename(&id, name)?;
-    book.created_at = Some(fit::now());
-    let key = books::publish(&store, &mut book).await?;
-    eprintln!("{id} is called `{name}` from {key} on");
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! What a task is called and how it looks, without a model. Shows template lines with literals masked, never content.
 
+use super::answers::answers;
 use super::groups::Group;
 use super::prompts::Prompts;
 use super::templates::Fitted;
 use std::collections::{BTreeMap, BTreeSet};
-use understudy_call::call::{Response, Role};
+use understudy_call::call::Role;
 use understudy_call::features::lines;
 use understudy_call::taskbook::Task;
 
@@ -408,34 +409,4 @@ fn tools(group: &Group, prompts: &Prompts) -> Vec<String> {
     }
     let usual = |(name, count): (&str, usize)| (count * 2 > group.calls.len()).then(|| name.to_owned());
     counts.into_iter().filter_map(usual).collect()
-}
-
-fn answers(group: &Group, prompts: &Prompts) -> Vec<(String, f64)> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for response in group.calls.iter().filter_map(|at| prompts.calls[*at].input.response) {
-        *counts.entry(kind(response)).or_default() += 1;
-    }
-    let known = counts.values().sum::<usize>() as f64;
-    let mut answers: Vec<(String, f64)> = counts
-        .into_iter()
-        .map(|(kind, count)| (kind, count as f64 / known))
-        .collect();
-    answers.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
-    answers
-}
-
-/// What kind of answer this is: `tool:<name>`, `empty`, `json`, `label` or `prose`.
-pub(crate) fn kind(response: &Response) -> String {
-    if let Some(call) = response.tool_calls.first() {
-        return format!("tool:{}", call.name);
-    }
-    let text = response.output_text.trim();
-    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    let kind = match text.len() {
-        0 => "empty",
-        _ if text.starts_with(['{', '[']) && is_json() => "json",
-        1..=40 if !text.contains('\n') => "label",
-        _ => "prose",
-    };
-    kind.to_owned()
 }

@@ -6,12 +6,12 @@ use crate::output::{self, count, percent};
 use crate::place::Place;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashSet};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Instant;
-use understudy_call::call::{Api, Operation, Request, Response};
+use understudy_call::call::{Request, Response};
 use understudy_call::record::CallRecord;
-use understudy_call::taskbook::TaskBook;
-use understudy_call::wire;
+use understudy_call::taskbook::{CompiledBook, TaskBook};
 use understudy_collector::books;
 use understudy_collector::cluster::{FitInput, FitOptions, fit};
 use understudy_collector::scan::{CallFilter, for_each_call};
@@ -19,35 +19,36 @@ use understudy_collector::store::Store;
 use understudy_collector::table::Columns;
 
 /// What a fit needs of a call.
-const COLUMNS: [&str; 4] = ["api", "request_body", "output_text", "tool_calls"];
+const COLUMNS: [&str; 5] = ["api", "path", "request_body", "output_text", "tool_calls"];
 
 /// The time, for people.
 pub(super) fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Fits, says what changed, and prints the tasks.
-pub(super) async fn run(place: &Place, seed: u64, sample: usize, format: RowFormat) -> Result<()> {
+/// Fits, says what changes, makes it current unless it is a `dry_run`, and prints the tasks.
+pub(super) async fn run(place: &Place, options: &FitOptions, dry_run: bool, format: RowFormat) -> Result<()> {
     let store = place.existing_store()?;
     let began = Instant::now();
     let previous = books::current(&store).await?;
     let bar = output::progress(0, "{spinner} {msg} {pos} calls");
     bar.set_message("reading");
-    let drawn = Drawn::read(&store, seed, sample, || bar.inc(1)).await?;
+    let drawn = Drawn::read(&store, options.seed, options.sample, || bar.inc(1)).await?;
     bar.finish_and_clear();
     let inputs: Vec<FitInput<'_>> = drawn.calls.values().map(Read::input).collect();
-    let options = FitOptions {
-        seed,
-        sample,
-        ..FitOptions::default()
-    };
-    let mut book = fit(&inputs, previous.as_ref(), &options)?;
+    let mut book = fit(&inputs, previous.as_ref(), options)?;
     book.calls = drawn.seen;
     book.created_at = Some(now());
-    let key = books::publish(&store, &mut book)
-        .await
-        .context("putting the task book")?;
-    say(&book, previous.as_ref());
+    book.fitted_at = book.created_at.clone();
+    if let Some(previous) = &previous {
+        say(&book, previous, &drawn);
+    }
+    let key = match dry_run {
+        true => "not made current (--dry-run)".to_owned(),
+        false => books::publish(&store, &mut book)
+            .await
+            .context("putting the task book")?,
+    };
     eprintln!(
         "{key}: {} tasks of {} calls ({} used), {} of them in none, {:.1} s",
         count(book.tasks.len() as u64),
@@ -59,18 +60,41 @@ pub(super) async fn run(place: &Place, seed: u64, sample: usize, format: RowForm
     list::print_book(&book, format)
 }
 
-fn say(book: &TaskBook, previous: Option<&TaskBook>) {
-    let Some(previous) = previous else { return };
-    let ids = |book: &TaskBook| book.tasks.iter().map(|task| task.id.clone()).collect::<HashSet<_>>();
-    let (before, after) = (ids(previous), ids(book));
-    for task in book.tasks.iter().filter(|task| !before.contains(&task.id)) {
-        eprintln!("new:  {} ({} calls)", task.id, count(task.size));
+/// What is different from the book before: tasks, and the calls that move between them.
+fn say(book: &TaskBook, previous: &TaskBook, drawn: &Drawn) {
+    for task in book.tasks.iter().filter(|task| previous.task(&task.id).is_none()) {
+        let from = task
+            .parent
+            .as_ref()
+            .map_or_else(String::new, |parent| format!(", most of {parent} before"));
+        eprintln!("new:  {} ({} calls{from})", task.id, count(task.size));
     }
-    for task in previous.tasks.iter().filter(|task| !after.contains(&task.id)) {
+    for task in previous.tasks.iter().filter(|task| book.task(&task.id).is_none()) {
         eprintln!("gone: {}", task.id);
     }
-    let kept = before.intersection(&after).count();
-    eprintln!("kept: {} tasks of version {}", count(kept as u64), previous.version);
+    let (before, after) = (previous.clone().compile(), book.clone().compile());
+    let task_of = |book: &CompiledBook, read: &Read| book.assign(&read.request).map(|assigned| assigned.task);
+    let had: Vec<&Read> = drawn
+        .calls
+        .values()
+        .filter(|read| task_of(&before, read).is_some())
+        .collect();
+    let keep = had
+        .par_iter()
+        .filter(|read| task_of(&before, read) == task_of(&after, read))
+        .count();
+    let kept = book
+        .tasks
+        .iter()
+        .filter(|task| previous.task(&task.id).is_some())
+        .count();
+    eprintln!(
+        "kept: {} tasks of version {}; {} of the {} calls that had a task keep it",
+        count(kept as u64),
+        previous.version,
+        count(keep as u64),
+        count(had.len() as u64)
+    );
 }
 
 /// A call as a fit reads it.
@@ -83,18 +107,7 @@ struct Read {
 
 impl Read {
     fn of(record: CallRecord) -> Option<Read> {
-        let api = Api::from_name(&record.api)?;
-        let path = record.path.as_deref().unwrap_or_default();
-        let request = wire::parse_request_at(api, path, record.request_body?.as_bytes()).ok()?;
-        if request.operation != Operation::Chat {
-            return None;
-        }
-        let response = Response {
-            output_text: record.output_text.unwrap_or_default(),
-            tool_calls: record.tool_calls,
-            ..Response::default()
-        }
-        .without_padding();
+        let (request, response) = books::chat_of(&record)?;
         Some(Read {
             call_id: record.call_id,
             conversation: record.conversation_id,
