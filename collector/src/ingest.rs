@@ -432,8 +432,9 @@ impl Ingest {
         Ok(())
     }
 
+    /// The batch is stored. A journal that can't be written just now changes nothing of that: it is at the next step.
     fn forget_batch(&mut self) -> Result<(), IngestError> {
-        self.journal.end_put(&self.batch.numbers)?;
+        let journalled = self.journal.end_put(&self.batch.numbers);
         self.metrics.stored.inc_by(self.batch.rows.len() as u64);
         self.batch.rows.iter().for_each(|row| self.metrics.count(row));
         let ended = self.batch.segment_ended;
@@ -441,31 +442,35 @@ impl Ingest {
             end: self.batch.end,
             ..Batch::default()
         };
+        journalled?;
         if ended { self.next_segment() } else { Ok(()) }
     }
 
-    /// The current segment is stored to its end: its file goes.
+    /// The current segment is stored to its end: its file goes. May be asked again where a step of it failed.
     fn next_segment(&mut self) -> Result<(), IngestError> {
-        if let Some(segment) = self.reading.take() {
-            let account = self.segments.account_of(&segment.id);
-            let told = account
-                .as_ref()
-                .map_or(0, |account| account.segments[&segment.id].frames);
-            let lost = segment.lost(told);
-            let boot_id = account.map_or(segment.boot_id, |account| account.boot_id);
-            self.journal.finish_segment(&segment.id, &boot_id, lost)?;
+        if let Some(segment) = &self.reading {
+            if self.journal.position.finished.last() != Some(&segment.id) {
+                let account = self.segments.account_of(&segment.id);
+                let told = account
+                    .as_ref()
+                    .map_or(0, |account| account.segments[&segment.id].frames);
+                let lost = segment.lost(told);
+                let boot_id = account.as_ref().map_or(&segment.boot_id, |account| &account.boot_id);
+                self.journal.finish_segment(&segment.id, boot_id, lost)?;
+                if lost > 0 {
+                    if segment.was_there {
+                        // They could not be counted at the start.
+                        let uncounted = lost.saturating_sub(segment.unreadable);
+                        self.metrics.recovered.add(i64::try_from(uncounted).unwrap_or(i64::MAX));
+                    }
+                    self.metrics.evicted.with_label_values(&["corrupt"]).inc_by(lost);
+                    tracing::warn!(segment = segment.name, records = lost, "damaged records were skipped");
+                }
+            }
             self.segments.delete(&segment.name)?;
             self.known.forget(&segment.id);
-            if lost > 0 {
-                if segment.was_there {
-                    // They could not be counted at the start.
-                    let uncounted = lost.saturating_sub(segment.unreadable);
-                    self.metrics.recovered.add(i64::try_from(uncounted).unwrap_or(i64::MAX));
-                }
-                self.metrics.evicted.with_label_values(&["corrupt"]).inc_by(lost);
-                tracing::warn!(segment = segment.name, records = lost, "damaged records were skipped");
-            }
         }
+        self.reading = None;
         self.batch = Batch::default();
         Ok(())
     }

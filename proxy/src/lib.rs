@@ -11,6 +11,7 @@ pub mod capture;
 pub mod choose;
 pub mod config;
 mod control;
+mod drain;
 mod end;
 mod exchange;
 mod filter;

@@ -3,6 +3,7 @@
 //! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
 //! ended, or `drain` has passed, whichever comes first.
 
+use crate::drain::Requests;
 use crate::exchange::exchange;
 use crate::proxy::Proxy;
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use listenfd::ListenFd;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::configuration::ServerConf;
@@ -47,14 +49,23 @@ const CUT: Duration = Duration::from_secs(1);
 /// How often the drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
+/// How long none may be left: what was accepted last may not be counted yet.
+const SETTLE: Duration = Duration::from_millis(50);
+
 impl Listener {
-    /// Binds; port 0 takes a free one.
+    /// Takes the socket that a service manager holds (`LISTEN_FDS`), or else binds; port 0 takes a free one.
+    ///
+    /// A socket that is held outlives this process: connections wait in it while one instance ends and the next starts,
+    /// and several instances may accept from it.
     ///
     /// # Errors
-    /// Where the address is taken or not ours.
+    /// Where the address is taken or not ours, or what was handed over is no TCP socket.
     pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
         let fail = |source| BindError { address, source };
-        let socket = TcpListener::bind(address).map_err(fail)?;
+        let socket = match ListenFd::from_env().take_tcp_listener(0).map_err(fail)? {
+            Some(held) => held,
+            None => TcpListener::bind(address).map_err(fail)?,
+        };
         socket.set_nonblocking(true).map_err(fail)?;
         let address = socket.local_addr().map_err(fail)?;
         Ok(Listener { socket, address })
@@ -106,7 +117,11 @@ impl Listener {
         // What is left are connections, and tunnels that were connections.
         let left = || open.load(Ordering::Acquire) + waited_for.tunnels.open();
         let began = Instant::now();
-        while left() > 0 && began.elapsed() < drain {
+        let mut busy = began;
+        while busy.elapsed() < SETTLE && began.elapsed() < drain {
+            if left() > 0 {
+                busy = Instant::now();
+            }
             std::thread::sleep(DRAIN_POLL);
         }
         match left() {
@@ -188,19 +203,22 @@ impl ServerApp for App {
         http.http2()
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX));
+        let requests = Arc::new(Requests::default());
         let service = {
-            let proxy = proxy.clone();
+            let (proxy, requests, shutdown) = (proxy.clone(), requests.clone(), shutdown.clone());
             service_fn(move |request: Request<Incoming>| {
-                let proxy = proxy.clone();
-                async move { Ok::<_, Infallible>(exchange(proxy, request).await) }
+                let (proxy, shutdown, version) = (proxy.clone(), shutdown.clone(), request.version());
+                let open = requests.begin(version);
+                async move {
+                    let response = exchange(proxy, request).await;
+                    Ok::<_, Infallible>(open.answered(response, version, *shutdown.borrow()))
+                }
             })
         };
         let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let mut shutdown = shutdown.clone();
-        let going_down = async move { shutdown.wait_for(|down| *down).await.is_ok() };
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            _ = going_down => {
+            () = requests.until_it_may_close(shutdown.clone()) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

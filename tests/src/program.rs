@@ -6,7 +6,8 @@ use crate::http::Request;
 use crate::metrics::Metrics;
 use crate::{PATIENCE, eventually};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,9 +21,14 @@ use understudy_collector::store::Store;
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows its own path");
-        // <target>/<profile>/deps/integration-…
-        let profile_folder = test.parent().and_then(Path::parent).expect("tests lie in deps");
+        let own = std::env::current_exe().expect("a program knows its own path");
+        // <target>/<profile>/deps/integration-…, or <target>/<profile>/understudy-tests
+        let folder = own.parent().expect("a program lies in a folder");
+        let profile_folder = if folder.ends_with("deps") {
+            folder.parent().expect("deps lies in a profile's folder")
+        } else {
+            folder
+        };
         let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
             Some(name) => name,
@@ -134,16 +140,7 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
-        for name in [
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "http_proxy",
-            "https_proxy",
-            "ALL_PROXY",
-            "RUST_LOG",
-        ] {
-            command.env_remove(name);
-        }
+        without_surroundings(&mut command);
         command
     }
 
@@ -158,6 +155,28 @@ impl Home {
         self.serve(&["--config", "understudy.yaml"], &[])
     }
 
+    /// Starts `serve` on a listening socket that the caller holds, as a service manager hands it over.
+    pub fn serve_held(&self, socket: &TcpListener, arguments: &[&str]) -> Program {
+        let any = "127.0.0.1:0";
+        // The socket is the third descriptor, and the process that is told of it is the one that is to take it.
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"",
+            ])
+            .arg(binary())
+            .args(["serve", "--metrics", any, "--admin", any, "--data"])
+            .arg(self.data())
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(OwnedFd::from(socket.try_clone().expect("a socket can be shared")))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        without_surroundings(&mut command);
+        Program::start(command)
+    }
+
     /// Starts `serve` on free ports with these arguments and environment variables, and waits until it listens.
     pub fn serve(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let any = "127.0.0.1:0";
@@ -169,6 +188,20 @@ impl Home {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         Program::start(command)
+    }
+}
+
+/// Keeps from a program what would change its ways.
+fn without_surroundings(command: &mut Command) {
+    for name in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "ALL_PROXY",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
     }
 }
 
@@ -258,8 +291,23 @@ impl Program {
 
     /// The most memory that it has held at once, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> u64 {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a Linux system");
+        files.count() as u64
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a Linux system");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let line = status.lines().find(|line| line.starts_with(name));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a figure in KiB") << 10
     }

@@ -69,8 +69,10 @@ impl Journal {
         self.save()
     }
 
-    /// The segment of this id is stored to its end; so many of its records could not be read.
+    /// The segment of this id is stored to its end; so many of its records could not be read. Where that can't be written
+    /// down it is not so yet.
     pub(super) fn finish_segment(&mut self, id: &str, boot_id: &str, lost: u64) -> Result<(), PositionError> {
+        let before = self.position.clone();
         let position = &mut self.position;
         if lost > 0 {
             let reasons = position.evicted.entry(boot_id.to_owned()).or_default();
@@ -80,7 +82,7 @@ impl Journal {
         let too_many = position.finished.len().saturating_sub(MAX_FINISHED);
         position.finished.drain(..too_many);
         self.leave_segment();
-        self.save()
+        self.save().inspect_err(|_| self.position = before)
     }
 
     /// The segment is gone without having been stored to its end.

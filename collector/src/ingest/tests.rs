@@ -350,6 +350,41 @@ fn a_journal_that_is_lost_or_old_doubles_nothing() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_written_doubles_nothing() {
+    let mut stage = Stage::new();
+    stage.lock_writer();
+    let mut ingest = stage.ingest();
+    let finish = AtomicBool::new(false);
+    stage.write();
+    while ingest.turn(&finish).unwrap() {}
+    // A folder where the journal's new file would be.
+    let in_the_way = stage.dir().join(POSITION).with_extension("json.new");
+    for _ in 0..3 {
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..4 {
+            stage.write();
+            let _ = ingest.turn(&finish);
+        }
+        // The segment is stored to its end meanwhile, and can't be left.
+        stage.roll();
+        for _ in 0..4 {
+            let _ = ingest.turn(&finish);
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        stage.write();
+        while ingest.turn(&finish).unwrap() {}
+    }
+    stage.writer_lock = None;
+    stage.write_account();
+    let metrics = ingest.metrics.clone();
+    ingest.run(&AtomicBool::new(true));
+    assert_eq!(stage.stored(), (1..=16).map(|number| (number, 1)).collect());
+    assert_eq!(metrics.stored.get(), 16);
+    assert_eq!((metrics.recovered.get(), metrics.waiting.get()), (0, 0));
+    assert_eq!(stage.segments(), 0);
+}
+
+#[test]
 fn an_answer_that_is_lost_and_a_crash_after_it_double_nothing() {
     let mut stage = Stage::new();
     (0..4).for_each(|_| drop(stage.write()));

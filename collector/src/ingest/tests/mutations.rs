@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::sync::atomic::AtomicU64;
 
 #[derive(Clone, Debug)]
 enum Fault {
@@ -120,6 +121,9 @@ fn inflict(stage: &Stage, spool: &[(String, Vec<Vec<u8>>); 2], fault: &Fault) ->
     hit
 }
 
+/// Faults inflicted so far.
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+
 // 256 in a test run; `PROPTEST_CASES=100000` makes it the long one.
 proptest! {
     #[test]
@@ -162,5 +166,9 @@ proptest! {
             prop_assert!(counted <= hit.len() as u64, "{:?}: {} counted of {:?}", fault, counted, missing);
         }
         prop_assert_eq!(metrics.waiting.get(), 0);
+        let faults = FAULTS.fetch_add(1, Ordering::Relaxed) + 1;
+        if faults.is_multiple_of(100) {
+            eprintln!("{faults} faults");
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::spool::{Writer, open_parts};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use understudy_call::account::Account;
 
 const DIR: &str = "/spool";
@@ -372,11 +373,19 @@ fn frames(disk: &ModelDisk, path: &Path, key: &Key) -> Vec<(u64, Id, String)> {
         .collect()
 }
 
+/// Steps taken by all models.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
 fn run(config: SpoolConfig, ops: &[Op]) {
     let mut model = Model::start(config);
     for op in ops {
         model.apply(op);
         model.check();
+    }
+    let before = STEPS.fetch_add(ops.len() as u64, Ordering::Relaxed);
+    let after = before + ops.len() as u64;
+    if before / 10_000 != after / 10_000 {
+        eprintln!("{after} steps");
     }
 }
 

@@ -1,0 +1,45 @@
+//! The endurance commands, each in its short form: the same code as the long runs, and no goal of speed.
+
+use understudy_tests::endure::{clock, crash, disk, leave, origin::Origin, reload, restart, runtime, soak, streams};
+
+#[test]
+fn kill_9_at_random_loses_and_doubles_nothing() {
+    crash::run(3, false).assert();
+}
+
+#[test]
+fn a_disk_that_is_full_broken_read_only_or_hangs_fails_no_call_and_is_counted() {
+    disk::run(1.0, None, false).assert();
+}
+
+#[test]
+fn reloads_under_load_fail_no_call_and_a_bad_config_keeps_the_old_one() {
+    reload::run(4, 100).assert();
+}
+
+#[test]
+fn restarts_with_a_held_socket_fail_no_call_and_cut_no_stream() {
+    restart::run(3, 50).assert();
+}
+
+#[test]
+fn many_streams_at_once_are_whole() {
+    let runtime = runtime();
+    let origin = Origin::start(runtime.handle());
+    streams::run(200, 2, origin.address, false).assert();
+}
+
+#[test]
+fn mixed_traffic_with_faults_adds_up() {
+    soak::run(8, 50).assert();
+}
+
+#[test]
+fn a_wall_clock_that_jumps_spoils_no_duration_and_no_partition() {
+    clock::run(1.0).assert();
+}
+
+#[test]
+fn clients_that_leave_cancel_their_calls() {
+    leave::run(10, false).assert();
+}
