@@ -136,15 +136,15 @@ async fn speak_http2<T: Transport + 'static>(
     until_end(connection, |connection| connection.graceful_shutdown(), shutdown).await
 }
 
-async fn answer(
+/// Answers a request. Its begin is on the line when this returns, before the future is first polled: hyper reads on.
+fn answer(
     proxy: Arc<Proxy>,
     line: Arc<Line>,
     request: Request<Incoming>,
-) -> Result<Response<Download>, Infallible> {
+) -> impl Future<Output = Result<Response<Download>, Infallible>> {
     let (method, version) = (request.method().clone(), request.version());
     let request = Upload::of(request, line.clone(), proxy.limits.max_body);
-    let response = exchange(proxy, request).await;
-    Ok(Download::of(response, line, &method, version))
+    async move { Ok(Download::of(exchange(proxy, request).await, line, &method, version)) }
 }
 
 async fn until_end<C: Future<Output = hyper::Result<()>>>(

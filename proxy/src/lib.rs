@@ -31,6 +31,7 @@ pub mod split;
 mod socket;
 pub mod spool;
 mod state;
+mod target;
 pub mod tee;
 mod tunnel;
 

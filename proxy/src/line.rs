@@ -189,11 +189,13 @@ pub(crate) struct Download {
 impl Download {
     /// The answer to a request of this method and version, whose begin is noted.
     pub(crate) fn of(
-        response: Response<ClientBody>,
+        mut response: Response<ClientBody>,
         line: Arc<Line>,
         method: &Method,
         version: Version,
     ) -> Response<Download> {
+        // The upstream's version is its hop's; hyper takes ours from the request.
+        *response.version_mut() = Version::HTTP_11;
         if version > Version::HTTP_11 {
             return response.map(|inner| Download { inner, line: None });
         }

@@ -6,9 +6,11 @@
 //! client that has gone answers by a reset, and hyper is told; the other one is served. Where no such byte can be sent
 //! (inside an answer of known length), a FIN means gone.
 //!
-//! Never changes a byte of a message but those leading zeros, and never reads what hyper did not ask for.
+//! Never changes a byte of a message but those leading zeros and what [`target::mended`] says, and never reads what hyper
+//! did not ask for.
 
 use crate::line::{Line, Phase};
+use crate::target;
 use bytes::{Buf, Bytes};
 use std::future::Future;
 use std::io;
@@ -127,6 +129,10 @@ impl HalfClosed {
 impl<T: Transport> ClientSocket<T> {
     /// The rest of `stream`, of which `ahead` was read already.
     pub(crate) fn new(stream: T, ahead: Bytes, line: Arc<Line>, patience: Patience) -> ClientSocket<T> {
+        let ahead = match line.phase() {
+            Phase::Head => target::mended(&ahead).map_or(ahead, Bytes::from),
+            _ => ahead,
+        };
         ClientSocket {
             stream,
             in_head: !ahead.is_empty(),
@@ -154,6 +160,12 @@ impl<T: Transport> ClientSocket<T> {
             self.reading.clear();
         }
         self.line.phase()
+    }
+
+    fn read_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
     }
 
     fn note_read(&mut self, phase: Phase) {
@@ -236,9 +248,7 @@ impl<T: Transport> AsyncRead for ClientSocket<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..length]);
-            self.ahead.advance(length);
+            self.read_ahead(buffer);
             return Poll::Ready(Ok(()));
         }
         let phase = self.look_at_line();
@@ -251,6 +261,12 @@ impl<T: Transport> AsyncRead for ClientSocket<T> {
                 }
                 Poll::Ready(Ok(())) if buffer.filled().len() == before => {}
                 Poll::Ready(result) => {
+                    let begins_head = !self.in_head && !matches!(phase, Phase::Upload | Phase::Free);
+                    if begins_head && let Some(mended) = target::mended(&buffer.filled()[before..]) {
+                        buffer.set_filled(before);
+                        self.ahead = mended.into();
+                        self.read_ahead(buffer);
+                    }
                     self.note_read(phase);
                     return Poll::Ready(result);
                 }
