@@ -14,7 +14,7 @@ pub use accounts::ACCOUNTS;
 
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::Threads;
 use accounts::Accounts;
@@ -582,14 +582,6 @@ pub async fn newer_book(store: &Store, known: i32) -> Result<Option<TaskBook>, S
     // The object's number is the version, whatever the file says of itself.
     book.version = i32::try_from(number).unwrap_or(i32::MAX);
     Ok(Some(book))
-}
-
-/// Between half and all of a delay, so that collectors do not retry in step.
-fn jittered(delay: Duration) -> Duration {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.subsec_nanos());
-    delay.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
 }
 
 #[cfg(test)]
