@@ -70,9 +70,11 @@ impl Listener {
         let open = Arc::new(AtomicUsize::new(0));
         let waited_for = proxy.clone();
         let (stopped, has_stopped) = mpsc::channel();
+        let (cut, is_cut) = watch::channel(false);
         let app = App {
             proxy,
             open: open.clone(),
+            cut: is_cut,
         };
         let mut service = listening::Service::new("proxy".into(), app);
         let address = self.address.to_string();
@@ -113,8 +115,10 @@ impl Listener {
             0 => tracing::info!("all calls have ended"),
             left => tracing::warn!(connections = left, "timeouts.drain has passed: open calls are cut"),
         }
+        // What is still open ends here rather than with the process, so that its record is written.
+        cut.send_replace(true);
         waited_for.tunnels.cut();
-        while waited_for.tunnels.open() > 0 && began.elapsed() < drain + CUT {
+        while left() > 0 && began.elapsed() < drain + CUT {
             std::thread::sleep(DRAIN_POLL);
         }
     }
@@ -158,6 +162,8 @@ impl Service for Bound {
 struct App {
     proxy: Arc<Proxy>,
     open: Arc<AtomicUsize>,
+    /// Turns true when the drain is over.
+    cut: watch::Receiver<bool>,
 }
 
 /// Counts a connection while it lives.
@@ -198,12 +204,19 @@ impl ServerApp for App {
         let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut shutdown = shutdown.clone();
         let going_down = async move { shutdown.wait_for(|down| *down).await.is_ok() };
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            _ = going_down => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let ends = async {
+            tokio::select! {
+                result = connection.as_mut() => result,
+                _ = going_down => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
+        };
+        let mut cut = self.cut.clone();
+        let result = tokio::select! {
+            result = ends => result,
+            _ = cut.wait_for(|cut| *cut) => Ok(()),
         };
         if let Err(error) = result
             && let Some(reason) = refused_head(&*error)

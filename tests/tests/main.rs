@@ -17,6 +17,7 @@ mod paths;
 mod recordings;
 mod secrets;
 mod sockets;
+mod stores;
 mod translated;
 mod turns;
 mod usage;

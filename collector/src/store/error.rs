@@ -3,6 +3,7 @@
 //! Of what a server answered only its code and message are told, never a URL's query or a header: those hold tokens.
 
 use super::patience::Failure;
+use object_store::client::{HttpError, HttpErrorKind};
 use std::time::Duration;
 
 /// Characters of a server's message that are told.
@@ -125,8 +126,21 @@ pub(super) fn kind_of(error: &object_store::Error) -> StoreErrorKind {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreErrorKind::Denied,
         Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => StoreErrorKind::Invalid,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => StoreErrorKind::Unsupported,
+        other if is_timeout(other) => StoreErrorKind::Timeout,
         _ => StoreErrorKind::Retryable,
     }
+}
+
+/// Whether the client gave up waiting, by a limit of its own.
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return error.kind() == HttpErrorKind::Timeout;
+        }
+        at = error.source();
+    }
+    false
 }
 
 /// The code that a server gave in its answer, such as `NoSuchKey`.
