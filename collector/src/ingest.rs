@@ -401,7 +401,10 @@ impl Ingest {
         for row in &self.batch.rows {
             partitions.entry(call_partition(row)).or_default().push(row);
         }
-        let mut meanwhile = || self.gauge.look(&self.segments, &self.journal.position, &self.batch.rows);
+        let mut meanwhile = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
         for (partition, rows) in partitions {
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
@@ -535,7 +538,10 @@ impl Ingest {
         let publishing = self
             .accounts
             .publish(&self.store, &self.segments, &self.journal.position);
-        let mut meanwhile = || self.gauge.look(&self.segments, &self.journal.position, &self.batch.rows);
+        let mut meanwhile = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
         let over = within(&self.runtime, finish, &mut meanwhile, publishing)?;
         for boot_id in over {
             self.journal.forget_boot(&boot_id)?;

@@ -125,7 +125,9 @@ impl Store {
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<bool, StoreError> {
         let path = &self.path("create", key)?;
         let create = || async {
-            let put = self.objects.put_opts(path, bytes.clone().into(), PutMode::Create.into());
+            let put = self
+                .objects
+                .put_opts(path, bytes.clone().into(), PutMode::Create.into());
             match self.patience.wait(bytes.len() as u64, put).await {
                 Ok(_) => Ok(true),
                 Err(Failure::Store(error)) if code(&error).as_deref() == Some(CONFLICT) => {

@@ -92,7 +92,10 @@ impl Objects {
     /// How many puts it was asked for.
     pub fn puts(&self) -> usize {
         let requests = self.server.requests();
-        requests.iter().filter(|seen| seen.head.start.starts_with("PUT ")).count()
+        requests
+            .iter()
+            .filter(|seen| seen.head.start.starts_with("PUT "))
+            .count()
     }
 }
 
@@ -103,14 +106,17 @@ impl Shared {
             None => vec![Step::Send(self.perform(seen))],
             Some(Fault::Refuses(status, code, message)) => {
                 let token = seen.head.header("x-amz-security-token").unwrap_or_default();
-                let body = format!("<Error><Code>{code}</Code><Message>{message}</Message><Token-0>{token}</Token-0></Error>");
+                let body =
+                    format!("<Error><Code>{code}</Code><Message>{message}</Message><Token-0>{token}</Token-0></Error>");
                 vec![Step::Send(whole(status, &[], body.as_bytes()))]
             }
             Some(Fault::Hangs) => vec![Step::Hang],
             Some(Fault::Slow) => {
                 let answer = self.perform(seen);
                 let bytes = answer.into_iter().map(|byte| Step::Send(vec![byte]));
-                bytes.flat_map(|send| [send, Step::Pause(Duration::from_secs(1))]).collect()
+                bytes
+                    .flat_map(|send| [send, Step::Pause(Duration::from_secs(1))])
+                    .collect()
             }
             Some(Fault::Tears) => {
                 if seen.head.start.starts_with("PUT ") {
@@ -176,7 +182,10 @@ fn whole(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
 fn key_and_query(seen: &Seen) -> (String, BTreeMap<String, String>) {
     let (path, query) = seen.head.path().split_once('?').unwrap_or((seen.head.path(), ""));
     let path = decoded(path);
-    let key = path.trim_start_matches('/').trim_start_matches(BUCKET).trim_start_matches('/');
+    let key = path
+        .trim_start_matches('/')
+        .trim_start_matches(BUCKET)
+        .trim_start_matches('/');
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = pairs.map(|(name, value)| (decoded(name), decoded(value))).collect();
     (key.to_owned(), query)

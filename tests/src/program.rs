@@ -166,7 +166,17 @@ impl Home {
     /// [`Home::serve`] with its data elsewhere.
     pub fn serve_at(&self, data: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let any = "127.0.0.1:0";
-        let mut command = self.command(&["serve", "--listen", any, "--metrics", any, "--admin", any, "--data", data]);
+        let mut command = self.command(&[
+            "serve",
+            "--listen",
+            any,
+            "--metrics",
+            any,
+            "--admin",
+            any,
+            "--data",
+            data,
+        ]);
         command
             .args(arguments)
             .envs(variables.iter().copied())

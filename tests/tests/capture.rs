@@ -175,7 +175,10 @@ fn calls_cut_at_the_end_of_the_drain_are_kept_as_far_as_they_came() {
     eventually("both are at the upstream", || upstream.count() == 2);
     program.begin_to_terminate();
     assert!(!begun.finish().complete, "a cut stream is whole");
-    assert!(!matches!(silent.read_head(), Ok(Some(_))), "a call without an answer got one");
+    assert!(
+        !matches!(silent.read_head(), Ok(Some(_))),
+        "a call without an answer got one"
+    );
     let ended = program.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     gate.open();
@@ -183,11 +186,20 @@ fn calls_cut_at_the_end_of_the_drain_are_kept_as_far_as_they_came() {
     assert_eq!(rows.len(), 2, "{}", ended.stderr);
     for case in ["begun", "silent"] {
         let row = home.row(case);
-        assert_eq!((row.outcome, row.partial), (Outcome::ClientClosed, case == "begun"), "{case}");
+        assert_eq!(
+            (row.outcome, row.partial),
+            (Outcome::ClientClosed, case == "begun"),
+            "{case}"
+        );
     }
     let data = home.data();
     let audit = home.run(&["audit", "--data", &data.to_string_lossy(), "--format", "json"]);
-    assert_eq!(audit.status.code(), Some(0), "{}", String::from_utf8_lossy(&audit.stdout));
+    assert_eq!(
+        audit.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&audit.stdout)
+    );
     let boots: serde_json::Value = serde_json::from_slice(&audit.stdout).expect("JSON");
     assert_eq!(
         (&boots[0]["kept"], &boots[0]["stored"], &boots[0]["missing_count"]),

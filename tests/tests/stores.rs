@@ -11,11 +11,23 @@ use understudy_tests::upstream::Upstream;
 
 /// What a store can do wrong, the reason that counts it, and words that say what to do about it.
 const FAULTS: [(Fault, &str, &str); 8] = [
-    (Fault::Refuses(503, "SlowDown", "Please reduce your request rate."), "unavailable", "503"),
-    (Fault::Refuses(500, "InternalError", "We encountered an internal error."), "unavailable", "500"),
+    (
+        Fault::Refuses(503, "SlowDown", "Please reduce your request rate."),
+        "unavailable",
+        "503",
+    ),
+    (
+        Fault::Refuses(500, "InternalError", "We encountered an internal error."),
+        "unavailable",
+        "500",
+    ),
     (Fault::Refuses(403, "AccessDenied", "Access Denied"), "denied", "s3:"),
     (
-        Fault::Refuses(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+        Fault::Refuses(
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
         "denied",
         "set the clock",
     ),
@@ -94,13 +106,25 @@ impl Stage {
         let expected: BTreeMap<String, usize> = (1..=self.sent).map(|case| (case.to_string(), 1)).collect();
         assert_eq!(stored, expected, "{what}");
         let location = self.objects.location();
-        let arguments = ["audit", "--config", "understudy.yaml", "--data", &location, "--format", "json"];
+        let arguments = [
+            "audit",
+            "--config",
+            "understudy.yaml",
+            "--data",
+            &location,
+            "--format",
+            "json",
+        ];
         let output = self.home.run_with(&arguments, &self.objects.variables());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{what}: {said}");
         let boots: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
         let sum = |name: &str| boots.iter().filter_map(|boot| boot[name].as_u64()).sum::<u64>();
-        assert_eq!((sum("stored"), sum("missing_count")), (self.sent as u64, 0), "{what}: {boots:?}");
+        assert_eq!(
+            (sum("stored"), sum("missing_count")),
+            (self.sent as u64, 0),
+            "{what}: {boots:?}"
+        );
     }
 }
 
@@ -111,7 +135,11 @@ fn a_store_that_fails_in_any_way_holds_up_no_call_and_gets_every_record_once() {
     for (fault, reason, words) in FAULTS {
         stage.call(&program, 2);
         stage.all_stored(&program);
-        let failed = |program: &Program| program.scrape().sum("understudy_store_errors_total", &[("reason", reason)]);
+        let failed = |program: &Program| {
+            program
+                .scrape()
+                .sum("understudy_store_errors_total", &[("reason", reason)])
+        };
         let (before, said_before) = (failed(&program), program.stderr().len());
         stage.objects.misbehave(Some(fault));
         stage.call(&program, 5);
@@ -129,7 +157,10 @@ fn a_store_that_fails_in_any_way_holds_up_no_call_and_gets_every_record_once() {
         let said = program.stderr()[said_before..].to_owned();
         let warning = said.lines().find(|line| line.contains("storing failed"));
         let warning = warning.unwrap_or_else(|| panic!("{fault:?} is not said"));
-        assert!(warning.contains(words) && warning.contains("s3://"), "{fault:?}: {warning}");
+        assert!(
+            warning.contains(words) && warning.contains("s3://"),
+            "{fault:?}: {warning}"
+        );
         stage.objects.misbehave(None);
         stage.all_stored(&program);
     }

@@ -5,8 +5,8 @@ mod mutations;
 
 use super::*;
 use crate::mask::{Mask, MaskConfig, Rules};
-use crate::scan::{CallFilter, calls};
 use crate::metrics::REASONS;
+use crate::scan::{CallFilter, calls};
 use crate::store::StoreErrorKind;
 use crate::store::faulty::{Fault, Faulty};
 use std::collections::BTreeMap;
@@ -448,7 +448,9 @@ fn what_waits_is_known_while_the_store_hangs() {
     let mut stage = Stage::new();
     stage.lock_writer();
     (0..4).for_each(|_| drop(stage.write()));
-    stage.store.plan(|verb, _| if verb == "put" { Fault::Hang } else { Fault::None });
+    stage
+        .store
+        .plan(|verb, _| if verb == "put" { Fault::Hang } else { Fault::None });
     let ingest = stage.ingest();
     let metrics = ingest.metrics.clone();
     let finish = AtomicBool::new(false);

@@ -113,7 +113,9 @@ impl Waiting {
     fn bytes(&self, position: &Position) -> u64 {
         let of_segment = |(name, count): (&String, &Count)| {
             let is_current = position.segment.as_ref() == Some(name);
-            count.offset().saturating_sub(if is_current { position.offset } else { 0 })
+            count
+                .offset()
+                .saturating_sub(if is_current { position.offset } else { 0 })
         };
         self.counts.iter().map(of_segment).sum()
     }

@@ -103,7 +103,14 @@ async fn replaced_whole(store: &Store) {
         tokio::task::yield_now().await;
     }
     writer.await.unwrap();
-    assert!(store.get("replaced").await.unwrap().iter().all(|letter| *letter == b'h'));
+    assert!(
+        store
+            .get("replaced")
+            .await
+            .unwrap()
+            .iter()
+            .all(|letter| *letter == b'h')
+    );
 }
 
 /// Listings come in pages: all of them are read, whichever is asked.
@@ -125,7 +132,10 @@ async fn many_pages(store: &Store, many: usize) {
     store.put("many-others/x", bytes("x")).await.unwrap();
     let mut expected: Vec<String> = (0..many).map(key).collect();
     expected.sort();
-    assert!(keys(store, "many").await == expected, "a listing of {many} objects is not whole");
+    assert!(
+        keys(store, "many").await == expected,
+        "a listing of {many} objects is not whole"
+    );
     assert_eq!(keys(store, "many/dt=1").await.len(), many / 2);
 }
 

@@ -281,8 +281,5 @@ fn element(text: &str, name: &str) -> Option<String> {
 /// One line, of bounded length.
 fn short(text: &str) -> String {
     let line = text.split(['\r', '\n']).next().unwrap_or_default();
-    line.chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_CHARS)
-        .collect()
+    line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect()
 }

@@ -1,8 +1,8 @@
 //! Opens the store that a location names. Credentials come from the environment alone, never from a location.
 
+use super::Store;
 use super::error::{StoreError, StoreErrorKind};
 use super::patience::{Failure, Patience};
-use super::Store;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -14,10 +14,7 @@ use std::sync::Arc;
 
 const ACTION: &str = "open the store at";
 
-pub(super) fn open(
-    location: &str,
-    variables: impl IntoIterator<Item = (String, String)>,
-) -> Result<Store, StoreError> {
+pub(super) fn open(location: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Store, StoreError> {
     match location.split_once("://") {
         None => directory(location, location),
         Some(("file", path)) => directory(location, file_path(location, path)?),
@@ -54,7 +51,12 @@ fn directory(location: &str, directory: impl AsRef<std::path::Path>) -> Result<S
     let objects = LocalFileSystem::new_with_prefix(directory)
         .map_err(|error| StoreError::failed(ACTION, location, "", Failure::Store(error)))?
         .with_fsync(true);
-    Ok(Store::of(Arc::new(objects), Path::default(), location, Patience::local()))
+    Ok(Store::of(
+        Arc::new(objects),
+        Path::default(),
+        location,
+        Patience::local(),
+    ))
 }
 
 /// The path in a `file://` location; percent-encoding is decoded, a host is refused.
@@ -69,11 +71,7 @@ fn file_path(location: &str, path: &str) -> Result<std::path::PathBuf, StoreErro
         .ok_or_else(invalid)
 }
 
-fn s3(
-    location: &str,
-    rest: &str,
-    variables: impl IntoIterator<Item = (String, String)>,
-) -> Result<Store, StoreError> {
+fn s3(location: &str, rest: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Store, StoreError> {
     let (bucket, prefix) = bucket_and_prefix(location, rest, "s3://bucket/prefix")?;
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options())
@@ -143,7 +141,9 @@ fn of_provider<K: FromStr>(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> impl Iterator<Item = (K, String)> {
     variables.into_iter().filter_map(move |(name, value)| {
-        let key = name.starts_with(start).then(|| name.to_ascii_lowercase().parse().ok())??;
+        let key = name
+            .starts_with(start)
+            .then(|| name.to_ascii_lowercase().parse().ok())??;
         Some((key, value))
     })
 }
