@@ -14,7 +14,7 @@ pub use accounts::ACCOUNTS;
 
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::Threads;
 use accounts::Accounts;
@@ -22,19 +22,19 @@ use known::Known;
 use position::{Journal, PositionError};
 use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use understudy_call::account::Numbers;
 use understudy_call::keys::Key;
 use understudy_call::record::CallRecord;
 use understudy_call::spool::{COLLECTOR_LOCK, Pending};
 use understudy_call::taskbook::TaskBook;
-use waiting::Waiting;
+use waiting::Gauge;
 
 /// How often new frames are looked for.
 const POLL: Duration = Duration::from_millis(100);
@@ -45,8 +45,6 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 const FINISH_TRIES: Duration = Duration::from_secs(20);
 /// How often a newer task book is looked for.
 const BOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often waiting records are counted.
-const GAUGE_EVERY: Duration = Duration::from_millis(250);
 /// A segment that can't be read so often is set aside.
 const READ_TRIES: u32 = 5;
 
@@ -78,6 +76,26 @@ pub enum IngestError {
     /// Rows that can't be written as Parquet.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The lock that keeps other collectors away.
+    #[error("locking {path}, which keeps other collectors of this spool away: {source}")]
+    Lock {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl IngestError {
+    /// One word, for a metric's label: one of [`REASONS`](crate::metrics::REASONS).
+    fn reason(&self) -> &'static str {
+        match self {
+            IngestError::Spool(_) | IngestError::Lock { .. } => "spool",
+            IngestError::Position(_) => "journal",
+            IngestError::Store(error) => error.kind().as_str(),
+            IngestError::Table(_) => "table",
+        }
+    }
 }
 
 /// Reads a spool into a store.
@@ -93,13 +111,14 @@ pub struct Ingest {
     reading: Option<OpenSegment>,
     batch: Batch,
     known: Known,
-    waiting: Waiting,
+    gauge: Gauge,
     accounts: Accounts,
-    gauged: Option<Instant>,
     book_asked: Option<Instant>,
     read_failures: u32,
     /// Held while this is the one collector of the spool.
     lock: Option<File>,
+    /// It was said that another one is.
+    waits_for_other: bool,
 }
 
 /// Rows read and not stored yet: all of one segment.
@@ -134,6 +153,7 @@ impl Ingest {
         let segments = Segments::new(config.spool_dir.clone(), spool_key, config.own_writer);
         let journal = Journal::load(&config.spool_dir)?;
         let known = Known::new(segments.names()?);
+        let gauge = Gauge::new(metrics.clone());
         let mut ingest = Ingest {
             config,
             segments,
@@ -146,14 +166,14 @@ impl Ingest {
             reading: None,
             batch: Batch::default(),
             known,
-            waiting: Waiting::default(),
+            gauge,
             accounts: Accounts::default(),
-            gauged: None,
             book_asked: None,
             read_failures: 0,
             lock: None,
+            waits_for_other: false,
         };
-        ingest.gauge();
+        ingest.gauge_now();
         ingest.metrics.recovered.set(ingest.metrics.waiting.get());
         Ok(ingest)
     }
@@ -173,13 +193,14 @@ impl Ingest {
                 Ok(false) if finishing => break,
                 Ok(false) => std::thread::sleep(POLL),
                 Err(error) => {
-                    self.metrics.store_errors.inc();
-                    tracing::warn!(%error, retry_in = ?retry, "storing failed: the records wait in the spool");
+                    self.metrics.store_errors.with_label_values(&[error.reason()]).inc();
+                    let retry_in = jittered(retry);
+                    tracing::warn!(%error, ?retry_in, "storing failed: the records wait in the spool");
                     if finishing_since.is_some_and(|since: Instant| since.elapsed() >= FINISH_TRIES) {
                         tracing::error!("the store stays out of reach: the spool is kept and stored at the next start");
                         return;
                     }
-                    let until = Instant::now() + jittered(retry);
+                    let until = Instant::now() + retry_in;
                     while Instant::now() < until && (finishing || !finish.load(Ordering::Acquire)) {
                         self.gauge();
                         std::thread::sleep(POLL.min(retry));
@@ -188,8 +209,7 @@ impl Ingest {
                 }
             }
         }
-        self.gauged = None;
-        self.gauge();
+        self.gauge_now();
         if let Err(error) = self.publish(finish, true) {
             tracing::warn!(%error, "the accounts could not be stored: they are at the next start");
         }
@@ -197,7 +217,7 @@ impl Ingest {
 
     /// Reads what there is and stores what is due. False when there was nothing to do.
     fn turn(&mut self, finish: &AtomicBool) -> Result<bool, IngestError> {
-        if !self.is_alone() {
+        if !self.is_alone()? {
             return Ok(false);
         }
         self.look_for_task_book();
@@ -224,20 +244,38 @@ impl Ingest {
         Ok(read || flush)
     }
 
-    /// Whether no other collector reads this spool: two would store each call twice.
-    fn is_alone(&mut self) -> bool {
-        if self.lock.is_none() && self.config.spool_dir.exists() {
-            let path = self.config.spool_dir.join(COLLECTOR_LOCK);
-            let file = File::options().create(true).append(true).open(&path);
-            self.lock = file.ok().filter(|file| file.try_lock().is_ok());
-            if self.lock.is_none() {
-                tracing::debug!(path = %path.display(), "another collector reads this spool");
-            } else if let Ok(journal) = Journal::load(&self.config.spool_dir) {
-                // The former one may have come further since this one was opened.
-                self.journal = journal;
-            }
+    /// Whether no other collector reads this spool: two would store each call twice. The second one waits, so that it
+    /// takes over when the first ends.
+    fn is_alone(&mut self) -> Result<bool, IngestError> {
+        if self.lock.is_some() || !self.config.spool_dir.exists() {
+            return Ok(self.lock.is_some());
         }
-        self.lock.is_some()
+        let path = self.config.spool_dir.join(COLLECTOR_LOCK);
+        let failed = |source| IngestError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut self.waits_for_other, true) {
+                    tracing::warn!(
+                        lock = %path.display(),
+                        "another collector reads this spool: this one waits until that one ends"
+                    );
+                }
+                return Ok(false);
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        if std::mem::take(&mut self.waits_for_other) {
+            tracing::info!("the other collector has ended: this one goes on");
+        }
+        self.lock = Some(file);
+        // The former one may have come further since this one was opened.
+        self.journal = Journal::load(&self.config.spool_dir)?;
+        Ok(true)
     }
 
     fn is_full(&self) -> bool {
@@ -363,9 +401,13 @@ impl Ingest {
         for row in &self.batch.rows {
             partitions.entry(call_partition(row)).or_default().push(row);
         }
+        let mut meanwhile = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
         for (partition, rows) in partitions {
             let known = self.known.in_partition(&self.store, segment, &partition);
-            let known = within(&self.runtime, finish, known)?;
+            let known = within(&self.runtime, finish, &mut meanwhile, known)?;
             let new: Vec<CallRecord> = rows
                 .into_iter()
                 .filter(|row| !known.contains(&row.call_id))
@@ -374,7 +416,8 @@ impl Ingest {
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
             let parquet = calls_to_parquet(&new)?;
-            within(&self.runtime, finish, self.store.put(&key, parquet))?;
+            let put = self.store.put(&key, parquet);
+            within(&self.runtime, finish, &mut meanwhile, put)?;
             self.metrics.objects.inc();
         }
         Ok(())
@@ -482,41 +525,14 @@ impl Ingest {
         self.journal.leave_segment();
     }
 
-    /// Says how much waits, and for how long, now and then.
     fn gauge(&mut self) {
-        if self.gauged.is_some_and(|gauged| gauged.elapsed() < GAUGE_EVERY) {
-            return;
-        }
-        self.gauged = Some(Instant::now());
-        if let Err(error) = self.waiting.look(&self.segments) {
-            tracing::debug!(%error, "waiting records could not be counted");
-            return;
-        }
-        let position = &self.journal.position;
-        let waiting = self.waiting.records(position);
-        self.metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        let ended = |row: &CallRecord| {
-            let duration = row.duration_ms.unwrap_or_default() * 1000.0;
-            row.started_at.map(|began| began as f64 + duration)
-        };
-        let oldest = self
-            .batch
-            .rows
-            .iter()
-            .filter_map(ended)
-            .chain(
-                self.waiting
-                    .oldest_but(position.segment.as_deref())
-                    .map(|micros| micros as f64),
-            )
-            .reduce(f64::min);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros() as f64;
-        self.metrics
-            .lag
-            .set(oldest.map_or(0.0, |oldest| ((now - oldest) / 1e6).max(0.0)));
+        self.gauge
+            .look(&self.segments, &self.journal.position, &self.batch.rows);
+    }
+
+    fn gauge_now(&mut self) {
+        self.gauge
+            .look_now(&self.segments, &self.journal.position, &self.batch.rows);
     }
 
     /// Puts the accounts of boots into the store, now and then.
@@ -527,7 +543,11 @@ impl Ingest {
         let publishing = self
             .accounts
             .publish(&self.store, &self.segments, &self.journal.position);
-        let over = within(&self.runtime, finish, publishing)?;
+        let mut meanwhile = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
+        let over = within(&self.runtime, finish, &mut meanwhile, publishing)?;
         for boot_id in over {
             self.journal.forget_boot(&boot_id)?;
         }
@@ -551,17 +571,23 @@ impl Ingest {
     }
 }
 
-/// Waits for the store; once `finish` is set, for [`FINISH_TRIES`] at most.
+/// Waits for the store, and does something else now and then meanwhile; once `finish` is set, for [`FINISH_TRIES`] at
+/// most.
 fn within<T>(
     runtime: &Handle,
     finish: &AtomicBool,
+    mut meanwhile: impl FnMut(),
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let gives_up = async {
-        while !finish.load(Ordering::Acquire) {
+        let mut finishing_since: Option<Instant> = None;
+        while finishing_since.is_none_or(|since| since.elapsed() < FINISH_TRIES) {
             tokio::time::sleep(POLL).await;
+            meanwhile();
+            if finish.load(Ordering::Acquire) {
+                finishing_since.get_or_insert_with(Instant::now);
+            }
         }
-        tokio::time::sleep(FINISH_TRIES).await;
     };
     runtime.block_on(async {
         tokio::select! {
@@ -587,14 +613,6 @@ pub async fn newer_book(store: &Store, known: i32) -> Result<Option<TaskBook>, S
     // The object's number is the version, whatever the file says of itself.
     book.version = i32::try_from(number).unwrap_or(i32::MAX);
     Ok(Some(book))
-}
-
-/// Between half and all of a delay, so that collectors do not retry in step.
-fn jittered(delay: Duration) -> Duration {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.subsec_nanos());
-    delay.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
 }
 
 #[cfg(test)]

@@ -6,6 +6,20 @@ use understudy_call::record::CallRecord;
 /// The most tasks that have a label of their own.
 const MAX_TASKS: usize = 500;
 
+/// Why storing fails: what the store said, or that the spool, the journal beside it or a table failed.
+pub const REASONS: [&str; 10] = [
+    "unavailable",
+    "timeout",
+    "denied",
+    "not_found",
+    "exists",
+    "invalid",
+    "unsupported",
+    "spool",
+    "journal",
+    "table",
+];
+
 /// What the cold path counts. `kept + recovered = stored + waiting + evicted`.
 #[derive(Clone)]
 pub struct Metrics {
@@ -19,8 +33,10 @@ pub struct Metrics {
     pub evicted: IntCounterVec,
     /// Seconds that the oldest waiting record has waited.
     pub lag: prometheus::Gauge,
-    /// Puts that failed.
-    pub store_errors: IntCounter,
+    /// Bytes of the spool that are not in an object yet.
+    pub waiting_bytes: IntGauge,
+    /// Tries to store that failed, by reason: one of [`REASONS`].
+    pub store_errors: IntCounterVec,
     /// Objects written.
     pub objects: IntCounter,
     /// Tokens by upstream and direction.
@@ -83,10 +99,22 @@ impl Metrics {
                     "Time that the oldest waiting record has waited.",
                 ),
             )?,
-            store_errors: add(
+            waiting_bytes: add(
                 registry,
-                IntCounter::new("understudy_store_errors_total", "Puts that failed."),
+                IntGauge::new(
+                    "understudy_waiting_bytes",
+                    "Bytes of the spool that are not in an object yet.",
+                ),
             )?,
+            store_errors: {
+                let help = "Tries to store that failed, by reason.";
+                let errors = counters("understudy_store_errors_total", help, &["reason"])?;
+                // There from the start, so that an increase is seen at the first.
+                for reason in REASONS {
+                    errors.with_label_values(&[reason]);
+                }
+                errors
+            },
             objects: add(
                 registry,
                 IntCounter::new("understudy_store_objects_total", "Objects written."),

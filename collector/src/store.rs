@@ -3,93 +3,30 @@
 //! Knows nothing of columns or of what an object means. A put that returned survives power loss (local: temporary
 //! file, fsync, rename, fsync of the directory); a create-only put has one winner.
 
+mod error;
+mod open;
+mod patience;
+
+pub use error::{StoreError, StoreErrorKind};
+pub(crate) use patience::jittered;
+
 use bytes::Bytes;
+use error::code;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use patience::{Failure, Patience};
 use std::fmt;
 use std::sync::Arc;
 
 /// Numbers tried by [`Store::create_numbered`] before it gives up: other writers took them all meanwhile.
 const NUMBER_ATTEMPTS: u32 = 256;
 
-/// What kind of failure a [`StoreError`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreErrorKind {
-    /// No such object, bucket or directory.
-    NotFound,
-    /// A create-only put found an object there.
-    Exists,
-    /// May pass: network, overload, a server's fault, a full disk.
-    Retryable,
-    /// Credentials are missing, wrong or not enough.
-    Denied,
-    /// A location or key that can't be.
-    Invalid,
-    /// A kind of store, or an ability, that is not built in.
-    Unsupported,
-}
-
-/// A failed verb of a [`Store`]: its kind decides what the caller does.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {action} {key:?}: {message}")]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    action: &'static str,
-    key: String,
-    message: String,
-}
-
-impl StoreError {
-    /// What kind of failure it is.
-    pub fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-
-    /// Whether the same verb may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        self.kind == StoreErrorKind::Retryable
-    }
-
-    /// Whether there was no such object.
-    pub fn is_not_found(&self) -> bool {
-        self.kind == StoreErrorKind::NotFound
-    }
-
-    /// A verb that was given up after so long.
-    pub(crate) fn timed_out(action: &'static str, after: std::time::Duration) -> StoreError {
-        let message = format!("no answer within {after:?}");
-        StoreError::refused(StoreErrorKind::Retryable, action, "the store", message)
-    }
-
-    fn refused(kind: StoreErrorKind, action: &'static str, key: &str, message: impl Into<String>) -> StoreError {
-        StoreError {
-            kind,
-            action,
-            key: key.into(),
-            message: message.into(),
-        }
-    }
-
-    fn failed(action: &'static str, key: &str, source: object_store::Error) -> StoreError {
-        StoreError::refused(kind_of(&source), action, key, source.to_string())
-    }
-}
-
-fn kind_of(error: &object_store::Error) -> StoreErrorKind {
-    use object_store::Error;
-    match error {
-        Error::NotFound { .. } => StoreErrorKind::NotFound,
-        Error::AlreadyExists { .. } => StoreErrorKind::Exists,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreErrorKind::Denied,
-        Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => StoreErrorKind::Invalid,
-        Error::NotSupported { .. } | Error::NotImplemented { .. } => StoreErrorKind::Unsupported,
-        _ => StoreErrorKind::Retryable,
-    }
-}
+/// Objects taken from a listing in one go: about a page.
+const LISTED_AT_ONCE: usize = 1000;
+/// What S3 answers to a create-only put that met another one under way: neither may have won.
+const CONFLICT: &str = "ConditionalRequestConflict";
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +43,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     location: String,
+    patience: Patience,
 }
 
 impl fmt::Debug for Store {
@@ -118,8 +56,12 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// The store at a location: a directory (made if missing), `file:///dir`, or `s3://bucket/prefix` with credentials,
-    /// region and endpoint from the usual `AWS_*` variables.
+    /// The store at a location: a directory (made if missing), `file:///dir`, `s3://bucket/prefix`,
+    /// `az://container/prefix` or `gs://bucket/prefix`, with credentials, region and endpoint from the usual `AWS_*`,
+    /// `AZURE_*` or `GOOGLE_*` variables. Does not ask the store anything yet.
+    ///
+    /// # Errors
+    /// Where it can't be a location, the directory can't be made, or the variables can't be right.
     pub fn open(location: &str) -> Result<Store, StoreError> {
         Store::open_with(
             location,
@@ -128,38 +70,27 @@ impl Store {
     }
 
     /// [`Store::open`] with these variables instead of the environment's.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
     pub fn open_with(
         location: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Store, StoreError> {
-        match location.split_once("://") {
-            None => open_directory(location, location),
-            Some(("file", path)) => open_directory(location, file_path(location, path)?),
-            Some(("s3" | "s3a", rest)) => open_s3(location, rest, variables),
-            Some(("az" | "azure" | "abfs" | "abfss" | "adl" | "gs", _)) => Err(StoreError::refused(
-                StoreErrorKind::Unsupported,
-                "open the store at",
-                location,
-                "this kind of object store is not built in yet; use a directory or s3://bucket/prefix",
-            )),
-            Some((scheme, _)) => {
-                let message = format!("unknown scheme {scheme:?}; use a directory or s3://bucket/prefix");
-                Err(StoreError::refused(
-                    StoreErrorKind::Invalid,
-                    "open the store at",
-                    location,
-                    message,
-                ))
-            }
-        }
+        open::open(location, variables)
     }
 
     /// A store in memory, empty; gone with its last clone.
     pub fn in_memory() -> Store {
+        Store::of(Arc::new(InMemory::new()), Path::default(), "memory", Patience::local())
+    }
+
+    fn of(objects: Arc<dyn ObjectStore>, prefix: Path, location: &str, patience: Patience) -> Store {
         Store {
-            objects: Arc::new(InMemory::new()),
-            prefix: Path::default(),
-            location: "memory".into(),
+            objects,
+            prefix,
+            location: location.into(),
+            patience,
         }
     }
 
@@ -174,48 +105,79 @@ impl Store {
     }
 
     /// Puts an object, over whatever is there: a retry puts the same key again.
+    ///
+    /// # Errors
+    /// Where the store fails. After a retryable error the object may be there all the same.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let path = self.path("put", key)?;
-        let put = self.objects.put(&path, bytes.into()).await;
-        put.map(drop).map_err(|error| StoreError::failed("put", key, error))
+        let path = &self.path("put", key)?;
+        let put = || async {
+            let put = async { self.objects.put(path, bytes.clone().into()).await.map_err(as_passing) };
+            self.patience.wait(bytes.len() as u64, put).await.map(drop)
+        };
+        self.ask("put", key, put).await
     }
 
     /// Puts an object only where none is; `false` = one is there. Of several writers one gets `true`.
     ///
-    /// After a retryable error the object may be there all the same: the answer was lost, not the request.
+    /// # Errors
+    /// Where the store fails. After a retryable error the object may be there all the same: the answer was lost, not the
+    /// request.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<bool, StoreError> {
-        let path = self.path("create", key)?;
-        match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
-            Ok(_) => Ok(true),
-            // Azurite and some S3 servers answer "precondition failed".
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
-            Err(error) => Err(StoreError::failed("create", key, error)),
-        }
+        let path = &self.path("create", key)?;
+        let create = || async {
+            let put = self
+                .objects
+                .put_opts(path, bytes.clone().into(), PutMode::Create.into());
+            match self.patience.wait(bytes.len() as u64, put).await {
+                Ok(_) => Ok(true),
+                Err(Failure::Store(error)) if code(&error).as_deref() == Some(CONFLICT) => {
+                    Err(Failure::Store(as_passing(error)))
+                }
+                // Azurite and some S3 servers answer "precondition failed".
+                Err(Failure::Store(
+                    object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+                )) => Ok(false),
+                // Not asked again: it may be done, and would then be lost to itself.
+                Err(failure) => return Ok(Err(failure)),
+            }
+            .map(Ok)
+        };
+        let created = self.ask("create", key, create).await?;
+        created.map_err(|failure| self.failed("create", key, failure))
     }
 
     /// The whole object.
+    ///
+    /// # Errors
+    /// Where there is none, or the store fails.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        let path = self.path("get", key)?;
-        let failed = |error| StoreError::failed("get", key, error);
-        self.objects
-            .get(&path)
-            .await
-            .map_err(failed)?
-            .bytes()
-            .await
-            .map_err(failed)
+        let path = &self.path("get", key)?;
+        let get = || async {
+            let found = self.patience.wait(0, self.objects.get(path)).await?;
+            self.patience.wait(found.meta.size, found.bytes()).await
+        };
+        self.ask("get", key, get).await
     }
 
     /// All objects in a folder and below it, sorted by key; the empty folder is the whole store.
+    ///
+    /// # Errors
+    /// Where the store fails.
     pub async fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
-        let path = self.path("list", folder.trim_end_matches('/'))?;
+        let path = &self.path("list", folder.trim_end_matches('/'))?;
+        let list = || async {
+            let mut listing = self.objects.list(Some(path)).try_ready_chunks(LISTED_AT_ONCE);
+            let mut listed = Vec::new();
+            loop {
+                let more = async { listing.try_next().await.map_err(|error| error.1) };
+                match self.patience.wait(0, more).await? {
+                    Some(more) => listed.extend(more),
+                    None => return Ok(listed),
+                }
+            }
+        };
+        let listed = self.ask("list", folder, list).await?;
         let prefix_len = self.prefix.as_ref().len();
-        let listed: Vec<_> = self
-            .objects
-            .list(Some(&path))
-            .try_collect()
-            .await
-            .map_err(|error| StoreError::failed("list", folder, error))?;
         let key_of = |path: &Path| path.as_ref()[prefix_len..].trim_start_matches('/').to_owned();
         let mut objects: Vec<Object> = listed
             .into_iter()
@@ -229,12 +191,30 @@ impl Store {
     }
 
     /// Deletes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// Where the store fails.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let path = self.path("delete", key)?;
-        match self.objects.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(StoreError::failed("delete", key, error)),
-        }
+        let path = &self.path("delete", key)?;
+        let delete = || async {
+            match self.patience.wait(0, self.objects.delete(path)).await {
+                Err(Failure::Store(object_store::Error::NotFound { .. })) => Ok(()),
+                result => result,
+            }
+        };
+        self.ask("delete", key, delete).await
+    }
+
+    async fn ask<T, W>(&self, action: &'static str, key: &str, work: impl FnMut() -> W) -> Result<T, StoreError>
+    where
+        W: Future<Output = Result<T, Failure>>,
+    {
+        let asked = self.patience.ask(work).await;
+        asked.map_err(|failure| self.failed(action, key, failure))
+    }
+
+    fn failed(&self, action: &'static str, key: &str, failure: Failure) -> StoreError {
+        StoreError::failed(action, key, &self.location, failure)
     }
 
     /// The highest number in a folder of `v000007.json` objects, and its key.
@@ -273,6 +253,16 @@ impl Store {
     }
 }
 
+/// A put without a condition that met a conflict: it passes.
+fn as_passing(error: object_store::Error) -> object_store::Error {
+    match error {
+        object_store::Error::AlreadyExists { source, .. } | object_store::Error::Precondition { source, .. } => {
+            object_store::Error::Generic { store: "store", source }
+        }
+        other => other,
+    }
+}
+
 /// The key of a number: `folder/v000007.json`.
 pub fn numbered_key(folder: &str, number: u32) -> String {
     format!("{}/v{number:06}.json", folder.trim_end_matches('/'))
@@ -284,87 +274,8 @@ fn number_of(folder: &str, key: &str) -> Option<u32> {
     (numbered_key(folder, number) == key).then_some(number)
 }
 
-fn open_directory(location: &str, directory: impl AsRef<std::path::Path>) -> Result<Store, StoreError> {
-    let directory = directory.as_ref();
-    let refused = |kind, message: String| StoreError::refused(kind, "open the store at", location, message);
-    if directory.as_os_str().is_empty() {
-        return Err(refused(StoreErrorKind::Invalid, "the location is empty".into()));
-    }
-    std::fs::create_dir_all(directory).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => refused(StoreErrorKind::Denied, error.to_string()),
-        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
-            refused(StoreErrorKind::Invalid, "it is not a directory".into())
-        }
-        _ => refused(StoreErrorKind::Retryable, error.to_string()),
-    })?;
-    let objects = LocalFileSystem::new_with_prefix(directory)
-        .map_err(|error| StoreError::failed("open the store at", location, error))?
-        .with_fsync(true);
-    Ok(Store {
-        objects: Arc::new(objects),
-        prefix: Path::default(),
-        location: location.into(),
-    })
-}
-
-/// The path in a `file://` location; percent-encoding is decoded, a host is refused.
-fn file_path(location: &str, path: &str) -> Result<std::path::PathBuf, StoreError> {
-    let invalid = || {
-        StoreError::refused(
-            StoreErrorKind::Invalid,
-            "open the store at",
-            location,
-            "write it as file:///directory",
-        )
-    };
-    if !path.starts_with('/') {
-        return Err(invalid());
-    }
-    url::Url::parse(location)
-        .ok()
-        .and_then(|url| url.to_file_path().ok())
-        .ok_or_else(invalid)
-}
-
-fn open_s3(
-    location: &str,
-    rest: &str,
-    variables: impl IntoIterator<Item = (String, String)>,
-) -> Result<Store, StoreError> {
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let refused =
-        |message: String| StoreError::refused(StoreErrorKind::Invalid, "open the store at", location, message);
-    if bucket.is_empty() {
-        return Err(refused("write it as s3://bucket/prefix".into()));
-    }
-    let prefix = Path::parse(prefix).map_err(|error| refused(error.to_string()))?;
-    let mut builder = AmazonS3Builder::new();
-    for (name, value) in variables {
-        let Some(key) = name
-            .starts_with("AWS_")
-            .then(|| name.to_ascii_lowercase().parse().ok())
-            .flatten()
-        else {
-            continue;
-        };
-        if matches!(key, AmazonS3ConfigKey::Endpoint) && value.starts_with("http://") {
-            builder = builder.with_allow_http(true);
-        }
-        builder = builder.with_config(key, value);
-    }
-    // The client panics without a process-wide provider. `main` installs the same one; a second install changes nothing.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let objects = builder
-        .with_bucket_name(bucket)
-        .build()
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(Store {
-        objects: Arc::new(objects),
-        prefix,
-        location: location.into(),
-    })
-}
-
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]

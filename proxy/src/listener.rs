@@ -79,9 +79,11 @@ impl Listener {
         let open = Arc::new(AtomicUsize::new(0));
         let waited_for = proxy.clone();
         let (stopped, has_stopped) = mpsc::channel();
+        let (cut, is_cut) = watch::channel(false);
         let accepting = Accepting {
             proxy,
             open: open.clone(),
+            cut: is_cut,
             socket: Some(self.socket),
             stopped,
         };
@@ -119,8 +121,10 @@ impl Listener {
             0 => tracing::info!("all calls have ended"),
             left => tracing::warn!(connections = left, "timeouts.drain has passed: open calls are cut"),
         }
+        // What is still open ends here rather than with the process, so that its record is written.
+        cut.send_replace(true);
         waited_for.tunnels.cut();
-        while waited_for.tunnels.open() > 0 && began.elapsed() < drain + CUT {
+        while left() > 0 && began.elapsed() < drain + CUT {
             std::thread::sleep(DRAIN_POLL);
         }
     }
@@ -142,6 +146,8 @@ impl ShutdownSignalWatch for Stop {
 struct Accepting {
     proxy: Arc<Proxy>,
     open: Arc<AtomicUsize>,
+    /// Turns true when the drain is over.
+    cut: watch::Receiver<bool>,
     socket: Option<TcpListener>,
     stopped: mpsc::Sender<()>,
 }
@@ -169,10 +175,14 @@ impl Accepting {
                 self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
                 continue;
             }
-            let (proxy, shutdown) = (self.proxy.clone(), going_down.clone());
+            let (proxy, shutdown, mut cut) = (self.proxy.clone(), going_down.clone(), self.cut.clone());
             tokio::spawn(async move {
                 let _connection = connection;
-                connection::serve(stream, proxy, shutdown).await;
+                tokio::select! {
+                    () = connection::serve(stream, proxy, shutdown) => {}
+                    // Its open call is dropped with it, and so recorded.
+                    _ = cut.wait_for(|cut| *cut) => {}
+                }
             });
         }
     }

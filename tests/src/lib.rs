@@ -7,6 +7,7 @@ pub mod endure;
 pub mod fixtures;
 pub mod http;
 pub mod metrics;
+pub mod objects;
 pub mod program;
 pub mod recordings;
 pub mod strict;

@@ -96,14 +96,7 @@ impl Home {
 
     /// All stored calls.
     pub fn rows(&self) -> Vec<CallRecord> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let store = Store::open(&self.data().to_string_lossy()).expect("a readable data directory");
-        runtime
-            .block_on(scan::calls(&store, &CallFilter::default()))
-            .unwrap_or_else(|error| panic!("the stored calls can't be read: {error}"))
+        rows_of(&Store::open(&self.data().to_string_lossy()).expect("a readable data directory"))
     }
 
     /// The one stored call with this value of `tags["case"]`.
@@ -134,7 +127,14 @@ impl Home {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program starts")
+        self.run_with(arguments, &[])
+    }
+
+    /// [`Home::run`] with these environment variables.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(String, String)]) -> Output {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.output().expect("the program starts")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -179,10 +179,24 @@ impl Home {
 
     /// Starts `serve` on free ports with these arguments and environment variables, and waits until it listens.
     pub fn serve(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
+        self.serve_at(&self.data().to_string_lossy(), arguments, variables)
+    }
+
+    /// [`Home::serve`] with its data elsewhere.
+    pub fn serve_at(&self, data: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let any = "127.0.0.1:0";
-        let mut command = self.command(&["serve", "--listen", any, "--metrics", any, "--admin", any, "--data"]);
+        let mut command = self.command(&[
+            "serve",
+            "--listen",
+            any,
+            "--metrics",
+            any,
+            "--admin",
+            any,
+            "--data",
+            data,
+        ]);
         command
-            .arg(self.data())
             .args(arguments)
             .envs(variables.iter().copied())
             .stdout(Stdio::null())
@@ -203,6 +217,17 @@ fn without_surroundings(command: &mut Command) {
     ] {
         command.env_remove(name);
     }
+}
+
+/// All calls of a store.
+pub fn rows_of(store: &Store) -> Vec<CallRecord> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(scan::calls(store, &CallFilter::default()))
+        .unwrap_or_else(|error| panic!("the stored calls can't be read: {error}"))
 }
 
 /// A running `serve`; killed when dropped.

@@ -154,6 +154,60 @@ fn sigterm_lets_an_open_stream_end_and_stores_it() {
 }
 
 #[test]
+fn calls_cut_at_the_end_of_the_drain_are_kept_as_far_as_they_came() {
+    let gate = Gate::default();
+    let until_open = gate.clone();
+    let upstream = Upstream::start(move |seen| {
+        let mut steps = vec![Step::Wait(until_open.clone())];
+        if seen.wants_stream() {
+            let first = chunk(chat_event("gpt-4o", "first").as_bytes());
+            steps.splice(0..0, [stream_head(), Step::Send(first)]);
+        }
+        steps
+    });
+    let home = Home::new();
+    let program = home.serve_config(&(config(&upstream) + "timeouts: { drain: 1s }\n"));
+    let mut begun = call("begun", true).open(program.listen);
+    begun.read_until("first");
+    let mut silent = Wire::connect(program.listen).expect("the program listens");
+    let request = call("silent", false).bytes(program.listen);
+    silent.write(&request).expect("the program reads");
+    eventually("both are at the upstream", || upstream.count() == 2);
+    program.begin_to_terminate();
+    assert!(!begun.finish().complete, "a cut stream is whole");
+    assert!(
+        !matches!(silent.read_head(), Ok(Some(_))),
+        "a call without an answer got one"
+    );
+    let ended = program.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    gate.open();
+    let rows = home.rows();
+    assert_eq!(rows.len(), 2, "{}", ended.stderr);
+    for case in ["begun", "silent"] {
+        let row = home.row(case);
+        assert_eq!(
+            (row.outcome, row.partial),
+            (Outcome::ClientClosed, case == "begun"),
+            "{case}"
+        );
+    }
+    let data = home.data();
+    let audit = home.run(&["audit", "--data", &data.to_string_lossy(), "--format", "json"]);
+    assert_eq!(
+        audit.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&audit.stdout)
+    );
+    let boots: serde_json::Value = serde_json::from_slice(&audit.stdout).expect("JSON");
+    assert_eq!(
+        (&boots[0]["kept"], &boots[0]["stored"], &boots[0]["missing_count"]),
+        (&2.into(), &2.into(), &0.into())
+    );
+}
+
+#[test]
 fn sigterm_right_after_the_start_ends_it_well() {
     let home = Home::new();
     for _ in 0..10 {

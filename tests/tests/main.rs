@@ -18,6 +18,7 @@ mod paths;
 mod recordings;
 mod secrets;
 mod sockets;
+mod stores;
 mod translated;
 mod turns;
 mod usage;

@@ -5,7 +5,9 @@ mod mutations;
 
 use super::*;
 use crate::mask::{Mask, MaskConfig, Rules};
+use crate::metrics::REASONS;
 use crate::scan::{CallFilter, calls};
+use crate::store::StoreErrorKind;
 use crate::store::faulty::{Fault, Faulty};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -442,6 +444,83 @@ fn a_second_collector_waits() {
 }
 
 #[test]
+fn a_lock_that_can_not_be_had_is_an_error_and_not_another_collector() {
+    let mut stage = Stage::new();
+    stage.write();
+    std::fs::create_dir(stage.dir().join(COLLECTOR_LOCK)).unwrap();
+    let error = stage.ingest().turn(&AtomicBool::new(false)).unwrap_err();
+    assert_eq!(error.reason(), "spool");
+    assert!(error.to_string().contains(COLLECTOR_LOCK), "{error}");
+}
+
+#[test]
+fn collectors_of_several_spools_share_a_store() {
+    let mut stages = [Stage::new(), Stage::new(), Stage::new()];
+    let store = stages[0].store.clone();
+    for stage in &mut stages {
+        stage.store = store.clone();
+        // Same numbers, same hours, within the same millisecond.
+        for _ in 0..3 {
+            stage.roll();
+            (0..4).for_each(|_| drop(stage.write()));
+        }
+    }
+    std::thread::scope(|scope| {
+        for stage in &stages {
+            scope.spawn(|| stage.collect());
+        }
+    });
+    let expected: BTreeMap<i64, usize> = (1..=12).map(|number| (number, stages.len())).collect();
+    assert_eq!(stages[0].stored(), expected);
+    for stage in &stages {
+        stage.collect();
+    }
+    assert_eq!(stages[0].stored(), expected);
+}
+
+#[test]
+fn what_waits_is_known_while_the_store_hangs() {
+    let mut stage = Stage::new();
+    stage.lock_writer();
+    (0..4).for_each(|_| drop(stage.write()));
+    stage
+        .store
+        .plan(|verb, _| if verb == "put" { Fault::Hang } else { Fault::None });
+    let ingest = stage.ingest();
+    let metrics = ingest.metrics.clone();
+    let finish = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ingest.run(&finish));
+        let wait_for = |wanted: i64| {
+            let began = Instant::now();
+            while metrics.waiting.get() != wanted || metrics.lag.get() == 0.0 {
+                assert!(began.elapsed() < FINISH_TRIES, "{} wait", metrics.waiting.get());
+                std::thread::sleep(POLL);
+            }
+        };
+        wait_for(4);
+        (0..3).for_each(|_| drop(stage.write()));
+        wait_for(7);
+        finish.store(true, Ordering::Release);
+    });
+    assert!(metrics.store_errors.with_label_values(&["timeout"]).get() > 0);
+}
+
+#[test]
+fn every_kind_of_failure_is_counted_by_a_reason_that_is_there() {
+    let kinds = [
+        StoreErrorKind::NotFound,
+        StoreErrorKind::Exists,
+        StoreErrorKind::Retryable,
+        StoreErrorKind::Timeout,
+        StoreErrorKind::Denied,
+        StoreErrorKind::Invalid,
+        StoreErrorKind::Unsupported,
+    ];
+    assert!(kinds.iter().all(|kind| REASONS.contains(&kind.as_str())));
+}
+
+#[test]
 fn what_waits_is_counted_whether_or_not_it_was_read() {
     let mut stage = Stage::new();
     stage.lock_writer();
@@ -455,19 +534,19 @@ fn what_waits_is_counted_whether_or_not_it_was_read() {
     let finish = AtomicBool::new(false);
     let mut ingest = stage.ingest();
     assert_eq!((ingest.metrics.waiting.get(), ingest.metrics.recovered.get()), (15, 15));
+    assert!(ingest.metrics.waiting_bytes.get() > 15 * 60);
     assert!(ingest.metrics.lag.get() >= 0.0);
     for _ in 0..5 {
         let _ = ingest.turn(&finish);
     }
     (0..2).for_each(|_| drop(stage.write()));
-    ingest.gauged = None;
-    ingest.gauge();
+    ingest.gauge_now();
     assert_eq!(ingest.metrics.waiting.get(), 17);
     stage.store.plan(|_, _| Fault::None);
     while ingest.turn(&finish).unwrap() {}
-    ingest.gauged = None;
-    ingest.gauge();
+    ingest.gauge_now();
     assert_eq!((ingest.metrics.waiting.get(), ingest.metrics.stored.get()), (0, 17));
+    assert_eq!(ingest.metrics.waiting_bytes.get(), 0);
     assert_eq!(ingest.metrics.lag.get(), 0.0);
 }
 

@@ -1,6 +1,7 @@
 //! A store in memory for tests whose verbs fail before or after they were done, or never end.
 
 use super::Store;
+use super::patience::Patience;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -50,11 +51,7 @@ impl Faulty {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store {
-            objects: Arc::new(self.clone()),
-            prefix: Path::default(),
-            location: "faulty".into(),
-        }
+        Store::of(Arc::new(self.clone()), Path::default(), "faulty", Patience::local())
     }
 
     async fn perform<T>(&self, verb: &str, path: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
