@@ -71,11 +71,10 @@ impl RowMaker {
         let digests = self.digests(api, head, asking.as_ref(), answering.as_ref());
 
         let model = noted_model(head);
-        let stream_error = answering.as_ref().and_then(Unmasked::stream_error);
         let bodies = Bodies {
             request: asking.as_ref().map(|body| &*body.bytes),
             response: answering.as_ref().map(|body| &*body.bytes),
-            stream_error: stream_error.as_deref(),
+            stream_error: answering.as_ref().and_then(Unmasked::stream_error),
         };
         let drafts = Drafts::of(&self.mask, head, model.as_deref(), bodies);
         let told = drafts.told();
@@ -127,10 +126,7 @@ impl RowMaker {
     ) -> Digests {
         let text = |body: &Unmasked<'_>| String::from_utf8_lossy(&body.bytes).into_owned();
         let request = asking.and_then(|body| read_request(api, head, &text(body)).parsed);
-        let response = answering.and_then(|body| {
-            let error = body.stream_error();
-            body.read(api, head.status, &text(body), error.as_deref()).parsed
-        });
+        let response = answering.and_then(|body| body.read(api, head.status, &text(body), body.stream_error()).parsed);
         let (request, answer) = (request.as_ref(), response.as_ref().map(|(answer, _)| answer));
         let mut trail = Trail::of(&self.store_key, request, answer);
         // Alone of the APIs it lets requests name answers.

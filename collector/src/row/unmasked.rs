@@ -22,7 +22,8 @@ enum Form {
     /// The response that a stream made.
     Streamed {
         partial: bool,
-        error: Option<Value>,
+        /// As JSON, to be masked by itself.
+        error: Option<String>,
         skipped_events: u32,
     },
     /// Of no form that is read.
@@ -77,12 +78,13 @@ impl<'a> Unmasked<'a> {
         }
         let form = match wire::assemble(api, head.content_type.as_deref(), body) {
             Ok(assembled) if assembled.streamed => {
-                let text = assembled.body.to_string();
+                let text = |value: &Value| media::left_out(key, value.to_string().as_bytes()).into_owned();
+                let error = assembled.error.as_ref().map(text);
                 return Some(Unmasked {
-                    bytes: Cow::Owned(media::left_out(key, text.as_bytes()).into_owned()),
+                    bytes: Cow::Owned(text(&assembled.body)),
                     form: Form::Streamed {
                         partial: assembled.partial,
-                        error: assembled.error,
+                        error: error.map(|error| String::from_utf8_lossy(&error).into_owned()),
                         skipped_events: assembled.skipped_events,
                     },
                 });
@@ -97,9 +99,9 @@ impl<'a> Unmasked<'a> {
     }
 
     /// The error that a stream told, to be masked by itself.
-    pub(super) fn stream_error(&self) -> Option<String> {
+    pub(super) fn stream_error(&self) -> Option<&str> {
         match &self.form {
-            Form::Streamed { error, .. } => error.as_ref().map(Value::to_string),
+            Form::Streamed { error, .. } => error.as_deref(),
             _ => None,
         }
     }
