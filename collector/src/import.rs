@@ -288,7 +288,7 @@ fn record(rows: &RowMaker, names: &Names, new: New) -> CallRecord {
     } = new;
     let conversation = line.session.as_ref().map(|session| names.conversation(session));
     let (id, model, streamed) = (line.id.clone(), line.model.clone(), line.stream);
-    let record = rows.row(&line.into_raw(call_id)).record;
+    let record = rows.row(&line.into_raw(call_id), |_| None).record;
     CallRecord {
         conversation_id: conversation.unwrap_or_else(|| record.call_id.clone()),
         step,

@@ -358,9 +358,12 @@ impl Ingest {
         self.batch.segment_ended = chunk.segment_ended;
         let Some(segment) = &mut self.reading else { return };
         for (number, call) in segment.take(chunk) {
-            let mut row = self.rows.row(&call);
-            self.threads
-                .place(&mut row.record, &row.trail, call.head.conversation.as_deref());
+            let named = call.head.conversation.as_deref();
+            let mut row = self
+                .rows
+                .row(&call, |trail| self.threads.told_before(trail, named).cloned());
+            self.threads.place(&mut row.record, &row.trail, named);
+            self.threads.tell(&row.record.conversation_id, &row.told);
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
         }

@@ -20,6 +20,7 @@ mod json;
 mod kind;
 mod lexicon;
 mod network;
+mod pattern;
 mod person;
 mod phone;
 mod record;
@@ -31,13 +32,16 @@ mod surrogate;
 mod word;
 
 pub use dictionary::Dictionary;
-pub use draft::{Draft, Known};
+pub use draft::{Draft, Known, Values};
 pub use json::JsonError;
 pub use kind::{Counts, Kind, Span, spans_in_code_points};
+pub use pattern::Pattern;
+pub use surrogate::SurrogateStyle;
 
-use dictionary::Dictionaries;
+use dictionary::{Dictionaries, Learnt};
 use draft::Found;
 use edit::Edit;
+use pattern::{Allowed, Patterns};
 use scan::Hit;
 use scene::Scene;
 use secret::Secrets;
@@ -54,6 +58,16 @@ pub enum Rules {
     None,
 }
 
+/// How far equal values get equal surrogates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SurrogateScope {
+    /// Throughout the deployment.
+    #[default]
+    Deployment,
+    /// Among the calls of one client.
+    Client,
+}
+
 /// What to mask.
 #[derive(Clone, Debug, Default)]
 pub struct MaskConfig {
@@ -61,6 +75,14 @@ pub struct MaskConfig {
     pub rules: Rules,
     /// Values to mask besides, whatever they look like.
     pub dictionaries: Vec<Dictionary>,
+    /// Forms to mask besides.
+    pub patterns: Vec<Pattern>,
+    /// Values that are never masked, whatever finds them; case is ignored.
+    pub allow: Vec<String>,
+    /// What stands in a value's place.
+    pub surrogates: SurrogateStyle,
+    /// How far equal values get equal surrogates.
+    pub scope: SurrogateScope,
 }
 
 /// Why something could not be masked.
@@ -73,6 +95,14 @@ pub enum MaskError {
         names: String,
         /// The automaton's own words.
         source: aho_corasick::BuildError,
+    },
+    /// A pattern is no regular expression, or too large.
+    #[error("reading the pattern {name}: {source}")]
+    Pattern {
+        /// The pattern's name.
+        name: String,
+        /// What is wrong with it.
+        source: regex::Error,
     },
     /// The text is not JSON; mask it as text.
     #[error(transparent)]
@@ -92,7 +122,15 @@ pub struct MaskedBody {
 pub struct Mask {
     secrets: Option<Secrets>,
     dictionaries: Dictionaries,
+    patterns: Patterns,
+    allowed: Allowed,
     surrogates: Surrogates,
+    scope: SurrogateScope,
+}
+
+/// Puts surrogates in, those of one client where they are apart by client.
+pub struct Pen<'m> {
+    surrogates: Cow<'m, Surrogates>,
 }
 
 /// Text that no built-in rule takes for anything: most keys and many values of JSON.
@@ -105,7 +143,7 @@ impl Mask {
     /// Builds the search; surrogates are the same for the same key.
     ///
     /// # Errors
-    /// A dictionary that is too large for the search.
+    /// A dictionary that is too large for the search, or a pattern that is none.
     pub fn new(config: &MaskConfig, surrogate_key: &[u8; 32]) -> Result<Mask, MaskError> {
         let secrets = match config.rules {
             Rules::Default => Some(Secrets::new()?),
@@ -115,7 +153,10 @@ impl Mask {
         Ok(Mask {
             secrets,
             dictionaries,
-            surrogates: Surrogates::new(surrogate_key),
+            patterns: Patterns::new(&config.patterns)?,
+            allowed: Allowed::new(&config.allow),
+            surrogates: Surrogates::new(surrogate_key, config.surrogates),
+            scope: config.scope,
         })
     }
 
@@ -124,7 +165,7 @@ impl Mask {
         let scene = Scene { text, label: "" };
         let mut found = Found::default();
         found.record(&scene, self.hits(&scene));
-        let known = Known::of([&found]);
+        let known = self.known(&Values::of([&found]));
         found
             .replay(&scene, &known)
             .iter()
@@ -139,8 +180,8 @@ impl Mask {
     /// The text with surrogates put in; borrowed if nothing was found.
     pub fn text<'a>(&self, text: &'a str, counts: &mut Counts) -> Cow<'a, str> {
         let mut draft = self.text_draft(Cow::Borrowed(text));
-        let known = Known::of([&draft.found]);
-        let edits = self.edits_of(&mut draft, &known);
+        let known = self.known(&Values::of([&draft.found]));
+        let edits = self.pen(None).edits_of(&mut draft, &known);
         edit::apply(text, &edits, counts)
     }
 
@@ -151,20 +192,20 @@ impl Mask {
     /// [`MaskError::Json`] if it is not JSON: mask it as text.
     pub fn json<'a>(&self, json: &'a str, counts: &mut Counts) -> Result<Cow<'a, str>, MaskError> {
         let mut draft = self.json_draft(json)?;
-        let known = Known::of([&draft.found]);
-        let edits = self.edits_of(&mut draft, &known);
+        let known = self.known(&Values::of([&draft.found]));
+        let edits = self.pen(None).edits_of(&mut draft, &known);
         Ok(edit::apply(json, &edits, counts))
     }
 
     /// A body as it came off the wire: as JSON if it is, else as text.
     pub fn body(&self, body: &[u8], counts: &mut Counts) -> MaskedBody {
         let draft = self.draft(body);
-        let known = Known::of([&draft.found]);
-        self.finish(draft, &known, counts)
+        let known = self.known(&Values::of([&draft.found]));
+        self.pen(None).finish(draft, &known, counts)
     }
 
-    /// Looks through a body: the first half of [`Mask::body`]. What is known of all bodies of a call
-    /// ([`Known::of_drafts`]) is then replaced in each of them ([`Mask::finish`]).
+    /// Looks through a body: the first half of [`Mask::body`]. What all texts of a call tell ([`Values::of_drafts`],
+    /// [`Mask::known`]) is then replaced in each of them ([`Pen::finish`]).
     pub fn draft<'a>(&self, body: &'a [u8]) -> Draft<'a> {
         let utf8 = std::str::from_utf8(body);
         if let Ok(json) = utf8
@@ -179,13 +220,26 @@ impl Mask {
         }
     }
 
-    /// Puts surrogates in for what was found in the body, and for what is known from elsewhere.
-    pub fn finish(&self, mut draft: Draft<'_>, known: &Known, counts: &mut Counts) -> MaskedBody {
-        let edits = self.edits_of(&mut draft, known);
-        MaskedBody {
-            text: edit::apply(&draft.text, &edits, counts).into_owned(),
-            parse_error: draft.parse_error,
-        }
+    /// Looks through a text that is no body: a path, a tag, an error.
+    pub fn draft_of_text<'a>(&self, text: &'a str) -> Draft<'a> {
+        self.text_draft(Cow::Borrowed(text))
+    }
+
+    /// Values, built for search; those that are never masked are left out.
+    pub fn known(&self, values: &Values) -> Known {
+        Known(Learnt::new(
+            values.iter().filter(|(value, _)| !self.allowed.holds(value)),
+        ))
+    }
+
+    /// What puts surrogates in; where they are apart by client, those of this one.
+    pub fn pen(&self, client: Option<&str>) -> Pen<'_> {
+        let client = client.filter(|_| self.scope == SurrogateScope::Client);
+        let surrogates = match client {
+            Some(client) => Cow::Owned(self.surrogates.within(client)),
+            None => Cow::Borrowed(&self.surrogates),
+        };
+        Pen { surrogates }
     }
 
     fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
@@ -214,6 +268,36 @@ impl Mask {
         })
     }
 
+    /// What rules, dictionaries and patterns find, sorted, not overlapping. What was masked before is not found again.
+    fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
+            scan::find(scene, secrets, &mut hits);
+        }
+        self.dictionaries.find(scene, &mut hits);
+        self.patterns.find(scene.text, &mut hits);
+        hits.retain(|hit| !self.allowed.holds(&scene.text[hit.start..hit.end]));
+        let is_surrogate = |hit: &&Hit| self.surrogates.are_at(scene.text, hit.start, hit.end, hit.kind);
+        let surrogates: Vec<Hit> = hits.iter().filter(is_surrogate).copied().collect();
+        if !surrogates.is_empty() {
+            let overlaps = |hit: &Hit, other: &Hit| hit.start < other.end && other.start < hit.end;
+            hits.retain(|hit| !surrogates.iter().any(|surrogate| overlaps(hit, surrogate)));
+        }
+        scan::settle(scene.text, &mut hits);
+        hits
+    }
+}
+
+impl Pen<'_> {
+    /// Puts surrogates in for what was found in the body, and for what is known from elsewhere.
+    pub fn finish(&self, mut draft: Draft<'_>, known: &Known, counts: &mut Counts) -> MaskedBody {
+        let edits = self.edits_of(&mut draft, known);
+        MaskedBody {
+            text: edit::apply(&draft.text, &edits, counts).into_owned(),
+            parse_error: draft.parse_error,
+        }
+    }
+
     fn edits_of(&self, draft: &mut Draft<'_>, known: &Known) -> Vec<Edit> {
         let Draft { text, found, .. } = draft;
         if found.is_empty() && known.is_empty() {
@@ -226,17 +310,6 @@ impl Mask {
         } else {
             edits(Scene { text, label: "" })
         }
-    }
-
-    /// What the rules and dictionaries find, sorted, not overlapping.
-    fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
-            scan::find(scene, secrets, &mut hits);
-        }
-        self.dictionaries.find(scene, &mut hits);
-        scan::settle(&mut hits);
-        hits
     }
 
     fn scene_edits(&self, scene: &Scene<'_>, hits: &[Hit]) -> Vec<Edit> {

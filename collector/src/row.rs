@@ -1,17 +1,20 @@
 //! One call as captured → the row that is kept: masked first, then parsed, priced and assigned.
 //!
 //! The one way from bodies to a [`CallRecord`], for live calls and imported ones. Pure: no IO, no clock. Content encodings
-//! are undone and media left out first; what is parsed, digested or counted comes from masked text only. What can't be
-//! decoded or read is kept as far as it can be, and the row says so.
+//! are undone and media left out first; what is kept or counted comes from masked text only, and of the text before that
+//! only keyed digests remain. What can't be decoded or read is kept as far as it can be, and the row says so.
 
+mod masking;
 mod media;
 mod plain;
 mod timing;
+mod unmasked;
 
 pub(crate) use media::is_missing_in as is_media_missing_in;
 
-use crate::mask::{Counts, Mask};
+use crate::mask::{Mask, Values};
 use crate::thread::Trail;
+use masking::{Bodies, Drafts, Masked};
 use plain::Plain;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +25,8 @@ use understudy_call::keys::{Key, keyed_digest};
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, CallRecord, Outcome, SCHEMA_VERSION};
 use understudy_call::taskbook::CompiledBook;
-use understudy_call::wire::{self, Assembled, WireError};
+use understudy_call::wire;
+use unmasked::{Unmasked, read_request};
 
 /// What rows are made with; cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -44,65 +48,60 @@ pub struct Row {
     pub record: CallRecord,
     /// Digests of its messages.
     pub trail: Trail,
+    /// Sensitive values that it told, for the later calls of its conversation.
+    pub told: Values,
 }
 
-/// A body, masked, and what it says.
-struct Read<T> {
-    text: Option<String>,
-    parsed: Option<T>,
-    /// What could not be read.
-    note: Option<BodyNote>,
-}
-
-impl<T> Read<T> {
-    /// No body, for a reason that is no fault.
-    fn nothing() -> Read<T> {
-        Read {
-            text: None,
-            parsed: None,
-            note: None,
-        }
-    }
-
-    /// A body as far as it could be read.
-    fn of(parsed: Result<T, WireError>, text: String) -> Read<T> {
-        let note = match &parsed {
-            Ok(_) => None,
-            Err(WireError::TooDeep) => Some(BodyNote::TooDeep),
-            Err(_) => Some(BodyNote::ParseError),
-        };
-        Read {
-            text: Some(text),
-            parsed: parsed.ok(),
-            note,
-        }
-    }
+/// Keyed digests of a call's text.
+struct Digests {
+    trail: Trail,
+    system: Option<String>,
+    tools: Option<String>,
 }
 
 impl RowMaker {
-    /// The row of a call.
-    pub fn row(&self, raw: &RawCall) -> Row {
+    /// The row of a call. `told_before` is asked what the earlier calls of its conversation told the mask.
+    pub fn row(&self, raw: &RawCall, told_before: impl FnOnce(&Trail) -> Option<Values>) -> Row {
         let head = &raw.head;
         let api = head.api.unwrap_or(Api::Other);
-        let mut counts = Counts::default();
-        let mut record = self.of_head(head, api, &mut counts);
         let asked = Plain::of(&raw.request, head.request_encoding.as_deref(), &[]);
         let answered = Plain::of(&raw.response, head.content_encoding.as_deref(), &head.pieces);
-        let request = self.request(api, head, &asked.bytes, &mut counts);
-        let response = self.response(api, head, &answered.bytes, &mut counts);
+        let asking = Unmasked::request(&self.store_key, api, &asked.bytes);
+        let answering = Unmasked::response(&self.store_key, api, head, &answered.bytes);
+        let digests = self.digests(api, head, asking.as_ref(), answering.as_ref());
+
+        let model = noted_model(head);
+        let bodies = Bodies {
+            request: asking.as_ref().map(|body| &*body.bytes),
+            response: answering.as_ref().map(|body| &*body.bytes),
+            stream_error: answering.as_ref().and_then(Unmasked::stream_error),
+        };
+        let drafts = Drafts::of(&self.mask, head, model.as_deref(), bodies);
+        let told = drafts.told();
+        let mut known = told.clone();
+        known.add(&told_before(&digests.trail).unwrap_or_default(), usize::MAX);
+        let masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
+
+        let request = masked.request.as_deref().map(|text| read_request(api, head, text));
+        let response = answering.as_ref().zip(masked.response.as_deref());
+        let response = response.map(|(body, text)| body.read(api, head.status, text, masked.stream_error.as_deref()));
+        let notes = request.as_ref().and_then(|read| read.note);
         let note = if asked.at_fault || answered.at_fault {
             Some(BodyNote::Encoding)
         } else {
-            request.note.or(response.note)
+            notes.or(response.as_ref().and_then(|read| read.note))
         };
+        let mut record = of_head(head, api, masked);
         record.body_note = head.body_note.or(note).map(|note| note.as_str().to_owned());
-        if let Some(request) = &request.parsed {
-            self.add_request(&mut record, head, request);
+        record.system_digest = digests.system;
+        record.tools_digest = digests.tools;
+        if let Some(request) = request.and_then(|read| read.parsed) {
+            self.add_request(&mut record, head, &request);
         }
-        if let Some((answer, streamed)) = &response.parsed {
+        if let Some((answer, streamed)) = response.and_then(|read| read.parsed) {
             let is_whole = head.body_note.is_none() && !answered.at_fault;
-            self.add_response(&mut record, head, answer, *streamed, is_whole);
-            if *streamed {
+            self.add_response(&mut record, head, &answer, streamed, is_whole);
+            if streamed {
                 let content_type = head.content_type.as_deref();
                 add_timing(
                     &mut record,
@@ -110,128 +109,43 @@ impl RowMaker {
                 );
             }
         }
-        let answer = response.parsed.as_ref().map(|(answer, _)| answer);
-        let asked = request.parsed.as_ref();
-        let mut trail = Trail::of(&self.store_key, asked, answer);
+        Row {
+            record,
+            trail: digests.trail,
+            told,
+        }
+    }
+
+    /// Of the text before it is masked: how it is masked may change in the course of a conversation.
+    fn digests(
+        &self,
+        api: Api,
+        head: &FrameHead,
+        asking: Option<&Unmasked<'_>>,
+        answering: Option<&Unmasked<'_>>,
+    ) -> Digests {
+        let text = |body: &Unmasked<'_>| String::from_utf8_lossy(&body.bytes).into_owned();
+        let request = asking.and_then(|body| read_request(api, head, &text(body)).parsed);
+        let response = answering.and_then(|body| body.read(api, head.status, &text(body), body.stream_error()).parsed);
+        let (request, answer) = (request.as_ref(), response.as_ref().map(|(answer, _)| answer));
+        let mut trail = Trail::of(&self.store_key, request, answer);
         // Alone of the APIs it lets requests name answers.
         if api == Api::OpenaiResponses {
-            trail = trail.naming_answers(&self.store_key, &head.upstream, asked, answer);
+            trail = trail.naming_answers(&self.store_key, &head.upstream, request, answer);
         }
-        record.request_body = request.text;
-        record.response_body = response.text;
-        record.masked = counts.into_vec();
-        Row { record, trail }
-    }
-
-    fn of_head(&self, head: &FrameHead, api: Api, counts: &mut Counts) -> CallRecord {
-        let milliseconds = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1000.0);
-        let mut masked = |text: &str| self.mask.text(text, counts).into_owned();
-        CallRecord {
-            schema_version: SCHEMA_VERSION,
-            call_id: head.call_id.clone(),
-            boot_id: given(&head.boot_id),
-            sequence: (head.sequence > 0).then(|| signed(head.sequence)),
-            conversation_id: head.call_id.clone(),
-            affinity_key: head.affinity_key.clone(),
-            client_id: head.client_id.clone(),
-            key_id: head.key_id.clone(),
-            started_at: (head.started_at > 0).then_some(head.started_at),
-            upstream: given(&head.upstream),
-            api: api.as_str().to_owned(),
-            route: head.route.clone(),
-            method: given(&head.method),
-            path: given(&head.path).map(|path| masked(&path)),
-            request_model: noted_model(head).map(|model| masked(&model)),
-            task_id: head.task_id.clone(),
-            task_confidence: head.task_confidence,
-            taskbook_version: head.taskbook_version,
-            arm: head.arm.clone(),
-            config_hash: head.config_hash.clone(),
-            outcome: head.outcome,
-            status: head.status.map(i32::from),
-            error: head.error.as_deref().map(&mut masked),
-            attempts: head.attempts.clone(),
-            first_chunk_ms: milliseconds(head.first_chunk_us),
-            duration_ms: milliseconds(head.duration_us),
-            overhead_us: head.overhead_us.map(signed),
-            request_bytes: Some(signed(head.request_bytes)),
-            response_bytes: Some(signed(head.response_bytes)),
-            trace_id: head.trace_id.clone(),
-            tags: head
-                .tags
-                .iter()
-                .map(|(name, value)| (masked(name), masked(value)))
-                .collect(),
-            ..CallRecord::default()
+        let system = request.map(Request::system_text).filter(|system| !system.is_empty());
+        let tools = request.filter(|request| !request.tools.is_empty());
+        Digests {
+            trail,
+            system: system.map(|system| keyed_digest(&self.store_key, [system.as_bytes()])),
+            tools: tools.map(|request| tools_digest(&self.store_key, &request.tools)),
         }
-    }
-
-    fn request(&self, api: Api, head: &FrameHead, body: &[u8], counts: &mut Counts) -> Read<Request> {
-        if api == Api::Other || body.is_empty() {
-            return Read::nothing();
-        }
-        let opened = (api == Api::BedrockConverse)
-            .then(|| wire::open_request_to_count(body))
-            .flatten();
-        let text = self.masked(opened.as_deref().unwrap_or(body), counts);
-        Read::of(wire::parse_request_at(api, &head.path, text.as_bytes()), text)
-    }
-
-    /// A body's text, without media, masked.
-    fn masked(&self, body: &[u8], counts: &mut Counts) -> String {
-        let body = media::left_out(&self.store_key, body);
-        self.mask.body(&body, counts).text
-    }
-
-    /// The response, and whether it was streamed.
-    fn response(&self, api: Api, head: &FrameHead, body: &[u8], counts: &mut Counts) -> Read<(Response, bool)> {
-        if api == Api::Other || body.is_empty() {
-            return Read::nothing();
-        }
-        let status = head.status.unwrap_or(0);
-        match wire::assemble(api, head.content_type.as_deref(), body) {
-            Ok(assembled) if assembled.streamed => self.streamed(api, status, assembled, counts),
-            Ok(_) => {
-                let text = self.masked(body, counts);
-                // Parsed again, from masked text: a surrogate is what a candidate will be compared with.
-                let parsed = wire::assemble(api, None, text.as_bytes());
-                let answer = parsed.map(|assembled| (wire::parse_response(api, status, &assembled), false));
-                Read::of(answer, text)
-            }
-            Err(error) => Read::of(Err(error), self.masked(body, counts)),
-        }
-    }
-
-    fn streamed(&self, api: Api, status: u16, mut assembled: Assembled, counts: &mut Counts) -> Read<(Response, bool)> {
-        let text = self.masked(assembled.body.to_string().as_bytes(), counts);
-        let Ok(body) = serde_json::from_str(&text) else {
-            return Read {
-                text: Some(text),
-                parsed: None,
-                note: Some(BodyNote::ParseError),
-            };
-        };
-        assembled.body = body;
-        assembled.error = assembled.error.map(|error| self.masked_value(&error, counts));
-        Read {
-            parsed: Some((wire::parse_response(api, status, &assembled), true)),
-            text: Some(text),
-            note: (assembled.skipped_events > 0).then_some(BodyNote::ParseError),
-        }
-    }
-
-    fn masked_value(&self, value: &serde_json::Value, counts: &mut Counts) -> serde_json::Value {
-        let text = self.masked(value.to_string().as_bytes(), counts);
-        serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
     }
 
     fn add_request(&self, record: &mut CallRecord, head: &FrameHead, request: &Request) {
         record.request_model = request.model.clone().or(record.request_model.take());
         record.streamed = request.stream;
         record.tools_offered = request.tools.iter().map(|tool| tool.name.clone()).collect();
-        let system = request.system_text();
-        record.system_digest = (!system.is_empty()).then(|| keyed_digest(&self.store_key, [system.as_bytes()]));
-        record.tools_digest = (!request.tools.is_empty()).then(|| tools_digest(&self.store_key, &request.tools));
         if head.taskbook_version.is_some() {
             return;
         }
@@ -280,6 +194,48 @@ impl RowMaker {
         } else {
             record.attempts.iter().map(attempt_cost).sum()
         };
+    }
+}
+
+/// What the head tells, and the masked texts.
+fn of_head(head: &FrameHead, api: Api, masked: Masked) -> CallRecord {
+    let milliseconds = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1000.0);
+    CallRecord {
+        schema_version: SCHEMA_VERSION,
+        call_id: head.call_id.clone(),
+        boot_id: given(&head.boot_id),
+        sequence: (head.sequence > 0).then(|| signed(head.sequence)),
+        conversation_id: head.call_id.clone(),
+        affinity_key: head.affinity_key.clone(),
+        client_id: head.client_id.clone(),
+        key_id: head.key_id.clone(),
+        started_at: (head.started_at > 0).then_some(head.started_at),
+        upstream: given(&head.upstream),
+        api: api.as_str().to_owned(),
+        route: head.route.clone(),
+        method: given(&head.method),
+        path: given(&masked.path),
+        request_model: masked.model,
+        task_id: head.task_id.clone(),
+        task_confidence: head.task_confidence,
+        taskbook_version: head.taskbook_version,
+        arm: head.arm.clone(),
+        config_hash: head.config_hash.clone(),
+        outcome: head.outcome,
+        status: head.status.map(i32::from),
+        error: masked.error,
+        attempts: head.attempts.clone(),
+        first_chunk_ms: milliseconds(head.first_chunk_us),
+        duration_ms: milliseconds(head.duration_us),
+        overhead_us: head.overhead_us.map(signed),
+        request_bytes: Some(signed(head.request_bytes)),
+        response_bytes: Some(signed(head.response_bytes)),
+        trace_id: head.trace_id.clone(),
+        tags: masked.tags.into_iter().collect(),
+        request_body: masked.request,
+        response_body: masked.response,
+        masked: masked.counts.into_vec(),
+        ..CallRecord::default()
     }
 }
 

@@ -1,10 +1,16 @@
 //! Threads calls into conversations: a call that names an earlier answer continues it, and so does one whose messages
 //! extend an earlier call's messages and answer.
 //!
-//! Keeps digests only, keyed and over masked text, never a message nor a provider's id; bounded, the oldest are forgotten.
-//! What is forgotten, or seen by another process, starts a new conversation: a lost thread, never a wrong one.
+//! Keeps keyed digests only, never a message nor a provider's id; bounded, the oldest are forgotten. They are made of the
+//! text before it is masked: a name that is learnt late in a conversation changes how what is resent is masked, and must
+//! not part it. Of sensitive values it holds those that the conversation told, in memory, so that they are masked where
+//! they recur in it. What is forgotten, or seen by another process, starts a new conversation: a lost thread, never a wrong one.
 
+mod told;
+
+use crate::mask::Values;
 use std::collections::{HashMap, VecDeque};
+use told::Told;
 use understudy_call::call::{Message, Request, Response, Role};
 use understudy_call::keys::Key;
 use understudy_call::record::CallRecord;
@@ -129,6 +135,7 @@ pub struct Threads {
     /// In the order they were learnt.
     order: VecDeque<Digest>,
     capacity: usize,
+    told: Told,
 }
 
 impl Default for Threads {
@@ -144,20 +151,34 @@ impl Threads {
             known: HashMap::new(),
             order: VecDeque::new(),
             capacity: capacity.max(1),
+            told: Told::default(),
         }
+    }
+
+    /// The call that another continues.
+    fn parent(&self, trail: &Trail, named: Option<&str>) -> Option<&Known> {
+        let by_id = trail.continues.and_then(|answer| self.known.get(&answer));
+        let by_messages = || trail.prefixes.iter().rev().find_map(|prefix| self.known.get(prefix));
+        by_id
+            .or_else(by_messages)
+            .filter(|parent| named.is_none_or(|name| parent.conversation_id == name))
+            .or_else(|| self.known.get(&named.map(name_digest)?))
+    }
+
+    /// What the earlier calls of a call's conversation told the mask; `named` as in [`Threads::place`].
+    pub fn told_before(&self, trail: &Trail, named: Option<&str>) -> Option<&Values> {
+        self.told.of(&self.parent(trail, named)?.conversation_id)
+    }
+
+    /// Remembers what a call told, for the later ones of its conversation.
+    pub fn tell(&mut self, conversation_id: &str, values: &Values) {
+        self.told.add(conversation_id, values);
     }
 
     /// Sets conversation, parent and step of a row, and remembers it. `named` is the pseudonym of the conversation that
     /// the client named, if it did; it decides the conversation of a call that continues none.
     pub fn place(&mut self, record: &mut CallRecord, trail: &Trail, named: Option<&str>) {
-        let by_name = named.map(name_digest);
-        let by_id = trail.continues.and_then(|answer| self.known.get(&answer));
-        let by_messages = || trail.prefixes.iter().rev().find_map(|prefix| self.known.get(prefix));
-        let parent = by_id
-            .or_else(by_messages)
-            .filter(|parent| named.is_none_or(|name| parent.conversation_id == name))
-            .or_else(|| self.known.get(&by_name?));
-        match parent {
+        match self.parent(trail, named) {
             Some(parent) => {
                 record.conversation_id = parent.conversation_id.clone();
                 record.parent_call_id = Some(parent.call_id.clone());
@@ -173,7 +194,10 @@ impl Threads {
             conversation_id: record.conversation_id.clone(),
             step: record.step,
         };
-        for digest in [trail.whole, trail.answer, by_name].into_iter().flatten() {
+        for digest in [trail.whole, trail.answer, named.map(name_digest)]
+            .into_iter()
+            .flatten()
+        {
             self.remember(digest, known.clone());
         }
     }

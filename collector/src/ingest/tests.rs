@@ -28,7 +28,7 @@ fn key() -> Key {
 fn row_maker() -> RowMaker {
     let mask = MaskConfig {
         rules: Rules::None,
-        dictionaries: Vec::new(),
+        ..MaskConfig::default()
     };
     RowMaker {
         mask: Arc::new(Mask::new(&mask, &[3; 32]).unwrap()),

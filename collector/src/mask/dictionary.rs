@@ -8,6 +8,7 @@ use super::person;
 use super::scan::Hit;
 use super::scene::{Scene, has_no_spaces, is_escape_letter};
 use aho_corasick::{AhoCorasick, MatchKind};
+use std::collections::BTreeMap;
 
 /// A list of values to mask, whatever they look like.
 #[derive(Clone, Debug)]
@@ -78,36 +79,44 @@ impl Dictionaries {
     }
 }
 
-/// Values that were found by their context in one body, to be found wherever else they stand in it.
-pub(super) struct Learnt(Option<Automaton>);
+/// Values that were found elsewhere, to be found where they stand bare.
+pub(super) struct Learnt {
+    exact: Option<Automaton>,
+    /// Whole names: they are the same person in any case.
+    any_case: Option<Automaton>,
+}
 
 impl Learnt {
     /// Values shorter than this are too common to be replaced everywhere.
     const LEAST_BYTES: usize = 6;
 
-    pub(super) fn new(values: Vec<(String, Kind)>) -> Learnt {
-        let mut worth_it = Vec::new();
+    pub(super) fn new<'v>(values: impl IntoIterator<Item = (&'v str, Kind)>) -> Learnt {
+        let (mut exact, mut any_case) = (BTreeMap::new(), Vec::new());
         for (value, kind) in values {
             if kind == Kind::Person {
-                worth_it.extend(person::parts(&value).into_iter().map(|part| (part, kind)));
+                exact.extend(person::parts(value).into_iter().map(|part| (part, kind)));
+                if value.contains(' ') {
+                    any_case.push((value.to_owned(), kind));
+                }
             } else if value.len() >= Self::LEAST_BYTES {
-                worth_it.push((value, kind));
+                exact.insert(value.to_owned(), kind);
             }
         }
-        worth_it.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        worth_it.dedup_by(|one, other| one.0 == other.0);
-        // A body has too few values for the automaton's limits; if it had too many, patterns would still find them.
-        Learnt(Automaton::new(worth_it, false).ok().flatten())
+        // A call has too few values for the automaton's limits; if it had too many, the rules would still find them.
+        Learnt {
+            exact: Automaton::new(exact.into_iter().collect(), false).ok().flatten(),
+            any_case: Automaton::new(any_case, true).ok().flatten(),
+        }
     }
 
     pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
-        if let Some(automaton) = &self.0 {
+        for automaton in [&self.exact, &self.any_case].into_iter().flatten() {
             automaton.find(scene.text, hits);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.exact.is_none() && self.any_case.is_none()
     }
 }
 
@@ -170,7 +179,7 @@ mod tests {
         Dictionaries::new(&[dictionary])
             .unwrap()
             .find(&Scene { text, label: "" }, &mut hits);
-        super::super::scan::settle(&mut hits);
+        super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 

@@ -83,7 +83,10 @@ fn number_edit(json: &str, token: &Token, edits: Edits<'_>) -> Option<Edit> {
     let mut edit = edits(Scene { text, label })
         .pop()
         .filter(|edit| edit.start == 0 && edit.end == text.len())?;
-    let is_number = edit.replacement.bytes().all(|byte| byte.is_ascii_digit()) && !edit.replacement.starts_with('0');
+    let starts_right = edit
+        .replacement
+        .starts_with(|letter: char| ('1'..='9').contains(&letter));
+    let is_number = starts_right && edit.replacement.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number {
         edit.replacement = "0".to_owned();
     }

@@ -31,11 +31,13 @@ pub enum Kind {
     Mrn,
     /// An entry of an operator's dictionary that has no narrower kind.
     Dictionary,
+    /// What an operator's pattern found, where its name tells nothing narrower.
+    Pattern,
 }
 
 impl Kind {
     /// Every kind, in the order of the enum.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Person,
         Kind::Email,
         Kind::Phone,
@@ -48,6 +50,7 @@ impl Kind {
         Kind::DateOfBirth,
         Kind::Mrn,
         Kind::Dictionary,
+        Kind::Pattern,
     ];
 
     /// The name in the `masked` column and in span output.
@@ -65,6 +68,7 @@ impl Kind {
             Kind::DateOfBirth => "DATE_OF_BIRTH",
             Kind::Mrn => "MRN",
             Kind::Dictionary => "DICTIONARY",
+            Kind::Pattern => "PATTERN",
         }
     }
 

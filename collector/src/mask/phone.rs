@@ -204,6 +204,12 @@ fn starts_free(text: &str, start: usize) -> bool {
     !is_tail && !matches!(before.last(), Some(b'#' | b'$' | b'%' | b'+')) && !text[..start].ends_with(['€', '£', '¥'])
 }
 
+/// Whether four digits and a space stand before: a card number that fails its check, or another long row, is no phone.
+fn goes_on_in_fours(before: &[u8]) -> bool {
+    let digits = before.strip_suffix(b" ").unwrap_or_default();
+    digits.iter().rev().take_while(|byte| byte.is_ascii_digit()).count() == 4
+}
+
 /// Where the number ends with its extension: `x680`, `ext. 12`.
 fn with_extension(bytes: &[u8], end: usize) -> usize {
     let rest = &bytes[end..];
@@ -282,7 +288,7 @@ impl National<'_, '_> {
             && bytes
                 .get(code.start + 1)
                 .is_some_and(|digit| (b'1'..=b'9').contains(digit));
-        if !has_trunk_zero || !(2..=5).contains(&code.len()) {
+        if !has_trunk_zero || !(2..=5).contains(&code.len()) || goes_on_in_fours(&bytes[..self.start]) {
             return None;
         }
         // Pairs are written in fives (`06 12 34 51 83`); a longer row of pairs is a list.

@@ -139,31 +139,41 @@ fn number_at(scene: &Scene<'_>, start: usize, run_end: usize) -> Option<Hit> {
         .or_else(|| phone::at(scene, &digits))
 }
 
-/// Sorts hits and joins those that overlap: what any of them covers stays covered, under the kind of the longest.
-pub(super) fn settle(hits: &mut Vec<Hit>) {
+/// Sorts hits and parts those that overlap: what any of them covers stays covered. Of one kind they are joined; of two
+/// kinds the longer stays whole.
+pub(super) fn settle(text: &str, hits: &mut Vec<Hit>) {
     if hits.len() < 2 {
         return;
     }
     hits.sort_by_key(|hit| (hit.start, std::cmp::Reverse(hit.end)));
     let mut settled: Vec<Hit> = Vec::with_capacity(hits.len());
-    let mut longest = 0;
-    for hit in hits.drain(..) {
-        match settled.last_mut() {
-            Some(last) if hit.start < last.end => {
-                if hit.end - hit.start > longest {
-                    longest = hit.end - hit.start;
-                    last.kind = hit.kind;
-                }
-                last.by_context &= hit.by_context;
+    for mut hit in hits.drain(..) {
+        if let Some(last) = settled.last_mut().filter(|last| hit.start < last.end) {
+            if hit.end <= last.end || hit.kind == last.kind {
+                let is_part = hit.kind != last.kind || hit.end - hit.start < last.end - last.start;
+                last.by_context &= hit.by_context || is_part;
                 last.end = last.end.max(hit.end);
+                continue;
             }
-            _ => {
-                longest = hit.end - hit.start;
-                settled.push(hit);
+            if last.end - last.start >= hit.end - hit.start {
+                hit.start = last.end;
+            } else {
+                last.end = hit.start;
+                if !holds_something(text, last) {
+                    settled.pop();
+                }
             }
+        }
+        if holds_something(text, &hit) {
+            settled.push(hit);
         }
     }
     *hits = settled;
+}
+
+/// Whether a hit, or what is left of it, holds a letter or digit.
+fn holds_something(text: &str, hit: &Hit) -> bool {
+    hit.start < hit.end && text[hit.start..hit.end].contains(char::is_alphanumeric)
 }
 
 #[cfg(test)]
@@ -171,14 +181,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlaps_are_joined_under_the_longest() {
+    fn overlaps_of_one_kind_are_joined_and_of_two_kinds_parted() {
+        let text = "abcdefghijklmnop";
         let mut hits = vec![
             Hit::sure(8, 12, Kind::Phone),
             Hit::sure(0, 4, Kind::Email),
             Hit::sure(2, 9, Kind::Secret),
+            Hit::sure(3, 5, Kind::Person),
             Hit::sure(12, 13, Kind::Iban),
+            Hit::sure(13, 15, Kind::Mrn),
+            Hit::sure(14, 16, Kind::Mrn),
         ];
-        settle(&mut hits);
-        assert_eq!(hits, [Hit::sure(0, 12, Kind::Secret), Hit::sure(12, 13, Kind::Iban)]);
+        settle(text, &mut hits);
+        let expected = [
+            Hit::sure(0, 2, Kind::Email),
+            Hit::sure(2, 9, Kind::Secret),
+            Hit::sure(9, 12, Kind::Phone),
+            Hit::sure(12, 13, Kind::Iban),
+            Hit::sure(13, 16, Kind::Mrn),
+        ];
+        assert_eq!(hits, expected);
     }
 }

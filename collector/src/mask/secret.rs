@@ -262,7 +262,7 @@ mod tests {
     fn found(text: &str, label: &str) -> Vec<String> {
         let mut hits = Vec::new();
         Secrets::new().unwrap().find(&Scene { text, label }, &mut hits);
-        super::super::scan::settle(&mut hits);
+        super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 

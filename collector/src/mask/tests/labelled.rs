@@ -9,9 +9,9 @@ use std::io::Write;
 const LABELLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/pii/dev.jsonl");
 
 #[derive(serde::Deserialize)]
-struct Row {
+pub(super) struct Row {
     id: String,
-    text: String,
+    pub(super) text: String,
     spans: Vec<Gold>,
 }
 
@@ -23,7 +23,7 @@ struct Gold {
     kind: String,
 }
 
-fn rows() -> Option<Vec<Row>> {
+pub(super) fn rows() -> Option<Vec<Row>> {
     let Ok(text) = std::fs::read_to_string(LABELLED) else {
         assert!(
             std::env::var_os("CI").is_none(),
