@@ -7,6 +7,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use understudy_call::keys::{Key, Keys, hex};
+use understudy_collector::table::TableKeys;
+
+/// Who has the first reads what was said; who has the second reads all else.
+const TABLE_KEYS: [&str; 2] = ["content", "metrics"];
 
 /// Reads the four keys in `dir`. Missing ones are made where `may_create`, and that is said on stderr.
 ///
@@ -34,20 +38,7 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
                 dir.display()
             );
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("making {}", dir.display()))?;
-        for name in &missing {
-            create(dir, name)?;
-        }
-        eprintln!(
-            "made the keys {} in {}. Keep a copy: what they protect can't be read without them. \
-             Keys beside the data protect copies of the spool, not this machine.",
-            missing.join(", "),
-            dir.display()
-        );
+        make(dir, &missing)?;
     }
     Ok(Keys {
         spool: read(dir, "spool")?,
@@ -55,6 +46,75 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
         origin: read(dir, "origin")?,
         surrogate: read(dir, "surrogate")?,
     })
+}
+
+/// The keys that tables in the store are read with, and written with where `encrypt`; a missing pair is made where
+/// `may_create`, and that is said on stderr.
+///
+/// # Errors
+/// Where the store is encrypted and a key is missing that may not be made, or a file is no key.
+pub(crate) fn for_tables(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let is_there = |name: &&str| path(dir, name).exists();
+    let missing: Vec<&str> = TABLE_KEYS.into_iter().filter(|name| !is_there(name)).collect();
+    if encrypt && !missing.is_empty() {
+        // One role's key alone reads; writing needs both.
+        if missing.len() < TABLE_KEYS.len() || !may_create {
+            bail!(
+                "the store is encrypted, and {} is missing in {}: all processes that write must share both keys. Put it \
+                 back from your copy, or for a new store make each once (`understudy keys make content metrics`)",
+                missing.join(" and "),
+                dir.display()
+            );
+        }
+        make(dir, &missing)?;
+    }
+    let (content, metrics) = (generations(dir, "content")?, generations(dir, "metrics")?);
+    let keys = TableKeys::reading(&content, &metrics);
+    Ok(match (encrypt, content.first(), metrics.first()) {
+        (true, Some(content), Some(metrics)) => keys.writing(content, metrics),
+        _ => keys,
+    })
+}
+
+/// The same for a command, which may have one role's key alone: then it reads, and what it would write is an error.
+pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let there = TABLE_KEYS.iter().filter(|name| path(dir, name).exists()).count();
+    if encrypt && (there == 1 || (there == 0 && !may_create)) {
+        return Ok(for_tables(dir, false, false)?.only_reading());
+    }
+    for_tables(dir, encrypt, may_create)
+}
+
+/// Whether both keys of tables are there: without a config, that says that the store is encrypted.
+pub(crate) fn are_for_tables(dir: &Path) -> bool {
+    TABLE_KEYS.iter().all(|name| path(dir, name).exists())
+}
+
+/// All generations of a key, the current one first; empty where there is none.
+fn generations(dir: &Path, name: &str) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    if path(dir, name).exists() {
+        keys.push(read(dir, name)?);
+    }
+    Ok(keys)
+}
+
+fn make(dir: &Path, names: &[&str]) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("making {}", dir.display()))?;
+    for name in names {
+        create(dir, name)?;
+    }
+    eprintln!(
+        "made the keys {} in {}. Keep a copy: what they protect can't be read without them. \
+         Keys beside the data protect copies of it, not this machine.",
+        names.join(", "),
+        dir.display()
+    );
+    Ok(())
 }
 
 fn path(dir: &Path, name: &str) -> std::path::PathBuf {

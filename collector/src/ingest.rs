@@ -373,7 +373,7 @@ impl Ingest {
                 .collect();
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
-            let parquet = calls_to_parquet(&new)?;
+            let parquet = calls_to_parquet(&new, self.store.table_keys())?;
             within(&self.runtime, finish, self.store.put(&key, parquet))?;
             self.metrics.objects.inc();
         }

@@ -1,8 +1,9 @@
 //! Where objects live: a local directory or an object store, behind one small set of verbs.
 //!
-//! Knows nothing of columns or of what an object means. A put that returned survives power loss (local: temporary
+//! Knows nothing of columns or of what an object means; it only carries the keys that its tables are written with. A put that returned survives power loss (local: temporary
 //! file, fsync, rename, fsync of the directory); a create-only put has one winner.
 
+use crate::table::TableKeys;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -106,6 +107,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     location: String,
+    table_keys: TableKeys,
 }
 
 impl fmt::Debug for Store {
@@ -160,7 +162,19 @@ impl Store {
             objects: Arc::new(InMemory::new()),
             prefix: Path::default(),
             location: "memory".into(),
+            table_keys: TableKeys::default(),
         }
+    }
+
+    /// The same store, whose tables are written and read with these keys.
+    #[must_use]
+    pub fn with_table_keys(self, table_keys: TableKeys) -> Store {
+        Store { table_keys, ..self }
+    }
+
+    /// The keys that tables here are written and read with.
+    pub fn table_keys(&self) -> &TableKeys {
+        &self.table_keys
     }
 
     /// Where it is, as it was opened.
@@ -304,6 +318,7 @@ fn open_directory(location: &str, directory: impl AsRef<std::path::Path>) -> Res
         objects: Arc::new(objects),
         prefix: Path::default(),
         location: location.into(),
+        table_keys: TableKeys::default(),
     })
 }
 
@@ -362,6 +377,7 @@ fn open_s3(
         objects: Arc::new(objects),
         prefix,
         location: location.into(),
+        table_keys: TableKeys::default(),
     })
 }
 

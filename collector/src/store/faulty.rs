@@ -54,6 +54,7 @@ impl Faulty {
             objects: Arc::new(self.clone()),
             prefix: Path::default(),
             location: "faulty".into(),
+            table_keys: crate::table::TableKeys::default(),
         }
     }
 
