@@ -105,7 +105,8 @@ impl Place {
         keys::load(&self.keys_dir(), self.directory().is_some())
     }
 
-    fn keys_dir(&self) -> PathBuf {
+    /// The folder of the key files.
+    pub(crate) fn keys_dir(&self) -> PathBuf {
         match (&self.config, self.directory()) {
             (Some(config), _) => config.keys_dir(),
             (None, Some(directory)) => directory.join("keys"),

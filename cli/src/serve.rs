@@ -157,7 +157,7 @@ impl Collector {
                 flush_bytes: config.flush.bytes,
                 own_writer,
             },
-            keys.spool.clone(),
+            keys.all_of_spool(),
             store,
             row_maker(config, keys)?,
             metrics,
