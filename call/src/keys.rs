@@ -41,6 +41,15 @@ pub struct Keys {
     pub origin: Key,
     /// HMAC that surrogates of masked values are made from.
     pub surrogate: Key,
+    /// Spool keys of before: they open segments that were sealed with them.
+    pub older_spool: Vec<Key>,
+}
+
+impl Keys {
+    /// All keys that a segment may be sealed with.
+    pub fn all_of_spool(&self) -> Vec<Key> {
+        std::iter::once(&self.spool).chain(&self.older_spool).cloned().collect()
+    }
 }
 
 impl Keys {

@@ -172,6 +172,21 @@ pub struct SegmentReader {
 }
 
 impl SegmentReader {
+    /// [`SegmentReader::open`] with whichever of the keys the segment is sealed with.
+    ///
+    /// # Errors
+    /// Where it is cut, damaged, or sealed with none of them.
+    pub fn open_with(header: &[u8], spool_keys: &[Key]) -> Result<SegmentReader, SegmentError> {
+        let mut result = Err(SegmentError::NoHeader);
+        for key in spool_keys {
+            result = SegmentReader::open(header, key);
+            if !matches!(result, Err(SegmentError::OtherKey(_))) {
+                break;
+            }
+        }
+        result
+    }
+
     /// Reads the header, the first [`HEADER_LENGTH`] bytes of the file.
     ///
     /// # Errors

@@ -18,6 +18,9 @@ Look at what is kept:
   import    Add calls from files of JSON lines
   mask      Show what masking finds in texts, or does to them
 
+Keep and erase:
+  keys      List, make and rotate the deployment's keys
+
 Find tasks:
   tasks     Find the tasks that agents repeat: fit, list, show, assign, rename
 
@@ -85,6 +88,9 @@ pub(crate) enum Command {
     /// equation does not hold: a record that was kept is gone, one is stored twice, or a boot ended with calls unaccounted
     /// for. Calls cut by a crash are named, and are no fault of the accounts.
     Audit(AuditArguments),
+    /// List, make and rotate the deployment's keys; their bytes are never shown.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Work on what is stored.
     #[command(subcommand)]
     Job(JobCommand),
@@ -219,6 +225,37 @@ pub(crate) struct AuditArguments {
     pub(crate) format: RowFormat,
     #[command(flatten)]
     pub(crate) place: DataArguments,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List them by id, all generations.
+    List {
+        /// How they are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Make those that are missing; none is ever replaced.
+    Make {
+        /// Which: spool, store, origin, surrogate, content, metrics [default: the first four].
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Begin a new generation of a key; the old one stays, to read what it made.
+    ///
+    /// Running processes take the new one at their next start.
+    Rotate {
+        /// Which: spool, store, origin, surrogate, content, metrics.
+        #[arg(value_name = "KEY")]
+        key: String,
+        #[command(flatten)]
+        place: DataArguments,
+    },
 }
 
 /// What to do with jobs.

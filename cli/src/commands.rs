@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod job;
+pub(crate) mod keys;
 pub(crate) mod mask;
 pub(crate) mod replay;
 pub(crate) mod tasks;

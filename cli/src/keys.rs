@@ -5,8 +5,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use understudy_call::keys::{Key, Keys, hex};
+use understudy_collector::table::TableKeys;
+
+/// Who has the first reads what was said; who has the second reads all else.
+pub(crate) const TABLE_KEYS: [&str; 2] = ["content", "metrics"];
 
 /// Reads the four keys in `dir`. Missing ones are made where `may_create`, and that is said on stderr.
 ///
@@ -29,32 +33,147 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
         if !may_create {
             bail!(
                 "the keys {} are missing in {}: with a remote store or a collector of its own all processes must share them. \
-                 Make each once (`openssl rand -hex 32 > NAME.key`) and give the folder to every replica as `keys: {{ dir: … }}`",
+                 Make them once (`understudy keys make`) and give the folder to every replica as `keys: {{ dir: … }}`",
                 missing.join(", "),
                 dir.display()
             );
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("making {}", dir.display()))?;
-        for name in &missing {
-            create(dir, name)?;
-        }
-        eprintln!(
-            "made the keys {} in {}. Keep a copy: what they protect can't be read without them. \
-             Keys beside the data protect copies of the spool, not this machine.",
-            missing.join(", "),
-            dir.display()
-        );
+        make(dir, &missing)?;
     }
     Ok(Keys {
-        spool: read(dir, "spool")?,
-        store: read(dir, "store")?,
-        origin: read(dir, "origin")?,
-        surrogate: read(dir, "surrogate")?,
+        spool: read(&path(dir, "spool"))?,
+        store: read(&path(dir, "store"))?,
+        origin: read(&path(dir, "origin"))?,
+        surrogate: read(&path(dir, "surrogate"))?,
+        older_spool: generations(dir, "spool")?.split_off(1),
     })
+}
+
+/// The keys that tables in the store are read with, and written with where `encrypt`; a missing pair is made where
+/// `may_create`, and that is said on stderr.
+///
+/// # Errors
+/// Where the store is encrypted and a key is missing that may not be made, or a file is no key.
+pub(crate) fn for_tables(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let is_there = |name: &&str| path(dir, name).exists();
+    let missing: Vec<&str> = TABLE_KEYS.into_iter().filter(|name| !is_there(name)).collect();
+    if encrypt && !missing.is_empty() {
+        // One role's key alone reads; writing needs both.
+        if missing.len() < TABLE_KEYS.len() || !may_create {
+            bail!(
+                "the store is encrypted, and {} is missing in {}: all processes that write must share both keys. Put it \
+                 back from your copy, or for a new store make each once (`understudy keys make content metrics`)",
+                missing.join(" and "),
+                dir.display()
+            );
+        }
+        make(dir, &missing)?;
+    }
+    let (content, metrics) = (generations(dir, "content")?, generations(dir, "metrics")?);
+    let keys = TableKeys::reading(&content, &metrics);
+    Ok(match (encrypt, content.first(), metrics.first()) {
+        (true, Some(content), Some(metrics)) => keys.writing(content, metrics),
+        _ => keys,
+    })
+}
+
+/// The same for a command, which may have one role's key alone: then it reads, and what it would write is an error.
+pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let there = TABLE_KEYS.iter().filter(|name| path(dir, name).exists()).count();
+    if encrypt && (there == 1 || (there == 0 && !may_create)) {
+        return Ok(for_tables(dir, false, false)?.only_reading());
+    }
+    for_tables(dir, encrypt, may_create)
+}
+
+/// Whether both keys of tables are there: without a config, that says that the store is encrypted.
+pub(crate) fn are_for_tables(dir: &Path) -> bool {
+    TABLE_KEYS.iter().all(|name| path(dir, name).exists())
+}
+
+/// All generations of a key, the current one first; empty where there is none. Older ones are `NAME.<id>.key`.
+pub(crate) fn generations(dir: &Path, name: &str) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    if path(dir, name).exists() {
+        keys.push(read(&path(dir, name))?);
+    }
+    let files = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(keys),
+        files => files.with_context(|| format!("listing {}", dir.display()))?,
+    };
+    let mut older: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let file = file.with_context(|| format!("listing {}", dir.display()))?.path();
+        let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let id = file_name.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        if id.and_then(|rest| rest.strip_suffix(".key")).is_some() {
+            older.push(file);
+        }
+    }
+    older.sort();
+    for file in older {
+        let key = read(&file)?;
+        // A rotation that was cut off left the current one under its older name too.
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Makes those of the keys that are missing.
+pub(crate) fn make_missing(dir: &Path, names: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !path(dir, name).exists()).collect();
+    if missing.is_empty() {
+        eprintln!("none is missing in {}", dir.display());
+        return Ok(());
+    }
+    make(dir, &missing)
+}
+
+/// Begins a new generation of a key; the ids of the old one and the new one.
+///
+/// # Errors
+/// Where there is no such key yet, or the folder can't be written.
+pub(crate) fn rotate(dir: &Path, name: &str) -> Result<(String, String)> {
+    let current = path(dir, name);
+    if !current.exists() {
+        bail!(
+            "there is no {} to rotate: `understudy keys make {name}`",
+            current.display()
+        );
+    }
+    let old = read(&current)?.id();
+    // First kept under its older name, then replaced in one step: never is there no current key.
+    let kept = dir.join(format!("{name}.{old}.key"));
+    match std::fs::hard_link(&current, &kept) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("making {}", kept.display()));
+        }
+        _ => {}
+    }
+    let draft = draft(dir, name)?;
+    std::fs::rename(&draft, &current).with_context(|| format!("replacing {}", current.display()))?;
+    sync(dir)?;
+    Ok((old, read(&current)?.id()))
+}
+
+fn make(dir: &Path, names: &[&str]) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("making {}", dir.display()))?;
+    for name in names {
+        create(dir, name)?;
+    }
+    eprintln!(
+        "made the keys {} in {}. Keep a copy: what they protect can't be read without them. \
+         Keys beside the data protect copies of it, not this machine.",
+        names.join(", "),
+        dir.display()
+    );
+    Ok(())
 }
 
 fn path(dir: &Path, name: &str) -> std::path::PathBuf {
@@ -63,11 +182,23 @@ fn path(dir: &Path, name: &str) -> std::path::PathBuf {
 
 /// Another process may be making it at the same moment: whoever comes second uses the first one's.
 fn create(dir: &Path, name: &str) -> Result<()> {
+    let draft = draft(dir, name)?;
+    let linked = std::fs::hard_link(&draft, path(dir, name));
+    std::fs::remove_file(&draft).with_context(|| format!("removing {}", draft.display()))?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("making {}", path(dir, name).display()))
+        }
+        _ => sync(dir),
+    }
+}
+
+/// A new key's file, beside its place: linked or moved there, so that nobody reads half a key.
+fn draft(dir: &Path, name: &str) -> Result<PathBuf> {
     let mut bytes = [0; 32];
     if SystemRandom::new().fill(&mut bytes).is_err() {
         bail!("the system gives no random bytes");
     }
-    // Written aside and linked into place, so that nobody reads half a key.
     let temporary = dir.join(format!(".{name}.{}.new", std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)
@@ -78,19 +209,16 @@ fn create(dir: &Path, name: &str) -> Result<()> {
     writeln!(file, "{}", hex(&bytes))
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing {}", temporary.display()))?;
-    let linked = std::fs::hard_link(&temporary, path(dir, name));
-    std::fs::remove_file(&temporary).with_context(|| format!("removing {}", temporary.display()))?;
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("making {}", path(dir, name).display()))
-        }
-        _ => Ok(()),
-    }
+    Ok(temporary)
 }
 
-fn read(dir: &Path, name: &str) -> Result<Key> {
-    let path = path(dir, name);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+fn sync(dir: &Path) -> Result<()> {
+    let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+    synced.with_context(|| format!("syncing {}", dir.display()))
+}
+
+fn read(path: &Path) -> Result<Key> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let Some(bytes) = unhex(text.trim()) else {
         bail!("{} is no key: it must hold 64 hexadecimal digits", path.display());
     };
@@ -121,7 +249,7 @@ mod tests {
             load(&dir, false)
                 .unwrap_err()
                 .to_string()
-                .contains("openssl rand -hex 32")
+                .contains("understudy keys make")
         );
         let first = load(&dir, true).unwrap();
         let second = load(&dir, false).unwrap();
@@ -143,6 +271,27 @@ mod tests {
                 .to_string()
                 .contains("surrogate is missing")
         );
+    }
+
+    #[test]
+    fn a_rotated_key_is_another_and_the_old_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert!(
+            rotate(dir, "origin")
+                .unwrap_err()
+                .to_string()
+                .contains("keys make origin")
+        );
+        let first = load(dir, true).unwrap();
+        let (old, new) = rotate(dir, "origin").unwrap();
+        let (second, _) = rotate(dir, "origin").unwrap();
+        assert_eq!((old, second), (first.origin.id(), new.clone()));
+        let all = generations(dir, "origin").unwrap();
+        assert_eq!(all.len(), 3);
+        assert!(all.contains(&first.origin) && all[0] == load(dir, false).unwrap().origin);
+        rotate(dir, "spool").unwrap();
+        assert_eq!(load(dir, false).unwrap().older_spool, [first.spool]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
         Command::Audit(arguments) => block_on(commands::audit::run(arguments)),
+        Command::Keys(command) => done(commands::keys::run(command)),
         Command::Job(command) => done(block_on(commands::job::run(command))),
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),

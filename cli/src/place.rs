@@ -50,7 +50,19 @@ impl Place {
 
     /// The store, made where it is a directory and missing.
     pub(crate) fn store(&self) -> Result<Store> {
-        Store::open(&self.data).with_context(|| format!("opening the store {}", self.data))
+        self.open_store(self.directory().is_some())
+    }
+
+    fn open_store(&self, may_make_keys: bool) -> Result<Store> {
+        let dir = self.keys_dir();
+        // Without a config the keys that are there say whether the store is encrypted.
+        let encrypt = match &self.config {
+            Some(config) => config.encrypt_store,
+            None => keys::are_for_tables(&dir),
+        };
+        let table_keys = keys::for_command(&dir, encrypt, may_make_keys)?;
+        let store = Store::open(&self.data).with_context(|| format!("opening the store {}", self.data))?;
+        Ok(store.with_table_keys(table_keys))
     }
 
     /// The store, which must be there: reading makes none.
@@ -63,7 +75,7 @@ impl Place {
                 directory.display()
             );
         }
-        self.store()
+        self.open_store(false)
     }
 
     /// The directory of a local store.
@@ -93,7 +105,8 @@ impl Place {
         keys::load(&self.keys_dir(), self.directory().is_some())
     }
 
-    fn keys_dir(&self) -> PathBuf {
+    /// The folder of the key files.
+    pub(crate) fn keys_dir(&self) -> PathBuf {
         match (&self.config, self.directory()) {
             (Some(config), _) => config.keys_dir(),
             (None, Some(directory)) => directory.join("keys"),

@@ -58,7 +58,11 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let metrics = understudy_proxy::metrics::Metrics::register(&registry, env!("CARGO_PKG_VERSION"))?;
     let evicted = metrics.evicted.clone();
     let proxy = Arc::new(Proxy::open(&config, &keys, metrics)?);
-    let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
+    let mut store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
+    if collect {
+        let made_here = config.store_is_local();
+        store = store.with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, made_here)?);
+    }
     let cold = cold_runtime()?;
     let collector = if collect {
         let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
@@ -93,7 +97,9 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
     let keys = keys::load(&config.keys_dir(), false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
     let registry = Registry::new();
-    let store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
+    let store = Store::open(&config.data)
+        .with_context(|| format!("opening the store {}", config.data))?
+        .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
     let collector = Collector::start(config, &keys, store, metrics, false, &cold)?;
@@ -153,7 +159,7 @@ impl Collector {
                 flush_bytes: config.flush.bytes,
                 own_writer,
             },
-            keys.spool.clone(),
+            keys.all_of_spool(),
             store,
             row_maker(config, keys)?,
             metrics,

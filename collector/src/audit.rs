@@ -119,7 +119,7 @@ struct Evidence {
 ///
 /// # Errors
 /// Where the store or the spool can't be read.
-pub async fn audit(store: &Store, spool_dir: &Path, spool_key: &Key) -> Result<Vec<BootAudit>, AuditError> {
+pub async fn audit(store: &Store, spool_dir: &Path, spool_keys: &[Key]) -> Result<Vec<BootAudit>, AuditError> {
     let mut boots: BTreeMap<String, Evidence> = BTreeMap::new();
     let local = accounts(spool_dir);
     let running = has_writer(spool_dir);
@@ -130,7 +130,7 @@ pub async fn audit(store: &Store, spool_dir: &Path, spool_key: &Key) -> Result<V
         boot.is_running = running && newest.as_ref() == Some(&account.boot_id) && !account.ended;
         boot.account = Some(account);
     }
-    read_spool(spool_dir, spool_key, &mut boots)?;
+    read_spool(spool_dir, spool_keys, &mut boots)?;
     read_store(store, &mut boots).await?;
     note_evicted(spool_dir, &mut boots);
     // Rows that were imported, and records that nobody can read, are of no boot.
@@ -142,7 +142,7 @@ pub async fn audit(store: &Store, spool_dir: &Path, spool_key: &Key) -> Result<V
 }
 
 /// The calls in the spool's segments.
-fn read_spool(spool_dir: &Path, key: &Key, boots: &mut BTreeMap<String, Evidence>) -> Result<(), AuditError> {
+fn read_spool(spool_dir: &Path, keys: &[Key], boots: &mut BTreeMap<String, Evidence>) -> Result<(), AuditError> {
     let io = |path: &Path, source| AuditError::Spool {
         path: path.to_owned(),
         source,
@@ -159,8 +159,8 @@ fn read_spool(spool_dir: &Path, key: &Key, boots: &mut BTreeMap<String, Evidence
             .values()
             .filter_map(|boot| boot.account.as_ref()?.segments.get(&name)?.header_bytes())
             .next();
-        let reader = SegmentReader::open(&bytes, key).ok();
-        let Some(reader) = reader.or_else(|| SegmentReader::open(&copy?, key).ok()) else {
+        let reader = SegmentReader::open_with(&bytes, keys).ok();
+        let Some(reader) = reader.or_else(|| SegmentReader::open_with(&copy?, keys).ok()) else {
             tracing::warn!(
                 segment = name,
                 "a segment can't be opened: its calls are not in this audit"

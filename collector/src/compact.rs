@@ -221,7 +221,7 @@ async fn finish(store: &Store, plan: &Plan) -> Result<Option<Compacted>, Compact
             key: plan.output.clone(),
             source,
         };
-        let parquet = calls_to_parquet(&merged).map_err(failed)?;
+        let parquet = calls_to_parquet(&merged, store.table_keys()).map_err(failed)?;
         store.put(&plan.output, parquet).await?;
         store.create(&plan.commit_key(), plan.json()).await?;
     }
@@ -251,7 +251,8 @@ async fn merge(store: &Store, plan: &Plan) -> Result<Option<Vec<understudy_call:
             key: input.clone(),
             source,
         };
-        let read = tokio::task::spawn_blocking(move || calls_from_parquet(bytes));
+        let keys = store.table_keys().clone();
+        let read = tokio::task::spawn_blocking(move || calls_from_parquet(bytes, &keys));
         let read = read
             .await
             .unwrap_or_else(|_| Err(TableError::Read("the decoder failed".into())))

@@ -10,7 +10,7 @@ mod lines;
 use crate::row::RowMaker;
 use crate::scan::{CallFilter, ScanError};
 use crate::store::{Store, StoreError};
-use crate::table::{Columns, TableError, call_batches, call_key, calls_to_parquet};
+use crate::table::{Columns, TableError, TableKeys, call_batches, call_key, calls_to_parquet};
 use bytes::Bytes;
 use line::ImportLine;
 pub use lines::OpenError;
@@ -94,6 +94,7 @@ pub async fn import(
     let names = Names::new(&rows.store_key, source);
     let mut work = Work {
         known: known_calls(store, &names).await?,
+        table_keys: store.table_keys().clone(),
         lines: Lines::open(input)?,
         rows: rows.clone(),
         steps: HashMap::new(),
@@ -166,7 +167,7 @@ async fn known_calls(store: &Store, names: &Names) -> Result<HashSet<String>, Im
             continue;
         }
         let bytes = store.get(&object.key).await?;
-        for batch in call_batches(bytes, &Columns::only(["call_id"]))? {
+        for batch in call_batches(bytes, &Columns::only(["call_id"]), store.table_keys())? {
             known.extend(batch?.into_iter().map(|record| record.call_id));
         }
     }
@@ -177,6 +178,7 @@ async fn known_calls(store: &Store, names: &Names) -> Result<HashSet<String>, Im
 struct Work {
     lines: Lines,
     rows: RowMaker,
+    table_keys: TableKeys,
     names: Names,
     known: HashSet<String>,
     /// Session → the next step, for lines that say none.
@@ -278,7 +280,7 @@ impl Work {
             new.into_par_iter().map(|new| record(rows, names, new)).collect()
         };
         let key = call_key(&records[0], &self.names.object, first, last);
-        Ok(Some((key, calls_to_parquet(&records)?)))
+        Ok(Some((key, calls_to_parquet(&records, &self.table_keys)?)))
     }
 }
 

@@ -138,19 +138,19 @@ struct Batch {
 }
 
 impl Ingest {
-    /// Opens the spool's folder for reading; finishes what a crash left half done at the first turn.
+    /// Opens the spool's folder for reading, with all keys that its segments may be sealed with; finishes what a crash left half done at the first turn.
     ///
     /// # Errors
     /// Where the journal beside the spool, or the spool, can't be read.
     pub fn open(
         config: IngestConfig,
-        spool_key: Key,
+        spool_keys: Vec<Key>,
         store: Store,
         rows: RowMaker,
         metrics: Metrics,
         runtime: Handle,
     ) -> Result<Ingest, IngestError> {
-        let segments = Segments::new(config.spool_dir.clone(), spool_key, config.own_writer);
+        let segments = Segments::new(config.spool_dir.clone(), spool_keys, config.own_writer);
         let journal = Journal::load(&config.spool_dir)?;
         let known = Known::new(segments.names()?);
         let gauge = Gauge::new(metrics.clone());
@@ -418,7 +418,7 @@ impl Ingest {
                 .collect();
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
-            let parquet = calls_to_parquet(&new)?;
+            let parquet = calls_to_parquet(&new, self.store.table_keys())?;
             let put = self.store.put(&key, parquet);
             within(&self.runtime, finish, &mut meanwhile, put)?;
             self.metrics.objects.inc();

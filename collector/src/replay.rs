@@ -331,7 +331,9 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             .filter(|row| row.cost_usd.is_none() && row.outcome == Outcome::Ok)
             .count();
         let key = score_key(&self.config.task, arm.name(), &self.job, number);
-        self.store.put(&key, scores_to_parquet(&rows)?).await?;
+        self.store
+            .put(&key, scores_to_parquet(&rows, self.store.table_keys())?)
+            .await?;
         self.objects.push(key);
         Ok(())
     }

@@ -6,7 +6,7 @@
 use crate::compact::{CompactError, hidden};
 use crate::store::{Store, StoreError};
 use crate::table::{
-    Columns, TableError, call_batches, call_micros, hour_partition, score_partition, scores_from_parquet,
+    Columns, TableError, TableKeys, call_batches, call_micros, hour_partition, score_partition, scores_from_parquet,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -139,7 +139,7 @@ pub async fn for_each_call(
             continue;
         }
         let bytes = store.get(&object.key).await?;
-        for_each_row(&object.key, bytes, filter, &mut visit).await?;
+        for_each_row(&object.key, bytes, filter, store.table_keys().clone(), &mut visit).await?;
     }
     Ok(())
 }
@@ -149,12 +149,13 @@ async fn for_each_row(
     key: &str,
     bytes: Bytes,
     filter: &CallFilter,
+    keys: TableKeys,
     visit: &mut impl FnMut(CallRecord),
 ) -> Result<(), ScanError> {
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
     let columns = filter.columns();
     let decoder = tokio::task::spawn_blocking(move || -> Result<(), TableError> {
-        for batch in call_batches(bytes, &columns)? {
+        for batch in call_batches(bytes, &columns, &keys)? {
             if sender.blocking_send(batch?).is_err() {
                 break;
             }
@@ -180,6 +181,11 @@ pub async fn scores(store: &Store, filter: &ScoreFilter) -> Result<Vec<ScoreReco
         Some(task) => score_partition(task, filter.candidate.as_deref()),
         None => "scores".into(),
     };
+    // Verdicts are made of figures: the metrics key is enough for them.
+    let columns = match store.table_keys().are_of_metrics_alone() {
+        true => Columns::Metrics,
+        false => Columns::All,
+    };
     let mut scores = Vec::new();
     for object in store
         .list(&folder)
@@ -188,7 +194,8 @@ pub async fn scores(store: &Store, filter: &ScoreFilter) -> Result<Vec<ScoreReco
         .filter(|object| object.key.ends_with(".parquet"))
     {
         let bytes = store.get(&object.key).await?;
-        let rows = tokio::task::spawn_blocking(move || scores_from_parquet(bytes)).await;
+        let (columns, keys) = (columns.clone(), store.table_keys().clone());
+        let rows = tokio::task::spawn_blocking(move || scores_from_parquet(bytes, &columns, &keys)).await;
         let rows = rows.map_err(|_| ScanError::Decoder {
             key: object.key.clone(),
         })?;

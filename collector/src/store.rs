@@ -1,6 +1,6 @@
 //! Where objects live: a local directory or an object store, behind one small set of verbs.
 //!
-//! Knows nothing of columns or of what an object means. A put that returned survives power loss (local: temporary
+//! Knows nothing of columns or of what an object means; it only carries the keys that its tables are written with. A put that returned survives power loss (local: temporary
 //! file, fsync, rename, fsync of the directory); a create-only put has one winner.
 
 mod error;
@@ -10,6 +10,7 @@ mod patience;
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use patience::jittered;
 
+use crate::table::TableKeys;
 use bytes::Bytes;
 use error::code;
 use futures_util::TryStreamExt;
@@ -44,6 +45,7 @@ pub struct Store {
     prefix: Path,
     location: String,
     patience: Patience,
+    table_keys: TableKeys,
 }
 
 impl fmt::Debug for Store {
@@ -91,7 +93,19 @@ impl Store {
             prefix,
             location: location.into(),
             patience,
+            table_keys: TableKeys::default(),
         }
+    }
+
+    /// The same store, whose tables are written and read with these keys.
+    #[must_use]
+    pub fn with_table_keys(self, table_keys: TableKeys) -> Store {
+        Store { table_keys, ..self }
+    }
+
+    /// The keys that tables here are written and read with.
+    pub fn table_keys(&self) -> &TableKeys {
+        &self.table_keys
     }
 
     /// Where it is, as it was opened.

@@ -6,8 +6,10 @@
 
 mod cell;
 mod columns;
+mod crypt;
 
 pub use cell::CellError;
+pub use crypt::{CONTENT_COLUMNS, TableKeys};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
@@ -18,7 +20,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::encryption::decrypt::KeyRetriever;
 use parquet::errors::ParquetError;
+use parquet::file::column_crypto_metadata::ColumnCryptoMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +53,16 @@ pub enum TableError {
     /// These bytes are no Parquet file, or a damaged one.
     #[error("could not read parquet: {0}")]
     Read(String),
+    /// It is encrypted, and the key is not here.
+    #[error(
+        "{what} is encrypted with the key {key}, which is not among the keys here: give its file, or ask for other columns"
+    )]
+    Locked {
+        /// The file's footer, or a column.
+        what: String,
+        /// The missing key's public name.
+        key: String,
+    },
     /// A column's values don't fit it.
     #[error("could not convert column {column}: {source}")]
     Column {
@@ -75,6 +89,8 @@ pub enum Columns {
     All,
     /// All but `request_body` and `response_body`.
     WithoutBodies,
+    /// All but [`CONTENT_COLUMNS`]: what the metrics key alone opens.
+    Metrics,
     /// These, by name; a name that the file lacks is left out.
     Only(Vec<String>),
 }
@@ -90,6 +106,7 @@ impl Columns {
         match self {
             Columns::All => true,
             Columns::WithoutBodies => !matches!(name, "request_body" | "response_body"),
+            Columns::Metrics => !CONTENT_COLUMNS.contains(&name),
             Columns::Only(names) => names.iter().any(|wanted| wanted == name),
         }
     }
@@ -106,7 +123,7 @@ pub fn scores_schema() -> SchemaRef {
 }
 
 /// A Parquet file of these calls, sorted so that the rows of one conversation lie together.
-pub fn calls_to_parquet(rows: &[CallRecord]) -> Result<Bytes, TableError> {
+pub fn calls_to_parquet(rows: &[CallRecord], keys: &TableKeys) -> Result<Bytes, TableError> {
     let mut sorted: Vec<&CallRecord> = rows.iter().collect();
     sorted.sort_by(|left, right| {
         let key = |row: &CallRecord| (row.step, row.started_at);
@@ -115,37 +132,42 @@ pub fn calls_to_parquet(rows: &[CallRecord]) -> Result<Bytes, TableError> {
             .then_with(|| key(left).cmp(&key(right)))
             .then_with(|| left.call_id.cmp(&right.call_id))
     });
-    write(&sorted, |row| (&row.call_id, call_text_bytes(row)))
+    write(&sorted, keys, |row| (&row.call_id, call_text_bytes(row)))
 }
 
 /// A Parquet file of these scores, in the order given.
-pub fn scores_to_parquet(rows: &[ScoreRecord]) -> Result<Bytes, TableError> {
-    write(&rows.iter().collect::<Vec<_>>(), |row| {
+pub fn scores_to_parquet(rows: &[ScoreRecord], keys: &TableKeys) -> Result<Bytes, TableError> {
+    write(&rows.iter().collect::<Vec<_>>(), keys, |row| {
         (&row.call_id, score_text_bytes(row))
     })
 }
 
 /// All calls of a Parquet file.
-pub fn calls_from_parquet(bytes: Bytes) -> Result<Vec<CallRecord>, TableError> {
-    flatten(call_batches(bytes, &Columns::All)?)
+pub fn calls_from_parquet(bytes: Bytes, keys: &TableKeys) -> Result<Vec<CallRecord>, TableError> {
+    flatten(call_batches(bytes, &Columns::All, keys)?)
 }
 
 /// All calls of a Parquet file, of some columns only.
-pub fn calls_from_parquet_columns(bytes: Bytes, columns: &Columns) -> Result<Vec<CallRecord>, TableError> {
-    flatten(call_batches(bytes, columns)?)
+pub fn calls_from_parquet_columns(
+    bytes: Bytes,
+    columns: &Columns,
+    keys: &TableKeys,
+) -> Result<Vec<CallRecord>, TableError> {
+    flatten(call_batches(bytes, columns, keys)?)
 }
 
-/// All scores of a Parquet file.
-pub fn scores_from_parquet(bytes: Bytes) -> Result<Vec<ScoreRecord>, TableError> {
-    flatten(Batches::<ScoreRecord>::open(bytes, &Columns::All)?)
+/// All scores of a Parquet file, of these columns.
+pub fn scores_from_parquet(bytes: Bytes, columns: &Columns, keys: &TableKeys) -> Result<Vec<ScoreRecord>, TableError> {
+    flatten(Batches::<ScoreRecord>::open(bytes, columns, keys)?)
 }
 
 /// The calls of a Parquet file, some hundred at a time: histories unpack to many times the file's size.
 pub fn call_batches(
     bytes: Bytes,
     columns: &Columns,
+    keys: &TableKeys,
 ) -> Result<impl Iterator<Item = Result<Vec<CallRecord>, TableError>> + use<>, TableError> {
-    Batches::<CallRecord>::open(bytes, columns)
+    Batches::<CallRecord>::open(bytes, columns, keys)
 }
 
 /// The object that holds rows `first` to `last` of a spool segment, named for the hour of `record`; all rows of an
@@ -242,7 +264,7 @@ fn schema_of<R: Row>(columns: &[Column<R>]) -> SchemaRef {
     ))
 }
 
-fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {
+fn properties(schema: &Schema, keys: &TableKeys) -> Result<WriterProperties, ParquetError> {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_created_by(concat!("understudy ", env!("CARGO_PKG_VERSION")).into())
@@ -257,15 +279,18 @@ fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {
             .set_column_data_page_row_count_limit(path.clone(), GROUP_ROWS)
             .set_column_data_page_size_limit(path, TEXT_PAGE_BYTES);
     }
+    if let Some(encryption) = keys.encryption(schema)? {
+        builder = builder.with_file_encryption_properties(encryption);
+    }
     Ok(builder.build())
 }
 
 /// Writes rows in pieces that Arrow's 32-bit offsets hold. `measure` gives a row's id and bytes of text.
-fn write<R: Row>(rows: &[&R], measure: fn(&R) -> (&str, usize)) -> Result<Bytes, TableError> {
+fn write<R: Row>(rows: &[&R], keys: &TableKeys, measure: fn(&R) -> (&str, usize)) -> Result<Bytes, TableError> {
     let columns = R::columns();
     let schema = schema_of(&columns);
     let options = ArrowWriterOptions::new()
-        .with_properties(properties(&schema).map_err(TableError::Write)?)
+        .with_properties(properties(&schema, keys).map_err(TableError::Write)?)
         .with_skip_arrow_metadata(true);
     let mut writer =
         ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(TableError::Write)?;
@@ -324,16 +349,15 @@ struct Batches<R> {
 }
 
 impl<R: Row> Batches<R> {
-    fn open(bytes: Bytes, wanted: &Columns) -> Result<Self, TableError> {
+    fn open(bytes: Bytes, wanted: &Columns, keys: &TableKeys) -> Result<Self, TableError> {
         let columns: Vec<Column<R>> = R::columns()
             .into_iter()
             .filter(|column| wanted.includes(column.field.name()))
             .collect();
         let names: Vec<&str> = columns.iter().map(|column| column.field.name().as_str()).collect();
-        let reader = contained(|| open_reader(bytes, &names))?.map_err(|error| TableError::Read(error.to_string()))?;
         Ok(Batches {
+            reader: Some(contained(|| open_reader(bytes, &names, keys)).flatten()?),
             columns,
-            reader: Some(reader),
         })
     }
 
@@ -365,9 +389,14 @@ impl<R: Row> Iterator for Batches<R> {
     }
 }
 
-fn open_reader(bytes: Bytes, names: &[&str]) -> Result<ParquetRecordBatchReader, ParquetError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
+fn open_reader(bytes: Bytes, names: &[&str], keys: &TableKeys) -> Result<ParquetRecordBatchReader, TableError> {
+    let failed = |error: ParquetError| TableError::Read(error.to_string());
+    let (decryption, retriever) = keys.decryption().map_err(failed)?;
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_file_decryption_properties(decryption);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+        .map_err(|error| retriever.locked("the file").unwrap_or_else(|| failed(error)))?;
     let schema = builder.parquet_schema();
     let roots = schema.root_schema().get_fields().iter().enumerate();
     let wanted: Vec<usize> = roots
@@ -375,7 +404,18 @@ fn open_reader(bytes: Bytes, names: &[&str]) -> Result<ParquetRecordBatchReader,
         .map(|(index, _)| index)
         .collect();
     let mask = ProjectionMask::roots(schema, wanted);
-    builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()
+    let chunks = builder.metadata().row_groups().iter().flat_map(|group| group.columns());
+    for (chunk, leaf) in chunks.zip((0..schema.num_columns()).cycle()) {
+        if mask.leaf_included(leaf)
+            && let Some(ColumnCryptoMetaData::ENCRYPTION_WITH_COLUMN_KEY(crypto)) = chunk.crypto_metadata()
+            && let Err(error) = retriever.retrieve_key(crypto.key_metadata.as_deref().unwrap_or_default())
+        {
+            let column = format!("column {}", chunk.column_path().string());
+            return Err(retriever.locked(&column).unwrap_or_else(|| failed(error)));
+        }
+    }
+    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build();
+    reader.map_err(failed)
 }
 
 /// Runs a step of decoding: the Parquet library panics on some damaged files, which is to cost that file alone.

@@ -47,6 +47,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// When records become objects.
     pub flush: FlushConfig,
+    /// Whether stored tables are encrypted.
+    pub encrypt_store: bool,
     /// How text is masked.
     pub mask: MaskConfig,
     /// Prices of models, with the operator's own.
@@ -382,6 +384,7 @@ impl Validation<'_> {
                 after: seconds(file.store.flush.after, 60),
                 bytes: file.store.flush.bytes.map_or(64 << 20, |size| size.0),
             },
+            encrypt_store: file.store.encryption == raw::Switch::On,
             mask: MaskConfig {
                 rules: file.mask.rules.unwrap_or_default(),
                 dictionaries: file.mask.dictionaries,
@@ -411,11 +414,6 @@ impl Validation<'_> {
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
         self.not_built("shadow", !file.shadow.is_empty())?;
         self.not_built("mask.surrogate_scope", file.mask.surrogate_scope.is_some())?;
-        let off = |value: &serde_json::Value| matches!(value.as_str(), Some("off")) || value.as_bool() == Some(false);
-        self.not_built(
-            "store.encryption",
-            file.store.encryption.as_ref().is_some_and(|value| !off(value)),
-        )?;
         for (index, route) in file.routes.iter().enumerate() {
             let parts = [
                 ("fallback", &route.fallback),

@@ -15,7 +15,7 @@ pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
     let place = Place::of(&arguments.place)?;
     let store = place.existing_store()?;
     let keys = place.existing_keys()?;
-    let mut boots = audit(&store, &place.spool_dir(), &keys.spool).await?;
+    let mut boots = audit(&store, &place.spool_dir(), &keys.all_of_spool()).await?;
     if let Some(wanted) = &arguments.boot {
         boots.retain(|boot| boot.boot_id == *wanted);
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use understudy_call::record::CallRecord;
 use understudy_collector::books::for_each_assigned;
 use understudy_collector::scan::CallFilter;
-use understudy_collector::table::call_micros;
+use understudy_collector::table::{Columns, call_micros};
 
 /// Rows of a table where no limit is given.
 const TABLE_ROWS: usize = 20;
@@ -20,8 +20,14 @@ const ANSWER: usize = 40;
 /// Prints the calls.
 pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
     let store = Place::of(&arguments.place)?.existing_store()?;
-    let book = book(&store).await?;
+    let only_metrics = store.table_keys().are_of_metrics_alone();
+    if only_metrics {
+        eprintln!("the content key is not here: calls come without prompts, answers and errors");
+    }
+    // Assigning anew takes the prompt.
+    let book = if only_metrics { None } else { book(&store).await? };
     let filter = CallFilter {
+        columns: if only_metrics { Columns::Metrics } else { Columns::All },
         task: arguments.task.clone(),
         conversation: arguments.conversation.clone(),
         ..CallFilter::default()

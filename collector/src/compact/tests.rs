@@ -3,7 +3,7 @@
 use super::*;
 use crate::scan::{CallFilter, calls};
 use crate::store::faulty::{Fault, Faulty};
-use crate::table::call_key;
+use crate::table::{TableKeys, call_key};
 use std::collections::BTreeMap;
 use understudy_call::record::CallRecord;
 
@@ -39,7 +39,10 @@ async fn fill(store: &Store) {
             let rows: Vec<CallRecord> = (0..5).map(|more| row(number + more, at)).collect();
             number += 5;
             let key = call_key(&rows[0], "segment", object * 5, object * 5 + 4);
-            store.put(&key, calls_to_parquet(&rows).unwrap()).await.unwrap();
+            store
+                .put(&key, calls_to_parquet(&rows, &TableKeys::default()).unwrap())
+                .await
+                .unwrap();
         }
     }
 }
@@ -73,7 +76,10 @@ async fn closed_hours_are_merged_and_the_others_left() {
     assert_eq!(compact(&store, &options(now)).await.unwrap(), []);
     let late = row(1000, T0);
     store
-        .put(&call_key(&late, "late", 0, 0), calls_to_parquet(&[late]).unwrap())
+        .put(
+            &call_key(&late, "late", 0, 0),
+            calls_to_parquet(&[late], &TableKeys::default()).unwrap(),
+        )
         .await
         .unwrap();
     let done = compact(&store, &options(now)).await.unwrap();

@@ -65,7 +65,7 @@ impl Known {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             };
-            match calls_from_parquet_columns(bytes, &Columns::only(["call_id"])) {
+            match calls_from_parquet_columns(bytes, &Columns::only(["call_id"]), store.table_keys()) {
                 Ok(rows) => ids.extend(rows.into_iter().map(|row| row.call_id)),
                 Err(error) => tracing::warn!(%error, key = object.key, "a stored object can't be read"),
             }

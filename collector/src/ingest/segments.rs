@@ -106,7 +106,7 @@ impl OpenSegment {
 /// The segments of one folder.
 pub(super) struct Segments {
     dir: PathBuf,
-    key: Key,
+    keys: Vec<Key>,
     set_aside: BTreeSet<String>,
     /// Copies that were deleted, with how many frames were in each.
     copies: Vec<(String, u64)>,
@@ -115,10 +115,10 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(dir: PathBuf, key: Key, own_writer: bool) -> Segments {
+    pub(super) fn new(dir: PathBuf, keys: Vec<Key>, own_writer: bool) -> Segments {
         Segments {
             dir,
-            key,
+            keys,
             set_aside: BTreeSet::new(),
             copies: Vec::new(),
             own_writer,
@@ -216,7 +216,7 @@ impl Segments {
     /// The id in a segment's header, where that is whole.
     fn id_of(&self, name: &str) -> Option<String> {
         let header = self.read_bytes(name, 0, HEADER_LENGTH as u64).ok()?;
-        let reader = SegmentReader::open(&header, &self.key).ok()?;
+        let reader = SegmentReader::open_with(&header, &self.keys).ok()?;
         Some(hex(&reader.id()))
     }
 
@@ -245,7 +245,7 @@ impl Segments {
             boot_id: String::new(),
             was_there: false,
         };
-        match SegmentReader::open(&header, &self.key) {
+        match SegmentReader::open_with(&header, &self.keys) {
             Ok(reader) => segment.reader = Some(reader),
             Err(SegmentError::OtherKey(key)) => return Ok(Opened::OtherKey(key)),
             Err(_) if !closed => return Ok(Opened::NotYet),
@@ -258,7 +258,7 @@ impl Segments {
                     return Ok(Opened::Empty);
                 }
                 let copy = written.and_then(Written::header_bytes);
-                segment.reader = copy.and_then(|header| SegmentReader::open(&header, &self.key).ok());
+                segment.reader = copy.and_then(|header| SegmentReader::open_with(&header, &self.keys).ok());
                 tracing::warn!(
                     segment = name,
                     mended = segment.reader.is_some(),

@@ -170,7 +170,15 @@ impl Stage {
         };
         let metrics = Metrics::register(&prometheus::Registry::new(), None).unwrap();
         let handle = self.runtime.handle().clone();
-        Ingest::open(config, key(), self.store.store(), self.rows.clone(), metrics, handle).unwrap()
+        Ingest::open(
+            config,
+            vec![key()],
+            self.store.store(),
+            self.rows.clone(),
+            metrics,
+            handle,
+        )
+        .unwrap()
     }
 
     /// Runs a collector until all is stored; what it counted.

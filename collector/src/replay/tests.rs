@@ -3,7 +3,7 @@
 use super::*;
 use crate::evidence::verdicts;
 use crate::scan::scores;
-use crate::table::{call_key, calls_to_parquet};
+use crate::table::{TableKeys, call_key, calls_to_parquet};
 use crate::verdict::VerdictConfig;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -97,7 +97,10 @@ async fn kept(calls: usize) -> Store {
     };
     let rows: Vec<CallRecord> = (0..calls).map(row).collect();
     let key = call_key(&rows[0], "test", 0, 1);
-    store.put(&key, calls_to_parquet(&rows).unwrap()).await.unwrap();
+    store
+        .put(&key, calls_to_parquet(&rows, &TableKeys::default()).unwrap())
+        .await
+        .unwrap();
     store
 }
 

@@ -21,7 +21,10 @@ async fn store_of(calls: &[CallRecord]) -> Store {
     for (index, call) in calls.iter().enumerate() {
         let key = call_key(call, "seg", index as u64, index as u64);
         store
-            .put(&key, calls_to_parquet(std::slice::from_ref(call)).unwrap())
+            .put(
+                &key,
+                calls_to_parquet(std::slice::from_ref(call), &TableKeys::default()).unwrap(),
+            )
             .await
             .unwrap();
     }
@@ -134,7 +137,7 @@ async fn scores_are_found_by_task_candidate_and_version() {
         store
             .put(
                 &score_key(task, candidate, version, 0),
-                scores_to_parquet(&[row]).unwrap(),
+                scores_to_parquet(&[row], &TableKeys::default()).unwrap(),
             )
             .await
             .unwrap();

@@ -10,6 +10,26 @@ use std::collections::BTreeMap;
 use understudy_call::call::ToolCall;
 use understudy_call::record::{Attempt, MaskedCount, Outcome};
 
+fn calls_to_parquet(rows: &[CallRecord]) -> Result<Bytes, TableError> {
+    super::calls_to_parquet(rows, &TableKeys::default())
+}
+
+fn calls_from_parquet(bytes: Bytes) -> Result<Vec<CallRecord>, TableError> {
+    super::calls_from_parquet(bytes, &TableKeys::default())
+}
+
+fn calls_from_parquet_columns(bytes: Bytes, columns: &Columns) -> Result<Vec<CallRecord>, TableError> {
+    super::calls_from_parquet_columns(bytes, columns, &TableKeys::default())
+}
+
+fn scores_to_parquet(rows: &[ScoreRecord]) -> Result<Bytes, TableError> {
+    super::scores_to_parquet(rows, &TableKeys::default())
+}
+
+fn scores_from_parquet(bytes: Bytes) -> Result<Vec<ScoreRecord>, TableError> {
+    super::scores_from_parquet(bytes, &Columns::All, &TableKeys::default())
+}
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -322,7 +342,7 @@ fn large_rows_are_written_in_pieces() {
     let rows: Vec<CallRecord> = (0..600)
         .map(|step| call("c", step, "x".repeat(step as usize)))
         .collect();
-    let batches = call_batches(calls_to_parquet(&rows).unwrap(), &Columns::All).unwrap();
+    let batches = call_batches(calls_to_parquet(&rows).unwrap(), &Columns::All, &TableKeys::default()).unwrap();
     let lengths: Vec<usize> = batches.map(|batch| batch.unwrap().len()).collect();
     assert_eq!(lengths, [256, 256, 88]);
     let pieces = |bytes: usize| piece_len(&[&bytes; 4], |bytes| ("id", *bytes));

@@ -162,7 +162,28 @@ pub enum WhenFull {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Store {
     pub(super) flush: Flush,
-    pub(super) encryption: Option<serde_json::Value>,
+    pub(super) encryption: Switch,
+}
+
+/// `on` or `off`, and what YAML takes for the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub(super) enum Switch {
+    On,
+    #[default]
+    Off,
+}
+
+impl TryFrom<serde_json::Value> for Switch {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Switch, String> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) | (_, Some("on")) => Ok(Switch::On),
+            (Some(false), _) | (_, Some("off")) => Ok(Switch::Off),
+            _ => Err(format!("{value} is neither `on` nor `off`")),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

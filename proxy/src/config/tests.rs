@@ -55,8 +55,17 @@ fn what_is_not_built_is_refused_by_name() {
     ));
     assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
     assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
-    assert!(error(&format!("{UPSTREAMS}store: {{ encryption: on }}\n")).contains("`store.encryption`"));
-    assert!(parse(&format!("{UPSTREAMS}store: {{ encryption: off }}\n")).is_ok());
+}
+
+#[test]
+fn store_encryption_is_on_or_off_and_off_without_a_word() {
+    for (text, encrypted) in [("on", true), ("off", false), ("true", true)] {
+        let config = parse(&format!("{UPSTREAMS}store: {{ encryption: {text} }}\n")).unwrap();
+        assert_eq!(config.encrypt_store, encrypted, "{text}");
+    }
+    assert!(!parse(UPSTREAMS).unwrap().encrypt_store);
+    let text = error(&format!("{UPSTREAMS}store: {{ encryption: maybe }}\n"));
+    assert!(text.contains("neither `on` nor `off`"), "{text}");
 }
 
 #[test]
