@@ -21,7 +21,7 @@ use understudy_proxy::admin::{self, Door};
 use understudy_proxy::config::{Config, LogFormat, MaskRules, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
-use understudy_proxy::{NewestBook, TaskBookSource, watch_config, watch_task_book};
+use understudy_proxy::{NewestBook, TaskBookSource, watch_certificate, watch_config, watch_task_book};
 
 /// What `serve` is asked to do.
 pub(crate) struct Serve {
@@ -69,12 +69,14 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
     cold.spawn(admin::serve(Door::Admin, admin_socket, registry));
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
+    cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
     // Before the first word that others wait for: a SIGTERM from now on drains.
     let stop = cold.block_on(async { stop_signals() })?;
-    eprintln!("listening on http://{}", listener.address());
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    eprintln!("listening on {scheme}://{}", listener.address());
     eprintln!("metrics on http://{metrics_address}/metrics");
     eprintln!("admin on http://{admin_address}");
     listener.run(proxy.clone(), config.threads, config.timeouts.drain, stop);

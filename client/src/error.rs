@@ -100,7 +100,7 @@ impl fmt::Display for SendError {
 impl Error for SendError {}
 
 /// All messages of an error and its causes, joined by colons.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -12,7 +12,7 @@ mod tls;
 mod upstream;
 
 pub use answer::{Answer, AskError};
-pub use error::{SendError, SendErrorKind};
+pub use error::{SendError, SendErrorKind, chain};
 pub use secret::Secret;
 pub use sigv4::{AwsCredentials, Signing};
 pub use tls::TlsError;

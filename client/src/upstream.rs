@@ -207,7 +207,9 @@ impl Upstream {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(Duration::from_secs(90))
                 .pool_max_idle_per_host(4096)
-                .http1_max_buf_size(512 * 1024)
+                // The longest head of a response, and what a stream that its client does not read may hold.
+                .http1_max_buf_size(128 * 1024)
+                .http1_max_headers(1000)
                 // The host header is ours to set: a client's must not choose a virtual host.
                 .set_host(false);
             client

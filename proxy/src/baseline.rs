@@ -6,6 +6,7 @@ use crate::capture::OpenCall;
 use crate::end::End;
 use crate::filter::{EventFilter, Filter};
 use crate::headers;
+use crate::line::Line;
 use crate::proxy::Proxy;
 use crate::refusal;
 use crate::relay::Relay;
@@ -14,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::sync::Arc;
 use std::time::Instant;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
@@ -33,6 +35,8 @@ pub(crate) struct Addressed<'a> {
     pub(crate) parts: Parts,
     /// The request's body.
     pub(crate) held: Held,
+    /// The connection that it comes by.
+    pub(crate) line: Arc<Line>,
 }
 
 /// Whether the upstream's config needs the body of a call whole.
@@ -70,6 +74,10 @@ impl Addressed<'_> {
         call.attempt_begins(self.upstream.name(), None);
         match self.upstream.send(request).await {
             Ok(response) => relay(proxy, call, self.api, response, self.upstream, drops_usage).await,
+            // Where the client's side broke off, what the upstream said of it is beside the point.
+            Err(error) if self.line.fault().is_some() => {
+                refusal::broken_off(call, self.api, self.line.fault(), &error).await
+            }
             Err(error) => refusal::failed(call, self.api, &error).await,
         }
     }

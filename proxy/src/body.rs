@@ -1,11 +1,11 @@
 //! Bodies on their way: what a client gets, and requests that are streamed or buffered on their way up.
 
+use crate::line::Upload;
 use crate::relay::Relay;
 use crate::tee::RequestCopy;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,7 @@ impl Body for ClientBody {
 
 /// A request body that streams through while it is copied.
 struct CopiedUp {
-    inner: Incoming,
+    inner: Upload,
     copy: Arc<Mutex<RequestCopy>>,
 }
 
@@ -70,7 +70,7 @@ impl Body for CopiedUp {
         {
             self.copy.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -85,11 +85,11 @@ impl Body for CopiedUp {
 /// A request's body, as far as it has been read.
 pub(crate) enum Held {
     /// Not at all: it streams.
-    Streaming(Incoming),
+    Streaming(Upload),
     /// Whole.
     Whole(Bytes),
     /// Longer than the limit: what was read, the rest, and the size of both.
-    Longer(VecDeque<Bytes>, Incoming, SizeHint),
+    Longer(VecDeque<Bytes>, Upload, SizeHint),
 }
 
 impl Held {
@@ -97,7 +97,7 @@ impl Held {
     ///
     /// # Errors
     /// Where the client's side fails.
-    pub(crate) async fn read(self, limit: u64, copy: &Mutex<RequestCopy>) -> Result<Held, hyper::Error> {
+    pub(crate) async fn read(self, limit: u64, copy: &Mutex<RequestCopy>) -> Result<Held, BoxError> {
         let Held::Streaming(mut body) = self else {
             return Ok(self);
         };
@@ -143,7 +143,7 @@ impl Held {
 /// The pieces read already, and then the rest of the body.
 struct Resumed {
     read: VecDeque<Bytes>,
-    rest: Incoming,
+    rest: Upload,
     hint: SizeHint,
     copy: Arc<Mutex<RequestCopy>>,
 }
@@ -162,7 +162,7 @@ impl Body for Resumed {
         {
             self.copy.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

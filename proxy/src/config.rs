@@ -3,12 +3,14 @@
 //! Every error says what is wrong, where (file, line), and what to write instead. Holds no global state, and reads
 //! nothing but the text, the environment and the files named by `key_file` and `prices`.
 
+mod bounds;
 mod raw;
 mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskRules, WhenFull};
 
+use crate::certificate::TlsFiles;
 use crate::route::{Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
@@ -27,6 +29,8 @@ use url::Url;
 pub struct Config {
     /// Where agents connect.
     pub listen: SocketAddr,
+    /// The certificate that they are shown; `None` = plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Where Prometheus and probes connect.
     pub metrics: SocketAddr,
     /// Where operators connect; loopback only.
@@ -131,13 +135,19 @@ pub struct Limits {
     pub uri: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Calls at once on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 /// Deadlines.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutConfig {
-    /// For a client to send a request's head.
+    /// For a client to send a request's head, from its first byte.
     pub header_read: Duration,
+    /// For a client to send the next piece of a request's body.
+    pub body_read: Duration,
+    /// For a client to begin its next request on an open connection.
+    pub keep_alive: Duration,
     /// Towards upstreams.
     pub upstream: understudy_client::Timeouts,
     /// For open calls to end after SIGTERM.
@@ -358,6 +368,7 @@ impl Validation<'_> {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
             metrics: self.address("metrics", file.metrics.as_deref(), overrides.metrics, "127.0.0.1:4002")?,
             admin,
+            tls: file.tls.map(|raw::Tls { cert, key }| TlsFiles { cert, key }),
             data: overrides
                 .data
                 .clone()
@@ -376,16 +387,8 @@ impl Validation<'_> {
                 dictionaries: file.mask.dictionaries,
             },
             prices: Arc::new(self.prices(file.prices.as_deref())?),
-            limits: limits(&file.limits),
-            timeouts: TimeoutConfig {
-                header_read: seconds(file.timeouts.header_read, 30),
-                upstream: understudy_client::Timeouts {
-                    connect: seconds(file.timeouts.connect, 5),
-                    first_byte: seconds(file.timeouts.first_byte, 600),
-                    idle: seconds(file.timeouts.idle, 600),
-                },
-                drain: seconds(file.timeouts.drain, 30),
-            },
+            limits: self.limits(&file.limits)?,
+            timeouts: self.timeouts(&file.timeouts)?,
             routes,
             verdict: VerdictConfig {
                 alpha: file.verdict.alpha.unwrap_or(0.05),
@@ -400,7 +403,7 @@ impl Validation<'_> {
             expose_headers: file.expose_headers,
             allow_pins: file.allow_pins,
             auth_memory: seconds(file.auth_memory, 15 * 60),
-            threads: file.threads.unwrap_or_else(default_threads).max(1),
+            threads: self.threads(file.threads)?,
             hash,
         })
     }
@@ -484,21 +487,6 @@ fn capture(raw: raw::Capture) -> CaptureConfig {
         commit_interval: millis(raw.spool.commit_interval, 100),
         when_full: raw.spool.when_full.unwrap_or_default(),
     }
-}
-
-fn limits(raw: &raw::Limits) -> Limits {
-    Limits {
-        max_routed_body: raw.max_routed_body.map_or(8 << 20, |size| size.0),
-        max_body: raw.max_body.map(|size| size.0),
-        head: raw.head.map_or(64 << 10, |size| size.0 as usize),
-        headers: raw.headers.unwrap_or(256),
-        uri: raw.uri.map_or(16 << 10, |size| size.0 as usize),
-        connections: raw.connections.unwrap_or(20_000),
-    }
-}
-
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]

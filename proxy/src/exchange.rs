@@ -8,16 +8,15 @@ use crate::body::{ClientBody, Held};
 use crate::candidate::{self, Part};
 use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
+use crate::gate::refuse;
 use crate::headers;
+use crate::line::Upload;
 use crate::proxy::{Proxy, Routing, is_excluded};
 use crate::refusal;
 use crate::route;
 use crate::tunnel;
-use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::{Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_call::call::Api;
@@ -25,13 +24,14 @@ use understudy_call::record::Outcome;
 use understudy_call::wire;
 
 /// Answers one request of a client.
-pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> Response<ClientBody> {
+pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Response<ClientBody> {
     let started = Instant::now();
     // Refused before it counts as a call: what is no call to an upstream, or past a limit.
     if let Some(refusal) = refuse(&proxy, &request) {
         return refusal.map(ClientBody::full);
     }
     let (mut parts, body) = request.into_parts();
+    let line = body.line();
     let whole_path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (named, path_and_query) = route::address(&whole_path, |name| proxy.upstreams.contains_key(name));
     let upstream = named
@@ -64,16 +64,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
         let waiting = Instant::now();
         held = match held.read(proxy.limits.max_routed_body, &call.request_copy()).await {
             Ok(held) => held,
-            // The client's side failed: nobody is left to answer. Dropping the call records it.
-            Err(_) => {
-                return refusal::error(
-                    api,
-                    StatusCode::BAD_REQUEST,
-                    "client_closed",
-                    "the request's body broke off",
-                )
-                .map(ClientBody::full);
-            }
+            Err(error) => return refusal::broken_off(call, api, line.fault(), &*error).await,
         };
         waited = waiting.elapsed();
     }
@@ -116,6 +107,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
         path_and_query,
         parts,
         held,
+        line,
     };
     let response = addressed.answer(&proxy, call).await;
     if chosen.split || proxy.allow_pins {
@@ -127,39 +119,6 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Incoming>) -> R
         }
     }
     response
-}
-
-fn refuse(proxy: &Proxy, request: &Request<Incoming>) -> Option<Response<Bytes>> {
-    let (reason, status, message) = if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        ("method", StatusCode::METHOD_NOT_ALLOWED, "this method is not proxied")
-    } else if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
-        ("framing", StatusCode::BAD_REQUEST, "exactly one host header is needed")
-    } else if request
-        .uri()
-        .path_and_query()
-        .is_some_and(|path| path.as_str().len() > proxy.limits.uri)
-    {
-        ("limits", StatusCode::URI_TOO_LONG, "the URI is longer than limits.uri")
-    } else if proxy
-        .limits
-        .max_body
-        .is_some_and(|limit| request.body().size_hint().lower() > limit)
-    {
-        (
-            "limits",
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is longer than limits.max_body",
-        )
-    } else {
-        return None;
-    };
-    proxy.metrics.rejected.with_label_values(&[reason]).inc();
-    let mut response = refusal::policy(Api::Other, status, message);
-    // The body was not read: what follows it on this connection must not be taken for a request.
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Some(response)
 }
 
 /// Puts into the record what the head of the request tells.

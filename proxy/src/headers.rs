@@ -1,6 +1,6 @@
 //! Which headers travel: hop-by-hop ones end here, ours are read and removed, all others pass unchanged.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -16,8 +16,12 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Headers that `connection` may not take away from a request: they are end to end whatever a client says of them.
-const END_TO_END: [HeaderName; 6] = [
+const END_TO_END: [HeaderName; 10] = [
     header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("anthropic-version"),
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -40,9 +44,23 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    let takes_trailers = takes_trailers(headers);
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+    // The one thing in `te` that is not of this hop alone: we pass trailers on to a client that takes them.
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(','));
+    codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// What a client told us by `x-understudy-*` headers.
@@ -117,7 +135,7 @@ pub fn known_session(headers: &HeaderMap) -> Option<&[u8]> {
     SESSION_HEADERS
         .iter()
         .filter_map(|name| headers.get(*name))
-        .map(http::HeaderValue::as_bytes)
+        .map(HeaderValue::as_bytes)
         .find(|value| !value.is_empty())
 }
 

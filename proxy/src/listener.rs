@@ -1,36 +1,31 @@
-//! The only file that knows pingora: it accepts, supervises and shuts down; hyper speaks HTTP on its streams.
+//! The only file that knows pingora: it supervises and shuts down; connections are accepted here and served by
+//! `connection.rs`.
 //!
 //! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
 //! ended, or `drain` has passed, whichever comes first.
 
-use crate::drain::Requests;
-use crate::exchange::exchange;
+use crate::connection;
 use crate::proxy::Proxy;
 use async_trait::async_trait;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use listenfd::ListenFd;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora_core::services::Service;
-use pingora_core::services::listening;
-use std::convert::Infallible;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// A bound address, not yet accepting.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// A service manager holds the socket too.
+    is_held: bool,
 }
 
 /// Why an address can't be listened on.
@@ -46,11 +41,14 @@ pub struct BindError {
 /// The longest that tunnels take to end once they are cut.
 const CUT: Duration = Duration::from_secs(1);
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// How long nothing is accepted after the system has refused to: it has no file descriptor or memory left.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
 /// How often the drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
-
-/// How long none may be left: what was accepted last may not be counted yet.
-const SETTLE: Duration = Duration::from_millis(50);
 
 impl Listener {
     /// Takes the socket that a service manager holds (`LISTEN_FDS`), or else binds; port 0 takes a free one.
@@ -62,13 +60,17 @@ impl Listener {
     /// Where the address is taken or not ours, or what was handed over is no TCP socket.
     pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
         let fail = |source| BindError { address, source };
-        let socket = match ListenFd::from_env().take_tcp_listener(0).map_err(fail)? {
-            Some(held) => held,
-            None => TcpListener::bind(address).map_err(fail)?,
-        };
+        let held = ListenFd::from_env().take_tcp_listener(0).map_err(fail)?;
+        let is_held = held.is_some();
+        let socket = held.map_or_else(|| TcpListener::bind(address), Ok).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
+        socket2::SockRef::from(&socket).listen(BACKLOG).map_err(fail)?;
         let address = socket.local_addr().map_err(fail)?;
-        Ok(Listener { socket, address })
+        Ok(Listener {
+            socket,
+            address,
+            is_held,
+        })
     }
 
     /// The address bound.
@@ -81,17 +83,11 @@ impl Listener {
         let open = Arc::new(AtomicUsize::new(0));
         let waited_for = proxy.clone();
         let (stopped, has_stopped) = mpsc::channel();
-        let app = App {
+        let accepting = Accepting {
             proxy,
             open: open.clone(),
-        };
-        let mut service = listening::Service::new("proxy".into(), app);
-        let address = self.address.to_string();
-        service.add_tcp(&address);
-        let bound = Bound {
-            inner: service,
-            address,
             socket: Some(self.socket),
+            is_held: self.is_held,
             stopped,
         };
         let conf = ServerConf {
@@ -102,7 +98,7 @@ impl Listener {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        server.add_service(bound);
+        server.add_service(accepting);
         let started = std::thread::Builder::new().name("pingora".into()).spawn(move || {
             server.run(RunArgs {
                 shutdown_signal: Box::new(Stop(stop)),
@@ -117,11 +113,7 @@ impl Listener {
         // What is left are connections, and tunnels that were connections.
         let left = || open.load(Ordering::Acquire) + waited_for.tunnels.open();
         let began = Instant::now();
-        let mut busy = began;
-        while busy.elapsed() < SETTLE && began.elapsed() < drain {
-            if left() > 0 {
-                busy = Instant::now();
-            }
+        while left() > 0 && began.elapsed() < drain {
             std::thread::sleep(DRAIN_POLL);
         }
         match left() {
@@ -148,20 +140,64 @@ impl ShutdownSignalWatch for Stop {
 }
 
 /// pingora's service over a socket that is bound already, so that a free port is known before it accepts.
-struct Bound {
-    inner: listening::Service<App>,
-    address: String,
+struct Accepting {
+    proxy: Arc<Proxy>,
+    open: Arc<AtomicUsize>,
     socket: Option<TcpListener>,
+    is_held: bool,
     stopped: mpsc::Sender<()>,
 }
 
-#[async_trait]
-impl Service for Bound {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
-        if let (Some(fds), Some(socket)) = (&fds, self.socket.take()) {
-            fds.lock().add(self.address.clone(), socket.into_raw_fd());
+impl Accepting {
+    async fn accept(&self, socket: TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let going_down = shutdown.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = shutdown.wait_for(|down| *down) => break,
+            };
+            match accepted {
+                Ok((stream, _)) => self.serve(stream, &going_down),
+                Err(error) => {
+                    tracing::error!(%error, "accepting a connection failed");
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
+            }
         }
-        Service::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
+        // Connections that wait in a socket that others hold are theirs; in our own they would be reset with it.
+        while !self.is_held
+            && let Ok(Ok((stream, _))) = timeout(Duration::ZERO, socket.accept()).await
+        {
+            self.serve(stream, &going_down);
+        }
+        Ok(())
+    }
+
+    /// Counted from here on, so that the drain misses none.
+    fn serve(&self, stream: TcpStream, shutdown: &ShutdownWatch) {
+        let before = self.open.fetch_add(1, Ordering::AcqRel);
+        let connection = Connection(self.open.clone());
+        if before >= self.proxy.limits.connections {
+            self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
+            return;
+        }
+        let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let _connection = connection;
+            connection::serve(stream, proxy, shutdown).await;
+        });
+    }
+}
+
+#[async_trait]
+impl Service for Accepting {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
+        if let Some(socket) = self.socket.take()
+            && let Err(error) = self.accept(socket, shutdown).await
+        {
+            tracing::error!(%error, "listening failed");
+        }
         let _ = self.stopped.send(());
     }
 
@@ -170,78 +206,11 @@ impl Service for Bound {
     }
 }
 
-struct App {
-    proxy: Arc<Proxy>,
-    open: Arc<AtomicUsize>,
-}
-
 /// Counts a connection while it lives.
 struct Connection(Arc<AtomicUsize>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[async_trait]
-impl ServerApp for App {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let before = self.open.fetch_add(1, Ordering::AcqRel);
-        let _connection = Connection(self.open.clone());
-        let proxy = self.proxy.clone();
-        if before >= proxy.limits.connections {
-            proxy.metrics.rejected.with_label_values(&["connections"]).inc();
-            return None;
-        }
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(proxy.header_read)
-            .max_headers(proxy.limits.headers)
-            .max_buf_size(proxy.limits.head.max(8192));
-        http.http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX));
-        let requests = Arc::new(Requests::default());
-        let service = {
-            let (proxy, requests, shutdown) = (proxy.clone(), requests.clone(), shutdown.clone());
-            service_fn(move |request: Request<Incoming>| {
-                let (proxy, shutdown, version) = (proxy.clone(), shutdown.clone(), request.version());
-                let open = requests.begin(version);
-                async move {
-                    let response = exchange(proxy, request).await;
-                    Ok::<_, Infallible>(open.answered(response, version, *shutdown.borrow()))
-                }
-            })
-        };
-        let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = requests.until_it_may_close(shutdown.clone()) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = result
-            && let Some(reason) = refused_head(&*error)
-        {
-            proxy.metrics.rejected.with_label_values(&[reason]).inc();
-        }
-        None
-    }
-}
-
-/// Why hyper refused a request's head, if that is why the connection ended.
-fn refused_head(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    let error = error.downcast_ref::<hyper::Error>()?;
-    if error.is_parse_too_large() {
-        Some("limits")
-    } else if error.is_parse() {
-        Some("framing")
-    } else if error.is_timeout() {
-        Some("header_read")
-    } else {
-        None
     }
 }

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// 1 while the config on disk is not the one in force because it is wrong.
     pub reload_failed: IntGauge,
+    /// 1 while the listener's certificate on disk is not the one in force because it is wrong.
+    pub certificate_failed: IntGauge,
     /// 1 for the hash of the config in force.
     pub config_info: IntGaugeVec,
     /// Routes that name a task that the task book does not have.
@@ -156,6 +158,10 @@ impl Metrics {
             reload_failed: make.gauge(
                 "understudy_config_reload_failed",
                 "1 while the config on disk is wrong, and an older one in force.",
+            )?,
+            certificate_failed: make.gauge(
+                "understudy_certificate_reload_failed",
+                "1 while the certificate on disk is wrong, and an older one in force.",
             )?,
             config_info: make.gauges("understudy_config_info", "Hash of the config in force.", &["hash"])?,
             unknown_task_routes: make.gauge(

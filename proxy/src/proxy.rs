@@ -2,17 +2,18 @@
 
 use crate::accepted::Accepted;
 use crate::capture::Capture;
+use crate::certificate::{Certificate, CertificateError};
 use crate::choose::shares;
 use crate::config::{Config, Exclude, Limits};
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
+use crate::socket::Patience;
 use crate::spool::{Spool, SpoolConfig, SpoolError};
 use crate::tunnel::Tunnels;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use understudy_call::keys::{Keys, Origins};
 use understudy_call::taskbook::CompiledBook;
@@ -44,7 +45,8 @@ pub struct Proxy {
     pub(crate) capture: Arc<Capture>,
     pub(crate) accepted: Accepted,
     pub(crate) limits: Limits,
-    pub(crate) header_read: Duration,
+    pub(crate) patience: Patience,
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) expose_headers: bool,
     pub(crate) allow_pins: bool,
     pub(crate) tunnels: Tunnels,
@@ -63,6 +65,9 @@ pub enum StartError {
     /// The spool can't be opened.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The listener's certificate can't be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl Proxy {
@@ -116,7 +121,8 @@ impl Proxy {
             capture: Arc::new(capture),
             accepted: Accepted::new(config.auth_memory),
             limits: config.limits,
-            header_read: config.timeouts.header_read,
+            patience: Proxy::patience_of(&config.timeouts),
+            certificate: config.tls.as_ref().map(Certificate::open).transpose()?,
             expose_headers: config.expose_headers,
             allow_pins: config.allow_pins,
             tunnels: Tunnels::default(),

@@ -1,7 +1,9 @@
-//! Reloads routes and exclusions when the config file changes; a bad file keeps the old config and says why.
+//! Reloads routes and exclusions when the config file changes, and the certificate when its files do; a bad file keeps the
+//! old ones and says why.
 //!
 //! Polls the file's content: that also sees a ConfigMap's swapped symlinks, and editors that replace the file.
 
+use crate::certificate::CertificateError;
 use crate::config::{Config, Overrides};
 use crate::proxy::Proxy;
 use std::path::PathBuf;
@@ -46,6 +48,19 @@ pub async fn watch_config(
             Err(error) => failed(&proxy, &error.to_string()),
         }
     }
+}
+
+/// Watches the listener's certificate, where there is one, for as long as the future lives.
+pub async fn watch_certificate(proxy: Arc<Proxy>) {
+    let Some(certificate) = &proxy.certificate else { return };
+    let told = |result: Result<(), CertificateError>| {
+        proxy.metrics.certificate_failed.set(i64::from(result.is_err()));
+        match result {
+            Ok(()) => tracing::info!("certificate reloaded: new connections are shown the new one"),
+            Err(error) => tracing::error!(%error, "certificate not reloaded: the old one stays in force"),
+        }
+    };
+    certificate.watch(told).await;
 }
 
 fn failed(proxy: &Proxy, reason: &str) {

@@ -6,12 +6,12 @@
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
 use crate::headers::remove_hop_by_hop;
+use crate::line::Upload;
 use crate::refusal::failed;
 use crate::relay::Relay;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -81,7 +81,7 @@ pub(crate) async fn open(
     upstream: &Upstream,
     path_and_query: &str,
     parts: Parts,
-    body: Incoming,
+    body: Upload,
 ) -> Response<ClientBody> {
     let uri = match upstream.uri(path_and_query) {
         Ok(uri) => uri,

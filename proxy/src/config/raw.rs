@@ -16,6 +16,7 @@ pub(super) type NotBuilt = Option<IgnoredAny>;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
     pub(super) listen: Option<String>,
+    pub(super) tls: Option<Tls>,
     pub(super) metrics: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) data: Option<String>,
@@ -36,6 +37,13 @@ pub(super) struct File {
     pub(super) allow_pins: bool,
     pub(super) auth_memory: Option<Span>,
     pub(super) threads: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,12 +201,15 @@ pub(super) struct Limits {
     pub(super) headers: Option<usize>,
     pub(super) uri: Option<Size>,
     pub(super) connections: Option<usize>,
+    pub(super) streams: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Timeouts {
     pub(super) header_read: Option<Span>,
+    pub(super) body_read: Option<Span>,
+    pub(super) keep_alive: Option<Span>,
     pub(super) connect: Option<Span>,
     pub(super) first_byte: Option<Span>,
     pub(super) idle: Option<Span>,
