@@ -192,6 +192,8 @@ async fn until_end<C: Future<Output = hyper::Result<()>>>(
 ) -> Result<(), Refused> {
     let mut connection = pin!(connection);
     let result = tokio::select! {
+        // What the client has sent is read first: with that the connection may be idle no more.
+        biased;
         result = connection.as_mut() => result,
         () = may_end => {
             end(connection.as_mut());

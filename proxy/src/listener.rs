@@ -62,6 +62,9 @@ impl Listener {
         let fail = |source| BindError { address, source };
         let held = ListenFd::from_env().take_tcp_listener(0).map_err(fail)?;
         let is_held = held.is_some();
+        if is_held {
+            tracing::info!("the listening socket was handed over: `listen` is not used");
+        }
         let socket = held.map_or_else(|| TcpListener::bind(address), Ok).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
         socket2::SockRef::from(&socket).listen(BACKLOG).map_err(fail)?;
