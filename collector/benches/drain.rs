@@ -65,7 +65,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             own_writer: false,
         };
         let metrics = Metrics::register(&prometheus::Registry::new(), None)?;
-        let ingest = Ingest::open(config, vec![key()], store.clone(), rows()?, metrics, runtime.handle().clone())?;
+        let ingest = Ingest::open(
+            config,
+            vec![key()],
+            store.clone(),
+            rows()?,
+            metrics,
+            runtime.handle().clone(),
+        )?;
         let (began, cpu) = (Instant::now(), cpu_seconds());
         ingest.run(&AtomicBool::new(true));
         let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);

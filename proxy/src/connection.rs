@@ -1,11 +1,11 @@
 //! One connection of a client, from its first byte to its end: TLS where config asks for it, the HTTP version, its calls.
 
-use crate::drain::{self, until_it_may_close};
 use crate::exchange::exchange;
-use crate::line::{Download, Line, Upload};
+use crate::line::{Download, Line, Phase, Upload};
 use crate::proxy::Proxy;
 use crate::socket::{ClientSocket, Late, Patience, Transport};
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -31,8 +31,12 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 const MAX_RESETS: usize = 64;
 /// The least that hyper reads a head into.
 const MIN_BUFFER: usize = 8 * 1024;
+/// While the process ends, a connection on which nothing happened for so long is closed. A server that closes one at once
+/// may find that a request had just been sent on it, which then fails.
+const LINGER: Duration = Duration::from_millis(500);
 
-/// Serves a connection until it ends; after `shutdown` turns true it ends with the calls at hand.
+/// Serves a connection until it ends; after `shutdown` turns true it ends with the calls at hand,
+/// and with those that are on their way.
 pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch::Receiver<bool>) {
     // Small pieces of a stream go out as they come.
     let _ = stream.set_nodelay(true);
@@ -70,7 +74,7 @@ async fn sniff<T: Transport + 'static>(
         while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
             let read = tokio::select! {
                 read = stream.read_buf(&mut ahead) => read?,
-                _ = going_down.wait_for(|down| *down), if ahead.is_empty() => 0,
+                () = linger(&mut going_down), if ahead.is_empty() => 0,
             };
             if read == 0 {
                 return Ok(false);
@@ -112,8 +116,8 @@ async fn speak_http1<T: Transport + 'static>(
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
     let service = service_fn(|request| answer(proxy.clone(), line.clone(), shutdown.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-    let may_close = until_it_may_close(&line, shutdown.clone());
-    until_end(connection, |connection| connection.graceful_shutdown(), may_close).await
+    let may_end = until_idle(&line, shutdown.clone());
+    until_end(connection, |connection| connection.graceful_shutdown(), may_end).await
 }
 
 async fn speak_http2<T: Transport + 'static>(
@@ -135,8 +139,29 @@ async fn speak_http2<T: Transport + 'static>(
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
     let service = service_fn(|request| answer(proxy.clone(), Arc::default(), shutdown.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service);
-    let may_close = until_it_may_close(&line, shutdown.clone());
-    until_end(connection, |connection| connection.graceful_shutdown(), may_close).await
+    // HTTP/2 says for itself which requests it still takes.
+    let mut going_down = shutdown.clone();
+    let may_end = async move { drop(going_down.wait_for(|down| *down).await) };
+    until_end(connection, |connection| connection.graceful_shutdown(), may_end).await
+}
+
+/// Waits until the process is to end, and then for as long as a request may still be on its way.
+async fn linger(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone means that the process is ending anyway.
+    let _ = shutdown.wait_for(|down| *down).await;
+    tokio::time::sleep(LINGER).await;
+}
+
+/// Waits until the process is to end and nothing happens on a connection.
+async fn until_idle(line: &Line, mut shutdown: watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|down| *down).await;
+    loop {
+        let before = (line.phase(), line.accepted());
+        tokio::time::sleep(LINGER).await;
+        if before.0 == Phase::Head && before == (line.phase(), line.accepted()) {
+            return;
+        }
+    }
 }
 
 /// Answers a request. Its begin is on the line when this returns, before the future is first polled: hyper reads on.
@@ -149,23 +174,28 @@ fn answer(
     let (method, version) = (request.method().clone(), request.version());
     let request = Upload::of(request, line.clone(), proxy.limits.max_body);
     async move {
-        let mut response = exchange(proxy, request).await;
-        if *shutdown.borrow() {
-            drain::make_last(&mut response, version);
+        let mut response = Download::of(exchange(proxy, request).await, line, &method, version);
+        let is_last = *shutdown.borrow() && version <= Version::HTTP_11;
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // The client sends its next request elsewhere.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
-        Ok(Download::of(response, line, &method, version))
+        Ok(response)
     }
 }
 
 async fn until_end<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl FnOnce(Pin<&mut C>),
-    may_close: impl Future<Output = ()>,
+    may_end: impl Future<Output = ()>,
 ) -> Result<(), Refused> {
     let mut connection = pin!(connection);
     let result = tokio::select! {
+        // What the client has sent is read first: with that the connection may be idle no more.
+        biased;
         result = connection.as_mut() => result,
-        () = may_close => {
+        () = may_end => {
             end(connection.as_mut());
             connection.await
         }

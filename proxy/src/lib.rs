@@ -13,7 +13,6 @@ pub mod choose;
 pub mod config;
 mod connection;
 mod control;
-mod drain;
 mod end;
 mod exchange;
 mod filter;

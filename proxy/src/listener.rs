@@ -16,12 +16,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// A bound address, not yet accepting.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// A service manager holds the socket too.
+    is_held: bool,
 }
 
 /// Why an address can't be listened on.
@@ -46,9 +50,6 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How often the drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
-/// How long none may be left: what was accepted last may not be counted yet.
-const SETTLE: Duration = Duration::from_millis(50);
-
 impl Listener {
     /// Takes the socket that a service manager holds (`LISTEN_FDS`), or else binds; port 0 takes a free one.
     ///
@@ -59,14 +60,20 @@ impl Listener {
     /// Where the address is taken or not ours, or what was handed over is no TCP socket.
     pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
         let fail = |source| BindError { address, source };
-        let socket = match ListenFd::from_env().take_tcp_listener(0).map_err(fail)? {
-            Some(held) => held,
-            None => TcpListener::bind(address).map_err(fail)?,
-        };
+        let held = ListenFd::from_env().take_tcp_listener(0).map_err(fail)?;
+        let is_held = held.is_some();
+        if is_held {
+            tracing::info!("the listening socket was handed over: `listen` is not used");
+        }
+        let socket = held.map_or_else(|| TcpListener::bind(address), Ok).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
         socket2::SockRef::from(&socket).listen(BACKLOG).map_err(fail)?;
         let address = socket.local_addr().map_err(fail)?;
-        Ok(Listener { socket, address })
+        Ok(Listener {
+            socket,
+            address,
+            is_held,
+        })
     }
 
     /// The address bound.
@@ -85,6 +92,7 @@ impl Listener {
             open: open.clone(),
             cut: is_cut,
             socket: Some(self.socket),
+            is_held: self.is_held,
             stopped,
         };
         let conf = ServerConf {
@@ -110,11 +118,7 @@ impl Listener {
         // What is left are connections, and tunnels that were connections.
         let left = || open.load(Ordering::Acquire) + waited_for.tunnels.open();
         let began = Instant::now();
-        let mut busy = began;
-        while busy.elapsed() < SETTLE && began.elapsed() < drain {
-            if left() > 0 {
-                busy = Instant::now();
-            }
+        while left() > 0 && began.elapsed() < drain {
             std::thread::sleep(DRAIN_POLL);
         }
         match left() {
@@ -149,6 +153,7 @@ struct Accepting {
     /// Turns true when the drain is over.
     cut: watch::Receiver<bool>,
     socket: Option<TcpListener>,
+    is_held: bool,
     stopped: mpsc::Sender<()>,
 }
 
@@ -159,32 +164,42 @@ impl Accepting {
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
-                _ = shutdown.wait_for(|down| *down) => return Ok(()),
+                _ = shutdown.wait_for(|down| *down) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            match accepted {
+                Ok((stream, _)) => self.serve(stream, &going_down),
                 Err(error) => {
                     tracing::error!(%error, "accepting a connection failed");
                     tokio::time::sleep(EXHAUSTED).await;
-                    continue;
                 }
-            };
-            let before = self.open.fetch_add(1, Ordering::AcqRel);
-            let connection = Connection(self.open.clone());
-            if before >= self.proxy.limits.connections {
-                self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
-                continue;
             }
-            let (proxy, shutdown, mut cut) = (self.proxy.clone(), going_down.clone(), self.cut.clone());
-            tokio::spawn(async move {
-                let _connection = connection;
-                tokio::select! {
-                    () = connection::serve(stream, proxy, shutdown) => {}
-                    // Its open call is dropped with it, and so recorded.
-                    _ = cut.wait_for(|cut| *cut) => {}
-                }
-            });
         }
+        // Connections that wait in a socket that others hold are theirs; in our own they would be reset with it.
+        while !self.is_held
+            && let Ok(Ok((stream, _))) = timeout(Duration::ZERO, socket.accept()).await
+        {
+            self.serve(stream, &going_down);
+        }
+        Ok(())
+    }
+
+    /// Counted from here on, so that the drain misses none.
+    fn serve(&self, stream: TcpStream, shutdown: &ShutdownWatch) {
+        let before = self.open.fetch_add(1, Ordering::AcqRel);
+        let connection = Connection(self.open.clone());
+        if before >= self.proxy.limits.connections {
+            self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
+            return;
+        }
+        let (proxy, shutdown, mut cut) = (self.proxy.clone(), shutdown.clone(), self.cut.clone());
+        tokio::spawn(async move {
+            let _connection = connection;
+            tokio::select! {
+                () = connection::serve(stream, proxy, shutdown) => {}
+                // Its open call is dropped with it, and so recorded.
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use understudy_call::record::Outcome;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_end, chat_event, chat_request};
-use understudy_tests::http::{Request, Wire};
+use understudy_tests::http::{Head, Request, Wire};
 use understudy_tests::program::Home;
 use understudy_tests::upstream::{Gate, LAST_CHUNK, Step, Upstream, chunk, stream_head};
 use understudy_tests::{Dice, contains, eventually};
@@ -151,6 +151,50 @@ fn sigterm_lets_an_open_stream_end_and_stores_it() {
     assert_eq!(row.outcome, Outcome::Ok);
     assert_eq!(row.output_text.as_deref(), Some("first last"));
     assert!(!row.partial, "a stream with its end mark is not partial");
+}
+
+/// Sends a call on an open connection; the answer's head, its body read.
+fn call_on(wire: &mut Wire, address: SocketAddr, case: &str) -> Option<Head> {
+    wire.write(&call(case, false).bytes(address)).ok()?;
+    let head = wire.read_head().ok()??;
+    let length = head.header("content-length")?.parse().ok()?;
+    wire.read_bytes(length).ok()?;
+    Some(head)
+}
+
+#[test]
+fn a_request_that_is_on_its_way_at_sigterm_is_answered_as_its_connections_last() {
+    let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
+    // A machine that is busy may let a connection's time run out before the test gets to it.
+    for _ in 0..10 {
+        let home = Home::new();
+        let program = home.serve_config(&config(&upstream));
+        let address = program.listen;
+        let mut used = Wire::connect(address).expect("the program listens");
+        let head = call_on(&mut used, address, "before").expect("an answer");
+        assert_eq!(head.header("connection"), None);
+        let mut unused = Wire::connect(address).expect("the program listens");
+        let sent = Instant::now();
+        program.begin_to_terminate();
+        eventually("no new connection is taken", || Wire::connect(address).is_err());
+        let heads = [("used", &mut used), ("unused", &mut unused)].map(|(case, wire)| call_on(wire, address, case));
+        if sent.elapsed() > Duration::from_millis(300) {
+            continue;
+        }
+        for head in heads {
+            let head = head.expect("an answer after SIGTERM");
+            assert_eq!((head.status(), head.header("connection")), (200, Some("close")));
+        }
+        used.wait_until_closed();
+        unused.wait_until_closed();
+        assert_eq!(program.wait().code, Some(0));
+        assert_eq!(
+            kept(&home),
+            ["before", "used", "unused"].map(|case| (case.to_owned(), 1)).into()
+        );
+        return;
+    }
+    panic!("the machine is too busy for this test");
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! The endurance commands, each in its short form: the same code as the long runs, and no goal of speed.
 
+use understudy_tests::endure::shim::{DiskFault, Shim};
 use understudy_tests::endure::{clock, crash, disk, leave, origin::Origin, reload, restart, runtime, soak, streams};
+use understudy_tests::eventually;
+use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
+use understudy_tests::http::Request;
+use understudy_tests::program::Home;
+use understudy_tests::upstream::Upstream;
 
 #[test]
 fn kill_9_at_random_loses_and_doubles_nothing() {
@@ -10,6 +16,35 @@ fn kill_9_at_random_loses_and_doubles_nothing() {
 #[test]
 fn a_disk_that_is_full_broken_read_only_or_hangs_fails_no_call_and_is_counted() {
     disk::run(1.0, None, false).assert();
+}
+
+#[test]
+fn with_capture_required_a_call_that_cannot_be_kept_is_refused_until_it_can() {
+    let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
+    let (home, shim) = (Home::new(), Shim::new());
+    let config = format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\ncapture: {{ mode: required, wait: 10s }}\n",
+        upstream.url()
+    );
+    let program = shim.serve(&home, &config);
+    let call = || Request::post(CHAT, chat_request("gpt-4o", "How are you?", false)).send(program.listen);
+    assert_eq!(call().status(), 200);
+    for fault in [DiskFault::Full, DiskFault::Broken, DiskFault::ReadOnly] {
+        shim.disk(fault);
+        // The first one finds it out.
+        eventually("calls are refused", || call().status() == 503);
+        let asked = upstream.count();
+        let refused = call();
+        assert_eq!(
+            (refused.status(), refused.head.header("x-should-retry")),
+            (503, Some("false"))
+        );
+        assert_eq!(upstream.count(), asked, "a call that is refused goes nowhere");
+        shim.disk(DiskFault::None);
+        eventually("calls are taken again", || call().status() == 200);
+    }
+    assert_eq!(program.scrape_at_rest().unaccounted(), 0.0);
+    program.terminate();
 }
 
 #[test]

@@ -21,6 +21,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// The most calls open at once.
 const MAX_OPEN: usize = 15_000;
 
+/// The most connections that are kept idle: about what client libraries keep.
+const MAX_IDLE: usize = 32;
+
 /// Agents that share connections.
 #[derive(Clone, Debug)]
 pub struct Agents {
@@ -67,6 +70,7 @@ impl Agents {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(MAX_IDLE)
             .retry_canceled_requests(false)
             .build(connector);
         Agents {

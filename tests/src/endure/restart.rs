@@ -42,7 +42,8 @@ fn of_instances(instances: usize, restarts: usize, rate: u64) -> Report {
         running.remove(which).terminate();
         running.insert(which, start(&homes[which]));
         downs.push(begun.elapsed().as_micros() as u64);
-        std::thread::sleep(Duration::from_millis(200));
+        // What has waited is served meanwhile.
+        std::thread::sleep(Duration::from_secs(1));
     }
     let (calls, measured) = load.finish(&runtime);
     running.into_iter().for_each(|program| drop(program.terminate()));
