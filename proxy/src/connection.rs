@@ -161,7 +161,9 @@ async fn until_end<C: Future<Output = hyper::Result<()>>>(
             connection.await
         }
     };
-    result.map_err(|error| refused_head(&error)).or_else(|reason| reason.map_or(Ok(()), Err))
+    result
+        .map_err(|error| refused_head(&error))
+        .or_else(|reason| reason.map_or(Ok(()), Err))
 }
 
 /// Why a request's head was refused, if that is why the connection ended.

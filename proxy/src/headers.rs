@@ -55,7 +55,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut codings = values.flat_map(|value| value.split(','));
     codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }

@@ -96,7 +96,9 @@ impl Line {
     fn uploaded(&self) {
         self.is_cut_short.store(false, Ordering::Release);
         let (from, to) = (Phase::Upload as u8, Phase::Awaiting as u8);
-        let _ = self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .phase
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
     }
 
     fn failed(&self, fault: UploadFault) {

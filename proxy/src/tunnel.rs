@@ -5,8 +5,8 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::line::Upload;
 use crate::headers::remove_hop_by_hop;
+use crate::line::Upload;
 use crate::refusal::failed;
 use crate::relay::Relay;
 use bytes::Bytes;

@@ -12,6 +12,7 @@ mod encodings;
 mod faults;
 mod forms;
 mod framing;
+mod lab;
 mod offline;
 mod paths;
 mod recordings;

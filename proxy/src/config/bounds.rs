@@ -29,7 +29,12 @@ impl Validation<'_> {
             ("headers", count(raw.headers, 256), 1, MAX_HEADERS),
             ("uri", size(raw.uri, 16 << 10), 1, MAX_URI),
             ("connections", count(raw.connections, 20_000), 1, u64::MAX),
-            ("streams", count(raw.streams.map(|streams| streams as usize), 250), 1, u64::MAX),
+            (
+                "streams",
+                count(raw.streams.map(|streams| streams as usize), 250),
+                1,
+                u64::MAX,
+            ),
         ];
         for (key, value, least, most) in limits {
             self.within(&format!("limits.{key}"), value, least, most)?;
@@ -52,7 +57,9 @@ impl Validation<'_> {
             value if value > most => format!("the most is {most}"),
             _ => return Ok(()),
         };
-        Err(self.invalid(format!("{key}: it is {value}, and {words}; leave it out for the default")))
+        Err(self.invalid(format!(
+            "{key}: it is {value}, and {words}; leave it out for the default"
+        )))
     }
 
     pub(super) fn timeouts(&self, raw: &raw::Timeouts) -> Result<TimeoutConfig, ConfigError> {
