@@ -111,29 +111,38 @@ fn j6_tool_calls_in_500_pieces_interleaved_come_together_in_the_row() {
 
 #[test]
 fn j5_streams_without_spaces_marks_or_ends_pass_and_are_read() {
-    let tight = chat_event("m", "well").replace("data: ", "data:");
+    let event = chat_event("m", "well");
+    let failed = "event: error\ndata: {\"error\":{\"message\":\"overloaded\"}}\n\n";
     let cases: [(&str, String, bool); 3] = [
-        ("no space", format!("{tight}data:[DONE]\n\n"), false),
-        ("no end mark", tight.clone(), true),
         (
-            "an error event",
-            format!("{tight}event: error\ndata: {{\"error\":{{\"message\":\"overloaded\"}}}}\n\n"),
-            true,
+            "no space",
+            [&event, chat_end("m").as_str()].concat().replace("data: ", "data:"),
+            false,
         ),
+        ("no end mark", event.clone(), true),
+        ("an error event", [&event, failed].concat(), true),
     ];
-    for (case, text, partial) in cases {
-        let sent = text.clone();
-        let lab = Lab::new("", move |_| {
-            vec![
-                stream_head(),
-                Step::Send(chunk(sent.as_bytes())),
-                Step::Send(LAST_CHUNK.to_vec()),
-            ]
-        });
-        let request = Request::post(CHAT, r#"{"model":"m","stream":true,"messages":[]}"#);
-        let heard = request.header("x-understudy-tag-case", "it").send(lab.address());
-        assert_eq!(heard.text(), text, "{case}");
-        let row = lab.finish_one(case);
+    let sent = cases.clone();
+    let lab = Lab::new("", move |seen| {
+        let wanted = |case: &&(&str, String, bool)| seen.head.header("x-case") == Some(case.0);
+        let (_, text, _) = sent.iter().find(wanted).expect("a case of these");
+        vec![
+            stream_head(),
+            Step::Send(chunk(text.as_bytes())),
+            Step::Send(LAST_CHUNK.to_vec()),
+        ]
+    });
+    for (case, text, _) in &cases {
+        let request = Request::post(CHAT, r#"{"model":"m","stream":true,"messages":[]}"#).header("x-case", case);
+        let heard = request.header("x-understudy-tag-case", case).send(lab.address());
+        assert_eq!(&heard.text(), text, "{case}");
+    }
+    let rows = lab.finish("j5");
+    for (case, _, partial) in cases {
+        let row = rows
+            .iter()
+            .find(|row| row.tags["case"] == case)
+            .expect("a row for each call");
         assert_eq!(
             (row.output_text.as_deref(), row.partial),
             (Some("well"), partial),
