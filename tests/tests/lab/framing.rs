@@ -94,7 +94,11 @@ fn lengths_and_codings_that_can_be_read_two_ways_are_refused() {
         |name: &'static str, headers: &str, then: Then| Case(name, post(name, headers, chunks), then, anything);
     let length = |name: &'static str, headers: &str, then: Then| Case(name, post(name, headers, "{}"), then, anything);
     const BAD: &[u16] = &[400, 501];
+    let long = format!("content-length: {}\r\ntransfer-encoding: chunked\r\n", chunks.len());
+    let short = "transfer-encoding: chunked\r\nx: y\r\nContent-Length: 4\r\n";
     check(vec![
+        coding("f1_length_and_chunks", &long, Refused(BAD)),
+        coding("f2_chunks_and_length", short, Refused(BAD)),
         length(
             "f3_two_lengths",
             "content-length: 2\r\ncontent-length: 3\r\n",
