@@ -31,7 +31,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
         return refusal.map(ClientBody::full);
     }
     let (mut parts, body) = request.into_parts();
-    let line = body.line();
+    let line = body.line().clone();
     let whole_path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (named, path_and_query) = route::address(&whole_path, |name| proxy.upstreams.contains_key(name));
     let upstream = named

@@ -24,6 +24,12 @@ pub(crate) fn refuse(proxy: &Proxy, request: &Request<Upload>) -> Option<Respons
             StatusCode::BAD_REQUEST,
             "exactly one valid host header is needed",
         )
+    } else if request.body().line().take_ambiguous() {
+        (
+            "framing",
+            StatusCode::BAD_REQUEST,
+            "a length and a transfer coding exclude each other",
+        )
     } else if is_http1 && !is_plainly_chunked(request.headers()) {
         (
             "framing",

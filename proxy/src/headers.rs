@@ -31,6 +31,7 @@ const END_TO_END: [HeaderName; 10] = [
 
 /// Takes out the headers of this hop, those that `connection` names included.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let takes_trailers = takes_trailers(headers);
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -44,13 +45,13 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    let takes_trailers = takes_trailers(headers);
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     // The one thing in `te` that is not of this hop alone: we pass trailers on to a client that takes them.
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -215,6 +216,19 @@ mod tests {
         let mut left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept-encoding", "authorization", "content-length"]);
+    }
+
+    #[test]
+    fn that_trailers_are_taken_is_said_again_and_other_codings_are_not() {
+        let mut map = headers(&[("connection", "te"), ("te", "deflate, Trailers;q=0.5")]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map.len(), 0, "a weight makes it another coding");
+        let mut map = headers(&[("connection", "te"), ("te", "gzip, Trailers")]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(
+            (&map["te"], &map["connection"]),
+            (&"trailers".parse().unwrap(), &"te".parse().unwrap())
+        );
     }
 
     #[test]

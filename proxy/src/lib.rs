@@ -18,6 +18,7 @@ mod exchange;
 mod filter;
 mod form;
 mod gate;
+mod head;
 pub mod headers;
 mod line;
 pub mod listener;

@@ -50,6 +50,7 @@ pub(crate) struct Line {
     accepted: AtomicU32,
     fault: AtomicU8,
     is_cut_short: AtomicBool,
+    is_ambiguous: AtomicBool,
 }
 
 impl Line {
@@ -73,6 +74,16 @@ impl Line {
     /// Whether the last request accepted has not come whole.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.is_cut_short.load(Ordering::Acquire)
+    }
+
+    /// The head that is coming has two framings.
+    pub(crate) fn note_ambiguous(&self) {
+        self.is_ambiguous.store(true, Ordering::Release);
+    }
+
+    /// Whether the head that has come had two framings; asked once.
+    pub(crate) fn take_ambiguous(&self) -> bool {
+        self.is_ambiguous.swap(false, Ordering::AcqRel)
     }
 
     /// It speaks HTTP/1.1 no more.
@@ -135,8 +146,8 @@ impl Upload {
     }
 
     /// Its connection's state.
-    pub(crate) fn line(&self) -> Arc<Line> {
-        self.line.clone()
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 }
 

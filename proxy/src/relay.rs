@@ -190,7 +190,18 @@ impl Relay {
                         return Poll::Ready(frame.map(Ok));
                     }
                 }
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                // Nothing comes after trailers, and hyper does not ask.
+                Some(Ok(Err(trailers))) => {
+                    let rest = self.finish_filter();
+                    self.keep(&rest.kept);
+                    let is_all_sent = rest.client.is_empty();
+                    let last = if is_all_sent {
+                        trailers
+                    } else {
+                        Frame::data(rest.client)
+                    };
+                    return Poll::Ready(self.commit(Some(last), true).map(Ok));
+                }
                 Some(Err(error)) => {
                     let outcome = SendErrorKind::of_hyper(&error).outcome();
                     return Poll::Ready(self.broken(outcome, error.into()).map(Ok));

@@ -9,6 +9,7 @@
 //! Never changes a byte of a message but those leading zeros and what [`target::mended`] says, and never reads what hyper
 //! did not ask for.
 
+use crate::head::HeadScan;
 use crate::line::{Line, Phase};
 use crate::target;
 use bytes::{Buf, Bytes};
@@ -97,6 +98,7 @@ pub(crate) struct ClientSocket<T> {
     accepted: u32,
     /// Whether bytes of the next head have come.
     in_head: bool,
+    head: HeadScan,
     /// All that hyper wrote is on its way.
     is_flushed: bool,
     /// Hyper has written of the answer at hand.
@@ -133,10 +135,11 @@ impl<T: Transport> ClientSocket<T> {
             Phase::Head => target::mended(&ahead).map_or(ahead, Bytes::from),
             _ => ahead,
         };
-        ClientSocket {
+        let mut socket = ClientSocket {
             stream,
-            in_head: !ahead.is_empty(),
-            ahead,
+            in_head: false,
+            head: HeadScan::default(),
+            ahead: Bytes::new(),
             line,
             patience,
             reading: Deadline::default(),
@@ -147,7 +150,13 @@ impl<T: Transport> ClientSocket<T> {
             half_closed: None,
             owes_h: false,
             lingering: None,
+        };
+        if !ahead.is_empty() {
+            let phase = socket.line.phase();
+            socket.note_read(phase, &ahead);
         }
+        socket.ahead = ahead;
+        socket
     }
 
     /// Takes note of a head that was accepted since the last time.
@@ -156,6 +165,7 @@ impl<T: Transport> ClientSocket<T> {
         if accepted != self.accepted {
             self.accepted = accepted;
             self.in_head = false;
+            self.head = HeadScan::default();
             self.answered = false;
             self.reading.clear();
         }
@@ -168,12 +178,19 @@ impl<T: Transport> ClientSocket<T> {
         self.ahead.advance(length);
     }
 
-    fn note_read(&mut self, phase: Phase) {
+    fn note_read(&mut self, phase: Phase, piece: &[u8]) {
         // A head's deadline runs from its first byte on, a body's from piece to piece.
         if phase == Phase::Upload || !self.in_head {
             self.reading.clear();
         }
-        self.in_head |= phase != Phase::Upload;
+        if matches!(phase, Phase::Upload | Phase::Free) {
+            return;
+        }
+        self.in_head = true;
+        self.head.push(piece);
+        if self.head.is_ambiguous() {
+            self.line.note_ambiguous();
+        }
     }
 
     /// Ready when a deadline of this phase has passed.
@@ -225,7 +242,8 @@ impl<T: Transport> ClientSocket<T> {
         went
     }
 
-    fn note_written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// What was written or flushed, or an error where the client takes nothing for too long.
+    fn note_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.writing.clear();
             return written;
@@ -262,12 +280,12 @@ impl<T: Transport> AsyncRead for ClientSocket<T> {
                 Poll::Ready(Ok(())) if buffer.filled().len() == before => {}
                 Poll::Ready(result) => {
                     let begins_head = !self.in_head && !matches!(phase, Phase::Upload | Phase::Free);
+                    self.note_read(phase, &buffer.filled()[before..]);
                     if begins_head && let Some(mended) = target::mended(&buffer.filled()[before..]) {
                         buffer.set_filled(before);
                         self.ahead = mended.into();
                         self.read_ahead(buffer);
                     }
-                    self.note_read(phase);
                     return Poll::Ready(result);
                 }
             }
@@ -307,7 +325,8 @@ impl<T: Transport> AsyncWrite for ClientSocket<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        let flushed = ready!(self.note_written(flushed, context));
         self.is_flushed = flushed.is_ok();
         Poll::Ready(flushed)
     }

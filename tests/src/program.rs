@@ -391,13 +391,13 @@ impl Drop for Program {
     }
 }
 
-/// The address in `… WORDS http://ADDRESS…`.
+/// The address in `… WORDS http://ADDRESS…`, or https.
 fn address_after(text: &str, words: &str) -> Option<SocketAddr> {
     // Only whole lines: the rest of an address may still be on its way.
     let line = text
         .split_inclusive('\n')
         .find(|line| line.contains(words) && line.ends_with('\n'))?;
-    let (_, rest) = line.split_once(words)?.1.split_once("http://")?;
+    let (_, rest) = line.split_once(words)?.1.split_once("://")?;
     let end = rest
         .find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c))
         .unwrap_or(rest.len());

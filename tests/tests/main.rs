@@ -13,6 +13,7 @@ mod endure;
 mod faults;
 mod forms;
 mod framing;
+mod lab;
 mod offline;
 mod paths;
 mod recordings;

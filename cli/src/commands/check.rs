@@ -3,11 +3,17 @@
 use crate::serve;
 use std::path::Path;
 use std::process::ExitCode;
+use understudy_proxy::certificate::Certificate;
 use understudy_proxy::config::{Config, Overrides};
 
 /// Says on stderr what is wrong, or what the file amounts to.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    match Config::load(file, &Overrides::default(), &serve::environment) {
+    let loaded = Config::load(file, &Overrides::default(), &serve::environment).map_err(anyhow::Error::from);
+    let usable = loaded.and_then(|config| {
+        config.tls.as_ref().map(Certificate::open).transpose()?;
+        Ok(config)
+    });
+    match usable {
         Ok(config) => {
             eprintln!(
                 "{} is valid: {} upstreams, {} routes, store {}, config {}",
