@@ -206,3 +206,31 @@ fn replicas_share_a_store() {
     let ids: BTreeSet<&str> = rows.iter().map(|row| &*row.call_id).collect();
     assert_eq!((rows.len(), ids.len()), (20, 20));
 }
+
+#[test]
+fn conflicts_pass_and_a_create_that_may_be_done_is_not_asked_again() {
+    let objects = Objects::start();
+    let store = objects.store();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let refuses = |status, code| objects.misbehave(Some(Fault::Refuses(status, code, "as the test wants it")));
+    let create = |key: &str| {
+        let before = objects.puts();
+        let created = runtime.block_on(store.create(key, b"x".as_slice().into()));
+        (created, objects.puts() - before)
+    };
+    refuses(409, "ConditionalRequestConflict");
+    let (created, asked) = create("one");
+    assert!(created.is_err_and(|error| error.is_retryable()) && asked == 3);
+    refuses(503, "SlowDown");
+    let (created, asked) = create("one");
+    assert!(created.is_err_and(|error| error.is_retryable()) && asked == 1);
+    refuses(409, "OperationAborted");
+    let put = runtime.block_on(store.put("one", b"x".as_slice().into()));
+    assert!(put.is_err_and(|error| error.is_retryable()));
+    objects.misbehave(None);
+    assert!(matches!(create("one"), (Ok(true), 1)));
+    assert!(matches!(create("one"), (Ok(false), 1)));
+}

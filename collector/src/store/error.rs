@@ -152,17 +152,7 @@ pub(super) fn code(error: &object_store::Error) -> Option<String> {
 fn words(action: &'static str, location: &str, error: &object_store::Error) -> String {
     let inner = innermost(error);
     let Some((_, answer)) = inner.split_once("status code: ") else {
-        let outer = error.to_string();
-        let mut said = if outer.contains(&inner) || is_about_a_url(&outer) {
-            short(if is_about_a_url(&outer) { &inner } else { &outer })
-        } else {
-            short(&format!("{outer}: {inner}"))
-        };
-        if outer.contains("169.254.169.254") || outer.contains("metadata.google") {
-            said.push_str("; no credentials are set, and none come from the machine: ");
-            said.push_str(credentials(location));
-        }
-        return said;
+        return unreached(location, &error.to_string(), &inner);
     };
     let status: String = answer.chars().take_while(|c| *c != ':').collect();
     let code = element(answer, "Code").unwrap_or_default();
@@ -171,12 +161,29 @@ fn words(action: &'static str, location: &str, error: &object_store::Error) -> S
     for part in [&code, &message] {
         if !part.is_empty() {
             said.push_str(": ");
-            said.push_str(&short(part));
+            said.push_str(short(part).trim_end_matches('.'));
         }
     }
     if let Some(advice) = advice(action, location, &status, &code, &message) {
         said.push_str("; ");
         said.push_str(&advice);
+    }
+    said
+}
+
+/// What went wrong without an answer: on the way to a server, or in this machine.
+fn unreached(location: &str, outer: &str, inner: &str) -> String {
+    let Some(server) = server(outer) else {
+        return short(&match outer.contains(inner) {
+            true => outer.to_owned(),
+            false => format!("{outer}: {inner}"),
+        });
+    };
+    let mut said = format!("{server}: {}", short(inner));
+    // Where credentials are asked of the machine, since no variable gives any.
+    if server.contains("169.254.169.254") || server.contains("metadata.google") {
+        said.push_str("; no credentials are set, and none come from the machine: ");
+        said.push_str(credentials(location));
     }
     said
 }
@@ -188,17 +195,19 @@ fn advice(action: &str, location: &str, status: &str, code: &str, message: &str)
     if is_skewed {
         return Some("this machine's clock and the store's differ too much: set the clock (NTP)".into());
     }
-    match code {
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AuthenticationFailed" | "ExpiredToken" | "InvalidToken" => {
-            return Some(format!(
-                "the credentials are wrong or have expired: {}",
-                credentials(location)
-            ));
-        }
-        "NoSuchBucket" | "ContainerNotFound" => {
-            return Some("make it first: understudy makes no buckets or containers".into());
-        }
-        _ => {}
+    if matches!(code, "NoSuchBucket" | "ContainerNotFound") {
+        return Some("make it first: understudy makes no buckets or containers".into());
+    }
+    let are_wrong = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "AuthenticationFailed",
+        "ExpiredToken",
+        "InvalidToken",
+    ];
+    if are_wrong.contains(&code) || message.contains("failed to authenticate") {
+        let credentials = credentials(location);
+        return Some(format!("the credentials are wrong or have expired: {credentials}"));
     }
     if status.starts_with("401") {
         return Some(format!("the store wants credentials: {}", credentials(location)));
@@ -266,9 +275,16 @@ fn innermost(error: &object_store::Error) -> String {
     last.to_string()
 }
 
-/// Whether words name an address that was asked: its query may hold a token.
-fn is_about_a_url(words: &str) -> bool {
-    words.contains("Error performing")
+/// The server that words are about, without path and query: those may hold a token.
+fn server(words: &str) -> Option<String> {
+    let (_, asked) = words.split_once("Error performing ")?;
+    let Some((before, rest)) = asked.split_once("://") else {
+        return Some("the server".into());
+    };
+    let scheme = before.rsplit(' ').next().unwrap_or_default();
+    let authority = rest.split(['/', '?', ' ']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    Some(format!("{scheme}://{host}"))
 }
 
 /// The text of the first XML element of this name.

@@ -124,7 +124,6 @@ async fn a_store_that_hangs_is_given_up_by_every_verb_and_large_objects_get_long
     };
     store.put("x", bytes("x")).await.unwrap();
     faulty.plan(|_, _| faulty::Fault::Hang);
-    let began = Instant::now();
     let failures = [
         store.put("x", bytes("x")).await.unwrap_err(),
         store.create("y", bytes("x")).await.unwrap_err(),
@@ -167,4 +166,112 @@ async fn a_create_is_not_asked_twice() {
     });
     store.put("x", bytes("y")).await.unwrap();
     assert_eq!(store.get("x").await.unwrap(), bytes("y"));
+}
+
+/// A request that reached nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("Error performing PUT {0} in 1ms - HTTP error")]
+struct Unsent(String, #[source] std::io::Error);
+
+#[test]
+fn an_error_says_what_where_and_what_to_do_and_tells_no_token() {
+    let refused = |status: &str, code: &str, message: &str| {
+        let body = format!("<Error><Code>{code}</Code><Message>{message}</Message><Token>canary</Token></Error>");
+        object_store::Error::Generic {
+            store: "store",
+            source: format!("Server returned non-2xx status code: {status}: {body}").into(),
+        }
+    };
+    let way = |url: &str| object_store::Error::Generic {
+        store: "store",
+        source: Box::new(Unsent(url.into(), std::io::ErrorKind::ConnectionRefused.into())),
+    };
+    let (s3, az, gs) = ("s3://bucket/team", "az://container/team", "gs://bucket/team");
+    let denied = || refused("403 Forbidden", "AccessDenied", "Access Denied.");
+    let cases = [
+        (
+            s3,
+            "put",
+            denied(),
+            "403 Forbidden: AccessDenied: Access Denied; the credentials lack the permission s3:PutObject",
+        ),
+        (s3, "list", denied(), "s3:ListBucket"),
+        (s3, "delete", denied(), "s3:DeleteObject"),
+        (
+            az,
+            "get",
+            refused("403 Forbidden", "AuthorizationPermissionMismatch", "no"),
+            "Storage Blob Data Reader",
+        ),
+        (gs, "create", denied(), "storage.objects.create"),
+        (
+            s3,
+            "put",
+            refused("403 Forbidden", "RequestTimeTooSkewed", "The difference"),
+            "set the clock",
+        ),
+        (
+            az,
+            "put",
+            refused(
+                "403 Forbidden",
+                "AuthenticationFailed",
+                "Request date header too old: 'Sat'",
+            ),
+            "set the clock",
+        ),
+        (
+            s3,
+            "put",
+            refused("403 Forbidden", "InvalidAccessKeyId", "no such key"),
+            "AWS_ACCESS_KEY_ID",
+        ),
+        (
+            az,
+            "put",
+            refused("403 Forbidden", "AuthenticationFailed", "no"),
+            "AZURE_STORAGE_ACCOUNT_KEY",
+        ),
+        (
+            gs,
+            "put",
+            refused("401 Unauthorized", "", ""),
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ),
+        (
+            s3,
+            "put",
+            refused("404 Not Found", "NoSuchBucket", "no"),
+            "make it first",
+        ),
+        (
+            s3,
+            "put",
+            refused("503 Service Unavailable", "SlowDown", "Reduce"),
+            "it answered 503 Service Unavailable: SlowDown",
+        ),
+        (
+            s3,
+            "put",
+            way("http://169.254.169.254/latest/api/token"),
+            "no credentials are set",
+        ),
+        (
+            s3,
+            "put",
+            way("https://u:canary@s3.example:9000/b/k?X-Amz-Signature=canary"),
+            ": https://s3.example:9000: ",
+        ),
+        (az, "put", way("REDACTED"), ": the server: "),
+    ];
+    for (location, action, error, expected) in cases {
+        let said = StoreError::failed(action, "calls/x", location, Failure::Store(error)).to_string();
+        assert!(
+            said.starts_with(&format!("could not {action} \"calls/x\" in {location}: ")),
+            "{said}"
+        );
+        assert!(said.contains(expected), "{expected:?} is not in {said}");
+        let (_, told) = said.split_once(location).unwrap();
+        assert!(!told.contains("canary"), "{said}");
+    }
 }
