@@ -83,7 +83,7 @@ impl Surrogates {
         let is_one = match kind {
             Kind::Email => self.is_email(value),
             Kind::Phone => self.is_phone(value) || Self::is_ssn(value),
-            Kind::CreditCard => self.is_card(value) || self.is_phone(value),
+            Kind::CreditCard => self.is_card(value),
             Kind::Iban => self.is_iban(value),
             Kind::UsSsn => Self::is_ssn(value),
             Kind::IpAddress => self.is_address(value),

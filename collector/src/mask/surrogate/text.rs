@@ -74,6 +74,18 @@ impl Surrogates {
     /// Same length, what only tells its kind kept, each letter and digit by one of its class.
     pub(super) fn code(&self, kind: Kind, value: &str) -> String {
         let mut stream = self.stream(kind, value.as_bytes());
+        // A surrogate must not look as if it had another prefix.
+        let mut code = self.drawn(value, &mut stream);
+        for _ in 0..8 {
+            if prefix(&code) == prefix(value) {
+                break;
+            }
+            code = self.drawn(value, &mut stream);
+        }
+        code
+    }
+
+    fn drawn(&self, value: &str, stream: &mut Stream) -> String {
         let mut code = Code::of(value);
         for (index, place) in code.free.iter().enumerate() {
             let letter = code.letters[*place];
