@@ -210,6 +210,14 @@ fn goes_on_in_fours(before: &[u8]) -> bool {
     digits.iter().rev().take_while(|byte| byte.is_ascii_digit()).count() == 4
 }
 
+/// Whether a group of four after the first `count` groups goes on from another.
+fn goes_on(groups: &[Group], count: usize) -> bool {
+    let next = groups
+        .get(count)
+        .filter(|next| matches!(next.gap, Gap::Space | Gap::Dash));
+    next.is_some_and(|next| next.len() == 4 && groups[count - 1].len() == 4)
+}
+
 /// Where the number ends with its extension: `x680`, `ext. 12`.
 fn with_extension(bytes: &[u8], end: usize) -> usize {
     let rest = &bytes[end..];
@@ -298,7 +306,8 @@ impl National<'_, '_> {
         }
         for count in (2..=groups.len()).rev() {
             let total: usize = groups[..count].iter().map(Group::len).sum();
-            if !(9..=12).contains(&total) || !is_written_evenly(&groups[..count]) || is_date(&groups[..count]) {
+            let is_other = is_date(&groups[..count]) || goes_on(groups, count);
+            if !(9..=12).contains(&total) || !is_written_evenly(&groups[..count]) || is_other {
                 continue;
             }
             if let Some((start, end)) = self.ending_with(groups[count - 1]) {
@@ -319,7 +328,7 @@ impl National<'_, '_> {
                 && count > 1
                 && groups[1].gap == Gap::Paren
                 && (9..=11).contains(&total);
-            if !(7..=13).contains(&total) || !is_written_evenly(taken) || is_date(taken) {
+            if !(7..=13).contains(&total) || !is_written_evenly(taken) || is_date(taken) || goes_on(groups, count) {
                 continue;
             }
             let Some((start, end)) = self.ending_with(groups[count - 1]) else {
