@@ -142,7 +142,7 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
         return international(scene, digits, first, 0);
     }
     let start = first - usize::from(before.ends_with(b"("));
-    if !starts_free(scene.text, start) {
+    if !starts_free(scene.text, start) || goes_on_in_fours(&bytes[..start]) {
         return None;
     }
     if bytes[first..].starts_with(b"00") {
@@ -296,7 +296,7 @@ impl National<'_, '_> {
             && bytes
                 .get(code.start + 1)
                 .is_some_and(|digit| (b'1'..=b'9').contains(digit));
-        if !has_trunk_zero || !(2..=5).contains(&code.len()) || goes_on_in_fours(&bytes[..self.start]) {
+        if !has_trunk_zero || !(2..=5).contains(&code.len()) {
             return None;
         }
         // Pairs are written in fives (`06 12 34 51 83`); a longer row of pairs is a list.
