@@ -119,6 +119,11 @@ pub fn mask_literals(text: &str) -> String {
     String::from_utf8_lossy(&shown).into_owned()
 }
 
+/// Whether a word has the form of those that the mask puts in the place of names; features leave them out.
+pub fn is_surrogate_word(word: &str) -> bool {
+    tokens::is_surrogate(word.as_bytes())
+}
+
 /// The mark of a tool of this name.
 pub fn tool_mark(name: &str) -> u32 {
     fold(0x746f_6f6c, tokens::hash(name.as_bytes()))
@@ -154,9 +159,12 @@ struct Phrases {
 impl Phrases {
     fn push(&mut self, word: u64) {
         let [first, second] = self.window;
+        self.window = [second, word];
+        if [first, second, word].contains(&tokens::SURROGATE) {
+            return;
+        }
         let pair = first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23) ^ second;
         self.hashes.push(fold(pair, word));
-        self.window = [second, word];
     }
 }
 
@@ -211,7 +219,7 @@ fn cue(text: &[u8]) -> Option<u32> {
     };
     let (mut words, mut hash) = (0, 0);
     scan(line, |token| {
-        words += 1;
+        words += if token.hash == tokens::SURROGATE { TAIL_WORDS } else { 0 } + 1;
         hash = fold(u64::from(hash), token.hash);
     });
     (1..=TAIL_WORDS).contains(&words).then_some(hash)

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use understudy_call::keys::Keys;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
-use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Rules};
+use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
 use understudy_collector::store::Store;
 use understudy_proxy::admin::{self, Door};
-use understudy_proxy::config::{Config, LogFormat, MaskRules, Overrides};
+use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{NewestBook, TaskBookSource, watch_certificate, watch_config, watch_task_book};
@@ -218,7 +218,28 @@ pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
         MaskRules::Default => Rules::Default,
         MaskRules::None => Rules::None,
     };
-    Ok(Mask::new(&MaskConfig { rules, dictionaries }, keys.surrogate.bytes())?)
+    let pattern = |pattern: &MaskPattern| Pattern {
+        name: pattern.name.clone(),
+        regex: pattern.regex.clone(),
+    };
+    let surrogates = match config.mask.surrogates {
+        MaskSurrogates::Consistent => SurrogateStyle::Consistent,
+        MaskSurrogates::Label => SurrogateStyle::Label,
+        MaskSurrogates::Remove => SurrogateStyle::Remove,
+    };
+    let scope = match config.mask.scope {
+        MaskScope::Deployment => SurrogateScope::Deployment,
+        MaskScope::Client => SurrogateScope::Client,
+    };
+    let mask = MaskConfig {
+        rules,
+        dictionaries,
+        patterns: config.mask.patterns.iter().map(pattern).collect(),
+        allow: config.mask.allow.clone(),
+        surrogates,
+        scope,
+    };
+    Mask::new(&mask, keys.surrogate.bytes()).context("building the mask of the config")
 }
 
 /// Task books come from the store.

@@ -33,6 +33,50 @@ fn chat(bytes: usize) -> String {
     serde_json::json!({"model": "gpt-4o", "temperature": 0.0, "messages": messages}).to_string()
 }
 
+/// A conversation as agents have them: a long system prompt, tools, and turns with names, addresses and values in them, in
+/// prose, arguments and results; about one value in 600 bytes.
+fn conversation(bytes: usize) -> String {
+    let names = [
+        "Anna Kowalski",
+        "Tom Murphy",
+        "Priya Patel",
+        "Chiara Rossi",
+        "Ngozi Okafor",
+        "Sven Lindqvist",
+    ];
+    let mut messages = vec![serde_json::json!({"role": "system", "content": prose(6_000)})];
+    let mut size = 0;
+    for step in 0.. {
+        if size >= bytes {
+            break;
+        }
+        let name = names[step % names.len()];
+        let mail = format!("{}{step}@post.org", &name[..3].to_lowercase());
+        let asked = format!(
+            "Hi, my name is {name} and I live at {} Elm Street, Leeds. {}",
+            step % 90 + 1,
+            prose(500)
+        );
+        let arguments = serde_json::json!({"name": name, "email": mail, "limit": 10}).to_string();
+        let rows: Vec<_> = (0..6)
+            .map(|row| {
+                serde_json::json!({"order_id": format!("#W{:07}", step * 31 + row), "status": "delivered", "customer": name,
+                    "placed": "2026-04-12T19:30:00Z", "items": [{"sku": row * 7_919, "name": "Mechanical Keyboard", "price": 271.89}]})
+            })
+            .collect();
+        let result =
+            serde_json::json!({"phone": format!("+44 20 7946 {:04}", step % 10_000), "rows": rows}).to_string();
+        size += asked.len() + arguments.len() + result.len();
+        messages.push(serde_json::json!({"role": "user", "content": asked}));
+        messages.push(
+            serde_json::json!({"role": "assistant", "tool_calls": [{"id": format!("call_{step:024}"),
+            "type": "function", "function": {"name": "find_orders", "arguments": arguments}}]}),
+        );
+        messages.push(serde_json::json!({"role": "tool", "content": result}));
+    }
+    serde_json::json!({"model": "gpt-4o", "temperature": 0.0, "messages": messages}).to_string()
+}
+
 fn mask(dictionaries: Vec<Dictionary>) -> Mask {
     Mask::new(
         &MaskConfig {
@@ -55,6 +99,7 @@ fn masking(criterion: &mut Criterion) {
     let with_names = mask(vec![names]);
     let text = prose(256 * 1024);
     let json = chat(256 * 1024);
+    let agent = conversation(256 * 1024);
     let sensitive = json.replace("the kitchen closes early", "ann@example.org asked from 195.1.2.3");
 
     let mut group = criterion.benchmark_group("mask");
@@ -63,9 +108,11 @@ fn masking(criterion: &mut Criterion) {
         ("json_clean", &plain, &json, true),
         ("json_clean_10k_names", &with_names, &json, true),
         ("json_sensitive", &plain, &sensitive, false),
+        ("json_agent", &plain, &agent, false),
     ] {
         let masked = mask.json(source, &mut Counts::default()).expect("it is JSON");
         assert_eq!(matches!(masked, Cow::Borrowed(_)), is_clean, "{name}");
+        assert!(!masked.contains("Kowalski") && !masked.contains("@post.org"), "{name}");
         group.throughput(Throughput::Bytes(source.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
-use crate::thread::Threads;
+use crate::thread::{Threads, Trail};
 use accounts::Accounts;
 use known::Known;
 use position::{Journal, PositionError};
@@ -24,6 +24,7 @@ use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -359,9 +360,13 @@ impl Ingest {
         let Some(segment) = &mut self.reading else { return };
         for (number, call) in segment.take(chunk) {
             let named = call.head.conversation.as_deref();
-            let mut row = self
-                .rows
-                .row(&call, |trail| self.threads.told_before(trail, named).cloned());
+            let told = |trail: &Trail| self.threads.told_before(trail, named).cloned();
+            // What can't be masked is not stored, and holds up nothing.
+            let Ok(mut row) = catch_unwind(AssertUnwindSafe(|| self.rows.row(&call, told))) else {
+                tracing::error!(call = call.head.call_id, "a call could not be masked: it is given up");
+                segment.unmasked += 1;
+                continue;
+            };
             self.threads.place(&mut row.record, &row.trail, named);
             self.threads.tell(&row.record.conversation_id, &row.told);
             self.batch.rows.push(row.record);
@@ -502,7 +507,12 @@ impl Ingest {
                     .map_or(0, |account| account.segments[&segment.id].frames);
                 let lost = segment.lost(told);
                 let boot_id = account.as_ref().map_or(&segment.boot_id, |account| &account.boot_id);
-                self.journal.finish_segment(&segment.id, boot_id, lost)?;
+                let given_up = [("corrupt", lost), ("mask_failed", segment.unmasked)];
+                self.journal.finish_segment(&segment.id, boot_id, given_up)?;
+                self.metrics
+                    .evicted
+                    .with_label_values(&["mask_failed"])
+                    .inc_by(segment.unmasked);
                 if lost > 0 {
                     if segment.was_there {
                         // They could not be counted at the start.

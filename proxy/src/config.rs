@@ -8,7 +8,7 @@ mod raw;
 mod units;
 mod upstreams;
 
-pub use raw::{Bodies, Exclude, LogFormat, MaskRules, WhenFull};
+pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
 
 use crate::certificate::TlsFiles;
 use crate::route::{Route, RouteError, Routes};
@@ -120,6 +120,14 @@ pub struct MaskConfig {
     pub rules: MaskRules,
     /// Files with a word or phrase a line.
     pub dictionaries: Vec<PathBuf>,
+    /// Forms to mask besides.
+    pub patterns: Vec<MaskPattern>,
+    /// Values that are never masked.
+    pub allow: Vec<String>,
+    /// What stands in a value's place.
+    pub surrogates: MaskSurrogates,
+    /// How far equal values get equal surrogates.
+    pub scope: MaskScope,
 }
 
 /// Sizes beyond which something else happens.
@@ -362,9 +370,6 @@ impl Validation<'_> {
                 "admin: {admin} is not a loopback address, and authentication is not built yet: use 127.0.0.1"
             )));
         }
-        if file.mask.surrogates.as_deref().is_some_and(|kind| kind != "consistent") {
-            return Err(self.invalid("mask.surrogates: only `consistent` is built in this version"));
-        }
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -388,6 +393,10 @@ impl Validation<'_> {
             mask: MaskConfig {
                 rules: file.mask.rules.unwrap_or_default(),
                 dictionaries: file.mask.dictionaries,
+                patterns: file.mask.patterns,
+                allow: file.mask.allow,
+                surrogates: file.mask.surrogates,
+                scope: file.mask.surrogate_scope,
             },
             prices: Arc::new(self.prices(file.prices.as_deref())?),
             limits: self.limits(&file.limits)?,
@@ -413,7 +422,6 @@ impl Validation<'_> {
 
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
         self.not_built("shadow", !file.shadow.is_empty())?;
-        self.not_built("mask.surrogate_scope", file.mask.surrogate_scope.is_some())?;
         for (index, route) in file.routes.iter().enumerate() {
             let parts = [
                 ("fallback", &route.fallback),

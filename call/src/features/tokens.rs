@@ -56,6 +56,24 @@ const WORD: usize = 32;
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
+/// The hash of a word that a mask put in; phrases with it say nothing, as those with a name do that is not masked.
+pub(crate) const SURROGATE: u64 = 0x3b1e_97d2_6c05_a84f;
+/// Letters of such a word.
+pub(crate) const SURROGATE_LETTERS: usize = 10;
+/// In its last syllable; hardly a word of any language is otherwise of its form.
+const RARE: &[u8] = b"jqxz";
+
+/// Whether a word has the form of those that the mask puts in the place of names: five syllables of one consonant and one
+/// vowel, the last with a rare consonant.
+pub(crate) fn is_surrogate(word: &[u8]) -> bool {
+    let is_vowel = |byte: &u8| b"aeiou".contains(&byte.to_ascii_lowercase());
+    word.len() == SURROGATE_LETTERS
+        && RARE.contains(&word[SURROGATE_LETTERS - 2].to_ascii_lowercase())
+        && word
+            .chunks(2)
+            .all(|pair| pair[0].is_ascii_alphabetic() && !is_vowel(&pair[0]) && is_vowel(&pair[1]))
+}
+
 /// Calls `emit` for every token of `text`, in order. Neighbouring placeholders of one kind in a line are one token.
 pub(crate) fn scan(text: &[u8], mut emit: impl FnMut(Token)) {
     let addresses = memchr::memchr(b'@', text).is_some() || memchr::memmem::find(text, b"://").is_some();
@@ -173,7 +191,11 @@ fn word(text: &[u8], start: usize, addresses: bool) -> Token {
         kind: Kind::Word,
         start,
         end,
-        hash,
+        hash: if is_surrogate(&text[start..end]) {
+            SURROGATE
+        } else {
+            hash
+        },
     }
 }
 
@@ -233,6 +255,16 @@ mod tests {
             shown("ask \"Ann Lee\" or 'Bo's Bar' again"),
             ["ask", "<quoted>", "or", "<quoted>", "again"]
         );
+    }
+
+    #[test]
+    fn words_of_a_mask_are_known_and_no_others() {
+        for word in ["Bakorumezu", "TIDASOLUXA", "lomivetujo"] {
+            assert!(is_surrogate(word.as_bytes()), "{word}");
+        }
+        for word in ["generate", "Bakorumelu", "separately", "Bakorumezuk", "capitalize", ""] {
+            assert!(!is_surrogate(word.as_bytes()), "{word}");
+        }
     }
 
     #[test]

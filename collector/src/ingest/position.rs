@@ -69,14 +69,19 @@ impl Journal {
         self.save()
     }
 
-    /// The segment of this id is stored to its end; so many of its records could not be read. Where that can't be written
-    /// down it is not so yet.
-    pub(super) fn finish_segment(&mut self, id: &str, boot_id: &str, lost: u64) -> Result<(), PositionError> {
+    /// The segment of this id is stored to its end; so many of its records were given up, by reason. Where that can't be
+    /// written down it is not so yet.
+    pub(super) fn finish_segment(
+        &mut self,
+        id: &str,
+        boot_id: &str,
+        given_up: [(&str, u64); 2],
+    ) -> Result<(), PositionError> {
         let before = self.position.clone();
         let position = &mut self.position;
-        if lost > 0 {
+        for (reason, lost) in given_up.into_iter().filter(|(_, lost)| *lost > 0) {
             let reasons = position.evicted.entry(boot_id.to_owned()).or_default();
-            reasons.entry("corrupt".to_owned()).or_default().count += lost;
+            reasons.entry(reason.to_owned()).or_default().count += lost;
         }
         position.finished.push(id.to_owned());
         let too_many = position.finished.len().saturating_sub(MAX_FINISHED);
@@ -153,7 +158,9 @@ mod tests {
         let mut journal = Journal::load(dir.path()).unwrap();
         for number in 0..300 {
             journal.begin(&format!("s{number}")).unwrap();
-            journal.finish_segment(&format!("s{number}"), "b", 1).unwrap();
+            journal
+                .finish_segment(&format!("s{number}"), "b", [("corrupt", 1), ("mask_failed", 0)])
+                .unwrap();
         }
         let position = Journal::load(dir.path()).unwrap().position;
         assert_eq!(

@@ -64,6 +64,8 @@ pub(super) struct OpenSegment {
     damaged: u64,
     /// Whole frames that hold no call that can be read.
     pub(super) unreadable: u64,
+    /// Calls that could not be masked.
+    pub(super) unmasked: u64,
     /// The boot that its calls are of, once known.
     pub(super) boot_id: String,
     /// It was there before this collector.
@@ -242,6 +244,7 @@ impl Segments {
             seen: Numbers::default(),
             damaged: 0,
             unreadable: 0,
+            unmasked: 0,
             boot_id: String::new(),
             was_there: false,
         };

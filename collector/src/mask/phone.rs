@@ -142,7 +142,7 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
         return international(scene, digits, first, 0);
     }
     let start = first - usize::from(before.ends_with(b"("));
-    if !starts_free(scene.text, start) {
+    if !starts_free(scene.text, start) || goes_on_in_fours(&bytes[..start]) {
         return None;
     }
     if bytes[first..].starts_with(b"00") {
@@ -208,6 +208,14 @@ fn starts_free(text: &str, start: usize) -> bool {
 fn goes_on_in_fours(before: &[u8]) -> bool {
     let digits = before.strip_suffix(b" ").unwrap_or_default();
     digits.iter().rev().take_while(|byte| byte.is_ascii_digit()).count() == 4
+}
+
+/// Whether a group of four after the first `count` groups goes on from another.
+fn goes_on(groups: &[Group], count: usize) -> bool {
+    let next = groups
+        .get(count)
+        .filter(|next| matches!(next.gap, Gap::Space | Gap::Dash));
+    next.is_some_and(|next| next.len() == 4 && groups[count - 1].len() == 4)
 }
 
 /// Where the number ends with its extension: `x680`, `ext. 12`.
@@ -288,7 +296,7 @@ impl National<'_, '_> {
             && bytes
                 .get(code.start + 1)
                 .is_some_and(|digit| (b'1'..=b'9').contains(digit));
-        if !has_trunk_zero || !(2..=5).contains(&code.len()) || goes_on_in_fours(&bytes[..self.start]) {
+        if !has_trunk_zero || !(2..=5).contains(&code.len()) {
             return None;
         }
         // Pairs are written in fives (`06 12 34 51 83`); a longer row of pairs is a list.
@@ -298,7 +306,8 @@ impl National<'_, '_> {
         }
         for count in (2..=groups.len()).rev() {
             let total: usize = groups[..count].iter().map(Group::len).sum();
-            if !(9..=12).contains(&total) || !is_written_evenly(&groups[..count]) || is_date(&groups[..count]) {
+            let is_other = is_date(&groups[..count]) || goes_on(groups, count);
+            if !(9..=12).contains(&total) || !is_written_evenly(&groups[..count]) || is_other {
                 continue;
             }
             if let Some((start, end)) = self.ending_with(groups[count - 1]) {
@@ -319,7 +328,7 @@ impl National<'_, '_> {
                 && count > 1
                 && groups[1].gap == Gap::Paren
                 && (9..=11).contains(&total);
-            if !(7..=13).contains(&total) || !is_written_evenly(taken) || is_date(taken) {
+            if !(7..=13).contains(&total) || !is_written_evenly(taken) || is_date(taken) || goes_on(groups, count) {
                 continue;
             }
             let Some((start, end)) = self.ending_with(groups[count - 1]) else {

@@ -4,8 +4,8 @@
 
 use super::units::{Percent, Size, Span};
 use crate::route::RouteMatch;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -198,8 +198,54 @@ pub(super) struct Flush {
 pub(super) struct Mask {
     pub(super) rules: Option<MaskRules>,
     pub(super) dictionaries: Vec<PathBuf>,
-    pub(super) surrogates: Option<String>,
-    pub(super) surrogate_scope: NotBuilt,
+    pub(super) patterns: Vec<MaskPattern>,
+    pub(super) allow: Vec<String>,
+    pub(super) surrogates: MaskSurrogates,
+    pub(super) surrogate_scope: MaskScope,
+}
+
+/// A form to mask besides.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskPattern {
+    /// What to call it; the name of a kind makes its values of that kind.
+    pub name: String,
+    /// A regular expression; its first group is the value, where it has one.
+    #[serde(deserialize_with = "regular_expression")]
+    pub regex: String,
+}
+
+/// Read where the file is, so that the error names line and column.
+fn regular_expression<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    let text = String::deserialize(source)?;
+    match regex::Regex::new(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(D::Error::custom(format!("not a regular expression: {error}"))),
+    }
+}
+
+/// What stands in a masked value's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskSurrogates {
+    /// A value of the same form; equal ones for equal values.
+    #[default]
+    Consistent,
+    /// The kind in brackets.
+    Label,
+    /// Nothing.
+    Remove,
+}
+
+/// How far equal values get equal surrogates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskScope {
+    /// Throughout the deployment.
+    #[default]
+    Deployment,
+    /// Among the calls of one client.
+    Client,
 }
 
 /// Which rules the mask follows.

@@ -49,6 +49,34 @@ fn an_unknown_key_is_an_error_with_file_line_and_the_nearest_key() {
 }
 
 #[test]
+fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_line() {
+    let mask = parse(&format!(
+        "{UPSTREAMS}mask:\n  patterns:\n    - {{ name: EMPLOYEE, regex: 'EMP-\\d{{6}}' }}\n  allow: [help@acme.com]\n  surrogates: label\n  \
+         surrogate_scope: client\n"
+    ))
+    .unwrap()
+    .mask;
+    assert_eq!(
+        (mask.patterns[0].name.as_str(), mask.patterns[0].regex.as_str()),
+        ("EMPLOYEE", "EMP-\\d{6}")
+    );
+    assert_eq!(mask.allow, ["help@acme.com"]);
+    assert_eq!(
+        (mask.surrogates, mask.scope),
+        (MaskSurrogates::Label, MaskScope::Client)
+    );
+    let text = error(&format!(
+        "{UPSTREAMS}mask:\n  patterns:\n    - {{ name: x, regex: '(a' }}\n"
+    ));
+    assert!(
+        text.starts_with("u.yaml:7: ") && text.contains("unclosed group"),
+        "{text}"
+    );
+    let text = error(&format!("{UPSTREAMS}mask: {{ surrogates: labels }}\n"));
+    assert!(text.starts_with("u.yaml:5: ") && text.contains("label"), "{text}");
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
     let text = error(&format!(
         "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"

@@ -25,33 +25,32 @@ struct Plan {
 
 impl Plan {
     fn of(value: &str) -> Plan {
-        let digits = digits_of(value);
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        let is_international = value.starts_with(['+', '%']) || zeros >= 2;
-        let code = if is_international {
-            code_length(&digits[zeros..]).unwrap_or(1)
-        } else {
-            0
-        };
+        Plan::north_american(value).unwrap_or_else(|| Plan::other(value))
+    }
+
+    fn north_american(value: &str) -> Option<Plan> {
+        let Parts { digits, zeros, code } = Parts::of(value);
         let is_north_american = match digits[zeros..] {
             [b'1', ref rest @ ..] => rest.len() == 10 && (code == 1 || value.contains(['-', ' ', '.', '('])),
             ref all => code == 0 && zeros == 0 && all.len() == 10 && all[0] > b'1' && all[3] > b'1',
         };
+        is_north_american.then(|| Plan {
+            normal: digits.len() - 10,
+            is_north_american,
+            kept: digits.len() - 10,
+            sealed: 2,
+            digits,
+        })
+    }
+
+    fn other(value: &str) -> Plan {
+        let Parts { digits, zeros, code } = Parts::of(value);
         let length = digits.len();
-        if is_north_american {
-            return Plan {
-                digits,
-                normal: length - 10,
-                is_north_american,
-                kept: length - 10,
-                sealed: 2,
-            };
-        }
         let kept = (zeros + code + 1).min(length.saturating_sub(5));
         let sealed = if length - kept >= 8 { 3 } else { 2 };
         Plan {
             normal: zeros,
-            is_north_american,
+            is_north_american: false,
             kept,
             sealed: sealed.min(length - kept),
             digits,
@@ -62,6 +61,27 @@ impl Plan {
     fn split(&self) -> (&[u8], &[u8]) {
         let (body, seal) = self.digits.split_at(self.digits.len() - self.sealed);
         (body.get(self.normal..).unwrap_or_default(), seal)
+    }
+}
+
+/// A number's digits, how many zeros they begin with, and how long the country code after them is.
+struct Parts {
+    digits: Vec<u8>,
+    zeros: usize,
+    code: usize,
+}
+
+impl Parts {
+    fn of(value: &str) -> Parts {
+        let digits = digits_of(value);
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        let is_international = value.starts_with(['+', '%']) || zeros >= 2;
+        let code = if is_international {
+            code_length(&digits[zeros..]).unwrap_or(1)
+        } else {
+            0
+        };
+        Parts { digits, zeros, code }
     }
 }
 
@@ -82,10 +102,13 @@ impl Surrogates {
     }
 
     pub(super) fn is_phone(&self, value: &str) -> bool {
-        let plan = Plan::of(value);
-        let (body, seal) = plan.split();
-        let is_fiction = !plan.is_north_american || body.get(3..6) == Some(FICTION);
-        body.len() >= 4 && is_fiction && self.digit_seal("phone", body, plan.sealed) == seal
+        // What was drawn for another number may look North American.
+        let plans = [Plan::north_american(value), Some(Plan::other(value))];
+        plans.into_iter().flatten().any(|plan| {
+            let (body, seal) = plan.split();
+            let is_fiction = !plan.is_north_american || body.get(3..6) == Some(FICTION);
+            body.len() >= 4 && is_fiction && self.digit_seal("phone", body, plan.sealed) == seal
+        })
     }
 
     /// Same length and grouping, a test prefix of the brand, right by Luhn.

@@ -7,6 +7,7 @@ pub(super) struct Stream(blake3::OutputReader);
 const PLAIN: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const CONSONANTS: &[u8] = b"bcdfghjklmnpqrstvwxz";
 const VOWELS: &[u8] = b"aeiou";
+const RARE: &[u8] = b"jqxz";
 
 impl Stream {
     /// The domain says what the bytes are for, so that one key does for all of it.
@@ -44,6 +45,14 @@ impl Stream {
         letters.map(|letters| char::from(self.pick(letters))).collect()
     }
 
+    /// A syllable that ends words that are made here.
+    pub(super) fn last_syllable(&mut self) -> String {
+        [RARE, VOWELS]
+            .map(|letters| char::from(self.pick(letters)))
+            .iter()
+            .collect()
+    }
+
     /// A letter or digit of the same class; anything else as it is. The class of what comes out is the same again.
     pub(super) fn like(&mut self, letter: char) -> char {
         char::from(match letter {
@@ -55,12 +64,4 @@ impl Stream {
             _ => self.pick(b"abcdefghijklmnopqrstuvwxyz"),
         })
     }
-}
-
-/// Whether a word is of syllables as [`Stream::syllables`] makes them, case ignored.
-pub(super) fn is_of_syllables(word: &str) -> bool {
-    let is_in = |letters: &[u8], byte: u8| letters.contains(&byte.to_ascii_lowercase());
-    word.as_bytes()
-        .chunks(2)
-        .all(|pair| matches!(pair, [one, two] if is_in(CONSONANTS, *one) && is_in(VOWELS, *two)))
 }

@@ -1,16 +1,16 @@
 //! Surrogates of what is written in words or in code: names, addresses, dictionary entries; secrets and record numbers.
 //!
-//! A word becomes a word of syllables whose last one seals it, the same for each value that it is part of: so a first
+//! A word becomes a word of syllables whose last two seal it, the same for each value that it is part of: so a first
 //! name alone is still the first name. What is code keeps its length and classes, and its last characters are the seal.
 
 use super::Surrogates;
-use super::stream::{Stream, is_of_syllables};
+use super::stream::Stream;
 use crate::mask::kind::Kind;
 use crate::mask::lexicon::{Flags, Lexicon};
 use crate::mask::secret::public_prefix;
+use understudy_call::features::is_surrogate_word;
 
-/// Letters of a word that is sealed, and those before the seal.
-const SEALED: usize = 8;
+/// Letters of a word before its seal of two syllables.
 const BODY: usize = 6;
 
 const KEPT: Flags = Flags::PARTICLE
@@ -22,7 +22,7 @@ impl Surrogates {
     /// Words by words, digits by digits.
     pub(super) fn words(&self, kind: Kind, value: &str) -> String {
         let mut stream = self.stream(kind, value.to_lowercase().as_bytes());
-        let mut surrogate = String::with_capacity(value.len() + SEALED);
+        let mut surrogate = String::with_capacity(value.len() + 16);
         let mut is_sealed = false;
         for run in runs(value) {
             if is_letters(run) && is_kept(kind, run) && run.len() < value.len() {
@@ -58,13 +58,14 @@ impl Surrogates {
     }
 
     fn word_seal(&self, body: &str) -> String {
-        self.seal("word", body.as_bytes()).syllables((SEALED - BODY) / 2)
+        let mut seal = self.seal("word", body.as_bytes());
+        seal.syllables(1) + &seal.last_syllable()
     }
 
     /// Whether a word is in it that was made here.
     pub(super) fn has_sealed_word(&self, value: &str) -> bool {
         runs(value).any(|run| {
-            run.len() == SEALED && is_of_syllables(run) && {
+            is_surrogate_word(run) && {
                 let lower = run.to_ascii_lowercase();
                 self.word_seal(&lower[..BODY]) == lower[BODY..]
             }
@@ -74,6 +75,18 @@ impl Surrogates {
     /// Same length, what only tells its kind kept, each letter and digit by one of its class.
     pub(super) fn code(&self, kind: Kind, value: &str) -> String {
         let mut stream = self.stream(kind, value.as_bytes());
+        // A surrogate must not look as if it had another prefix.
+        let mut code = self.drawn(value, &mut stream);
+        for _ in 0..8 {
+            if prefix(&code) == prefix(value) {
+                break;
+            }
+            code = self.drawn(value, &mut stream);
+        }
+        code
+    }
+
+    fn drawn(&self, value: &str, stream: &mut Stream) -> String {
         let mut code = Code::of(value);
         for (index, place) in code.free.iter().enumerate() {
             let letter = code.letters[*place];
