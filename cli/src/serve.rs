@@ -2,7 +2,7 @@
 //!
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
-use crate::keys;
+use crate::{keys, retention};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -150,6 +150,7 @@ impl Collector {
         own_writer: bool,
         runtime: &Runtime,
     ) -> Result<Collector> {
+        runtime.spawn(retention::keep(config.clone(), store.clone()));
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod compact;
 pub mod compare;
 pub mod dataset;
+pub mod erase;
 pub mod evidence;
 pub mod import;
 pub mod ingest;

@@ -66,6 +66,11 @@ impl StoreError {
         StoreError::refused(StoreErrorKind::Retryable, action, "the store", message)
     }
 
+    /// An object that is there, and is not what it should be.
+    pub(crate) fn unreadable(key: &str, message: String) -> StoreError {
+        StoreError::refused(StoreErrorKind::Invalid, "read", key, message)
+    }
+
     fn refused(kind: StoreErrorKind, action: &'static str, key: &str, message: impl Into<String>) -> StoreError {
         StoreError {
             kind,

@@ -9,6 +9,7 @@ mod content;
 mod demo;
 mod dependencies;
 mod encodings;
+mod erase;
 mod faults;
 mod forms;
 mod framing;

@@ -155,6 +155,7 @@ pub enum WhenFull {
 pub(super) struct Store {
     pub(super) flush: Flush,
     pub(super) encryption: Switch,
+    pub(super) keep: Option<Span>,
 }
 
 /// `on` or `off`, and what YAML takes for the same.
@@ -234,6 +235,7 @@ pub(super) struct Route {
     pub(super) matching: RouteMatch,
     #[serde(default)]
     pub(super) split: BTreeMap<String, u32>,
+    pub(super) keep: Option<Span>,
     #[serde(default)]
     pub(super) fallback: NotBuilt,
     #[serde(default)]
