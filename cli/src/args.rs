@@ -227,6 +227,12 @@ pub(crate) struct AuditArguments {
     /// Only this boot.
     #[arg(long, value_name = "ID")]
     pub(crate) boot: Option<String>,
+    /// Instead of calls: who read content, exported, erased and changed the config; 1 where the log was tampered with.
+    #[arg(long, conflicts_with = "boot")]
+    pub(crate) log: bool,
+    /// A head that was shown before, with `--log`: 1 where the log does not hold it any more.
+    #[arg(long, value_name = "HASH", requires = "log")]
+    pub(crate) head: Option<String>,
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,

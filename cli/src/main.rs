@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod exports;
 mod keys;
+mod log;
 mod output;
 mod place;
 mod retention;

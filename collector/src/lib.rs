@@ -3,6 +3,7 @@
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
 pub mod audit;
+pub mod audit_log;
 pub mod books;
 pub mod cluster;
 pub mod compact;

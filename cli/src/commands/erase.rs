@@ -3,10 +3,11 @@
 use crate::args::EraseArguments;
 use crate::output::{self, count};
 use crate::place::{Place, Wrong};
-use crate::{exports, keys};
+use crate::{exports, keys, log};
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use jiff::Timestamp;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read;
 use understudy_call::keys::Origins;
@@ -41,6 +42,8 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
         );
     }
     let store = place.existing_store()?;
+    let what = json!({ "clients": wanted.clients, "conversations": wanted.conversations, "aged": wanted.aged });
+    log::note(&store, "erase", what).await?;
     let Some((mut receipt, calls)) = erase(&store, &wanted, now, false).await? else {
         bail!("nothing was erased");
     };

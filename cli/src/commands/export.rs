@@ -2,10 +2,12 @@
 
 use crate::args::{DatasetFormat, ExportArguments};
 use crate::exports::{Export, Lines};
+use crate::log;
 use crate::output::count;
 use crate::place::{Place, Wrong, existing_book, task};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use serde_json::json;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -21,6 +23,8 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
     }
     let store = Place::of(&arguments.place)?.existing_store()?;
     let book = existing_book(&store).await?;
+    let what = json!({ "task": arguments.task, "folder": std::path::absolute(&arguments.out)? });
+    log::note(&store, "export", what).await?;
     let filter = CallFilter {
         task: Some(task(book.book(), &arguments.task)?.id.clone()),
         ..CallFilter::default()

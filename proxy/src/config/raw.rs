@@ -54,6 +54,8 @@ pub(super) struct Upstream {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) trusted: bool,
+    #[serde(default)]
+    pub(super) allow_link_local: bool,
     pub(super) max_in_flight: Option<usize>,
     pub(super) price: Option<Price>,
     pub(super) ca_file: Option<PathBuf>,

@@ -88,6 +88,10 @@ fn mistakes_say_what_to_do() {
         ("upstreams: { a: { url: nonsense } }\n", "is not a URL"),
         ("upstreams: { v1: { url: 'http://h' } }\n", "rename it"),
         (
+            "upstreams: { a: { url: 'http://169.254.169.254' } }\n",
+            "allow_link_local: true",
+        ),
+        (
             "upstreams: { a: { url: 'http://h' }, b: { url: 'http://h' } }\n",
             "none named as the default",
         ),
