@@ -20,6 +20,7 @@ Look at what is kept:
 
 Keep and erase:
   keys      List, make and rotate the deployment's keys
+  erase     Erase the calls of a client, a conversation or an age, for good
 
 Find tasks:
   tasks     Find the tasks that agents repeat: fit, list, show, assign, rename
@@ -91,6 +92,12 @@ pub(crate) enum Command {
     /// List, make and rotate the deployment's keys; their bytes are never shown.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Erase the calls of a client, a conversation or an age, for good.
+    ///
+    /// A tombstone is put first: from then on no command shows these calls, and what still waits in a spool is left out when
+    /// it is stored. Then they are taken out of the stored calls, scores and exported data sets. The receipt, printed and
+    /// kept in the store, says what was done and what could not be reached. Calls that begin later are not covered.
+    Erase(EraseArguments),
     /// Work on what is stored.
     #[command(subcommand)]
     Job(JobCommand),
@@ -220,7 +227,36 @@ pub(crate) struct AuditArguments {
     /// Only this boot.
     #[arg(long, value_name = "ID")]
     pub(crate) boot: Option<String>,
+    /// Instead of calls: who read content, exported, erased and changed the config; 1 where the log was tampered with.
+    #[arg(long, conflicts_with = "boot")]
+    pub(crate) log: bool,
+    /// A head that was shown before, with `--log`: 1 where the log does not hold it any more.
+    #[arg(long, value_name = "HASH", requires = "log")]
+    pub(crate) head: Option<String>,
     /// How they are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `erase`.
+#[derive(Debug, Args)]
+pub(crate) struct EraseArguments {
+    /// Calls of this client, as the column `client_id` shows it.
+    #[arg(long, value_name = "HASH")]
+    pub(crate) client: Vec<String>,
+    /// Calls of the clients whose credentials are given on standard input, one a line; under all generations of the origin
+    /// key.
+    #[arg(long)]
+    pub(crate) client_value_stdin: bool,
+    /// Calls of this conversation.
+    #[arg(long, value_name = "ID")]
+    pub(crate) conversation: Vec<String>,
+    /// Calls that began longer ago, as in `90d` or `12h`.
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<String>,
+    /// How the receipt is printed: `table` or `json`.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
     #[command(flatten)]

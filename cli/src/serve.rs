@@ -2,7 +2,7 @@
 //!
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
-use crate::keys;
+use crate::{keys, log, retention};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -72,6 +72,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     };
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
     cold.spawn(admin::serve(Door::Admin, admin_socket, registry));
+    cold.spawn(log::configs(proxy.clone(), store.clone()));
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
@@ -152,6 +153,7 @@ impl Collector {
         own_writer: bool,
         runtime: &Runtime,
     ) -> Result<Collector> {
+        runtime.spawn(retention::keep(config.clone(), store.clone()));
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -256,7 +258,7 @@ impl TaskBookSource for StoreBooks {
     }
 }
 
-/// Log lines go to stderr: text for people, JSON where config asks for it. `RUST_LOG` wins over the config's level.
+/// Log lines go to stderr: text for people, JSON where config asks for it. `RUST_log.json().try_init()` wins over the config's level.
 fn start_log(config: &Config) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},pingora_core=warn", config.log_level)));

@@ -6,6 +6,7 @@
 
 mod answer;
 mod error;
+mod resolve;
 mod secret;
 pub mod sigv4;
 mod tls;
@@ -13,6 +14,7 @@ mod upstream;
 
 pub use answer::{Answer, AskError};
 pub use error::{SendError, SendErrorKind, chain};
+pub use resolve::is_refused_url;
 pub use secret::Secret;
 pub use sigv4::{AwsCredentials, Signing};
 pub use tls::TlsError;

@@ -1,6 +1,7 @@
 //! One configured upstream: where it is, what it speaks, and a pool of connections to it.
 
 use crate::error::{SendError, SendErrorKind};
+use crate::resolve::{Guarded, is_refused_url};
 use crate::secret::Secret;
 use crate::sigv4::Signing;
 use crate::tls::{self, TlsError};
@@ -21,6 +22,8 @@ use url::Url;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Connects to upstreams, and to nothing that none may be.
+type Connector = HttpsConnector<HttpConnector<Guarded>>;
 /// The body of a request to an upstream.
 pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -62,6 +65,8 @@ pub struct UpstreamConfig {
     pub ca_file: Option<PathBuf>,
     /// Whether unmasked text may go there.
     pub trusted: bool,
+    /// Whether it may be at a link-local or metadata address.
+    pub allow_link_local: bool,
     /// The most calls of ours in flight at once.
     pub max_in_flight: Option<usize>,
     /// Price of a self-hosted upstream.
@@ -82,6 +87,7 @@ impl UpstreamConfig {
             sign: None,
             ca_file: None,
             trusted: false,
+            allow_link_local: false,
             max_in_flight: None,
             price: None,
         }
@@ -124,6 +130,11 @@ pub enum OpenError {
     /// User or password in the URL.
     #[error("upstream {0}: its URL holds a user or password; give the key by `key_env`")]
     Credentials(String),
+    /// Link-local, or a cloud's metadata service.
+    #[error(
+        "upstream {0}: its address is link-local or a cloud's metadata service; if it is really meant, say `allow_link_local: true`"
+    )]
+    LinkLocal(String),
     /// Calls are to be signed, and there is nothing to sign them with.
     #[error("upstream {0}: `sign: aws` needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")]
     NoCredentials(String),
@@ -145,9 +156,9 @@ pub struct Upstream {
     authority: Authority,
     host: HeaderValue,
     base_path: String,
-    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    client: Client<Connector, RequestBody>,
     /// Speaks HTTP/1.1 alone, whatever the upstream offers: only that can be upgraded.
-    upgrades: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    upgrades: Client<Connector, RequestBody>,
     timeouts: Timeouts,
 }
 
@@ -168,6 +179,10 @@ impl Upstream {
         };
         if !config.url.username().is_empty() || config.url.password().is_some() {
             return Err(OpenError::Credentials(config.name.clone()));
+        }
+        // An address needs no resolving: the connector's resolver never sees it.
+        if !config.allow_link_local && is_refused_url(&config.url) {
+            return Err(OpenError::LinkLocal(config.name.clone()));
         }
         if config
             .sign
@@ -191,7 +206,7 @@ impl Upstream {
             name: config.name.clone(),
             source,
         })?;
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Guarded::new(config.allow_link_local));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeouts.connect));
@@ -270,7 +285,7 @@ impl Upstream {
 
     async fn send_by(
         &self,
-        client: &Client<HttpsConnector<HttpConnector>, RequestBody>,
+        client: &Client<Connector, RequestBody>,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         request.headers_mut().insert(header::HOST, self.host.clone());
@@ -377,6 +392,22 @@ mod tests {
             open("http://h").unwrap().call_path(Api::OpenaiChat),
             Some("/v1/chat/completions")
         );
+    }
+
+    #[test]
+    fn an_address_of_a_metadata_service_is_refused_however_it_is_written() {
+        for url in [
+            "http://169.254.169.254",
+            "http://2852039166/",
+            "http://0xa9fea9fe",
+            "http://[fe80::1]",
+            "http://[::ffff:a9fe:a9fe]",
+        ] {
+            assert!(matches!(open(url), Err(OpenError::LinkLocal(_))), "{url}");
+        }
+        let mut config = UpstreamConfig::new("u", Url::parse("http://169.254.1.1").unwrap());
+        config.allow_link_local = true;
+        assert!(Upstream::open(config, Timeouts::default()).is_ok());
     }
 
     #[test]

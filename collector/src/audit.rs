@@ -4,6 +4,7 @@
 //! least once. Changes nothing, and holds nothing of what was said in a call.
 
 use crate::compact::CompactError;
+use crate::erase::erased_numbers;
 use crate::ingest::ACCOUNTS;
 use crate::ingest::segments::{accounts, has_writer, names_in};
 use crate::scan::{CallFilter, ScanError, for_each_call};
@@ -133,6 +134,7 @@ pub async fn audit(store: &Store, spool_dir: &Path, spool_keys: &[Key]) -> Resul
     read_spool(spool_dir, spool_keys, &mut boots)?;
     read_store(store, &mut boots).await?;
     note_evicted(spool_dir, &mut boots);
+    note_erased(store, &mut boots).await?;
     // Rows that were imported, and records that nobody can read, are of no boot.
     boots.remove("");
     Ok(boots
@@ -237,6 +239,17 @@ fn note_evicted(spool_dir: &Path, boots: &mut BTreeMap<String, Evidence>) {
         of_reason.count = of_reason.count.max(tally.count);
         of_reason.numbers.extend(&tally.numbers);
     }
+}
+
+/// What was erased is accounted for as evicted, with that reason.
+async fn note_erased(store: &Store, boots: &mut BTreeMap<String, Evidence>) -> Result<(), AuditError> {
+    for (boot_id, numbers) in erased_numbers(store).await? {
+        let boot = boots.entry(boot_id).or_default();
+        let tally = boot.evicted.entry("erased".into()).or_default();
+        tally.numbers.extend(&numbers);
+        tally.count = tally.numbers.len();
+    }
+    Ok(())
 }
 
 impl Evidence {

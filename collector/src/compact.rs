@@ -4,6 +4,8 @@
 //! run that was cut off is finished, or undone, by the next. [`hidden`] tells readers which objects not to read in
 //! between. A reader that knows no plans may see rows twice for the moment between put and deletes, never none.
 
+use crate::erase::{Tombstones, sweep_object};
+use crate::scan::ScanError;
 use crate::store::{Store, StoreError};
 use crate::table::{TableError, calls_from_parquet, calls_to_parquet, hour_partition};
 use bytes::Bytes;
@@ -59,6 +61,9 @@ pub enum CompactError {
         /// What is wrong with it.
         source: TableError,
     },
+    /// What was erased meanwhile could not be taken out.
+    #[error(transparent)]
+    Erase(#[from] Box<ScanError>),
     /// A plan can't be read.
     #[error("the plan {0:?} can't be read: look at it, and delete it where its inputs are all there")]
     Plan(String),
@@ -204,9 +209,10 @@ async fn is_committed(store: &Store, plan: &Plan) -> Result<bool, StoreError> {
 /// Carries out a plan, or what is left of it; nothing where it was put off because an input is gone.
 async fn finish(store: &Store, plan: &Plan) -> Result<Option<Compacted>, CompactError> {
     let committed = is_committed(store, plan).await?;
+    let tombstones = Tombstones::load(store).await?;
     let mut rows = 0;
     if !committed {
-        let merged = match merge(store, plan).await {
+        let merged = match merge(store, plan, &tombstones).await {
             Ok(Some(merged)) => merged,
             Err(error @ CompactError::Store(_)) => return Err(error),
             // Never committed, and can't be carried out as planned.
@@ -225,6 +231,11 @@ async fn finish(store: &Store, plan: &Plan) -> Result<Option<Compacted>, Compact
         store.put(&plan.output, parquet).await?;
         store.create(&plan.commit_key(), plan.json()).await?;
     }
+    // An erasure that began while rows were merged may have looked before the output was there.
+    if committed || tombstones.are_outdated(store).await? {
+        let tombstones = Tombstones::load(store).await?;
+        sweep_object(store, &plan.output, &tombstones).await.map_err(Box::new)?;
+    }
     for input in &plan.inputs {
         store.delete(input).await?;
     }
@@ -237,8 +248,12 @@ async fn finish(store: &Store, plan: &Plan) -> Result<Option<Compacted>, Compact
     }))
 }
 
-/// The rows of a plan's inputs, each once; `None` where an input is gone.
-async fn merge(store: &Store, plan: &Plan) -> Result<Option<Vec<understudy_call::record::CallRecord>>, CompactError> {
+/// The rows of a plan's inputs, each once, without those that are erased; `None` where an input is gone.
+async fn merge(
+    store: &Store,
+    plan: &Plan,
+    tombstones: &Tombstones,
+) -> Result<Option<Vec<understudy_call::record::CallRecord>>, CompactError> {
     let mut rows = Vec::new();
     let mut ids = HashSet::new();
     for input in &plan.inputs {
@@ -257,7 +272,8 @@ async fn merge(store: &Store, plan: &Plan) -> Result<Option<Vec<understudy_call:
             .await
             .unwrap_or_else(|_| Err(TableError::Read("the decoder failed".into())))
             .map_err(failed)?;
-        rows.extend(read.into_iter().filter(|row| ids.insert(row.call_id.clone())));
+        let kept = read.into_iter().filter(|row| !tombstones.covers_call(row));
+        rows.extend(kept.filter(|row| ids.insert(row.call_id.clone())));
     }
     Ok(Some(rows))
 }

@@ -7,6 +7,7 @@
 mod line;
 mod lines;
 
+use crate::erase::Tombstones;
 use crate::row::RowMaker;
 use crate::scan::{CallFilter, ScanError};
 use crate::store::{Store, StoreError};
@@ -171,6 +172,8 @@ async fn known_calls(store: &Store, names: &Names) -> Result<HashSet<String>, Im
             known.extend(batch?.into_iter().map(|record| record.call_id));
         }
     }
+    // What was erased does not come back by the same file.
+    known.extend(Tombstones::load(store).await?.calls().iter().cloned());
     Ok(known)
 }
 

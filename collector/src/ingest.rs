@@ -12,8 +12,10 @@ mod waiting;
 
 pub use accounts::ACCOUNTS;
 
+use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
+use crate::scan::ScanError;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
@@ -77,6 +79,9 @@ pub enum IngestError {
     /// Rows that can't be written as Parquet.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// What was erased meanwhile could not be taken out.
+    #[error(transparent)]
+    Erase(#[from] Box<ScanError>),
     /// The lock that keeps other collectors away.
     #[error("locking {path}, which keeps other collectors of this spool away: {source}")]
     Lock {
@@ -95,6 +100,7 @@ impl IngestError {
             IngestError::Position(_) => "journal",
             IngestError::Store(error) => error.kind().as_str(),
             IngestError::Table(_) => "table",
+            IngestError::Erase(_) => "erase",
         }
     }
 }
@@ -134,6 +140,8 @@ struct Batch {
     since: Option<Instant>,
     /// Nothing comes after it in its segment.
     segment_ended: bool,
+    /// Rows of it are erased: it may have none left, and is to be forgotten all the same.
+    erased: bool,
     /// It was read after a restart, for a put that was journalled.
     reread: bool,
 }
@@ -405,6 +413,13 @@ impl Ingest {
     }
 
     fn put_partitions(&mut self, segment: &str, first: u64, last: u64, finish: &AtomicBool) -> Result<(), IngestError> {
+        let tombstones = within(&self.runtime, finish, Tombstones::load(&self.store))?;
+        let erased = self.take_erased(&tombstones);
+        if !erased.is_empty() {
+            let name = format!("{segment}-{first}-{last}");
+            within(&self.runtime, finish, note_left_out(&self.store, &name, &erased))?;
+        }
+        let mut keys = Vec::new();
         let mut partitions: BTreeMap<String, Vec<&CallRecord>> = BTreeMap::new();
         for row in &self.batch.rows {
             partitions.entry(call_partition(row)).or_default().push(row);
@@ -427,13 +442,44 @@ impl Ingest {
             let put = self.store.put(&key, parquet);
             within(&self.runtime, finish, &mut meanwhile, put)?;
             self.metrics.objects.inc();
+            keys.push(key);
+        }
+        // An erasure that was made meanwhile may have looked before the objects were there.
+        if within(&self.runtime, finish, tombstones.are_outdated(&self.store))? {
+            let tombstones = within(&self.runtime, finish, Tombstones::load(&self.store))?;
+            for key in keys {
+                let swept = sweep_object(&self.store, &key, &tombstones);
+                self.runtime.block_on(swept).map_err(Box::new)?;
+            }
         }
         Ok(())
     }
 
+    /// Takes the rows that are erased out of the batch; their numbers, by boot.
+    fn take_erased(&mut self, tombstones: &Tombstones) -> BTreeMap<String, Numbers> {
+        let mut numbers = BTreeMap::new();
+        if tombstones.is_empty() {
+            return numbers;
+        }
+        let before = self.batch.rows.len();
+        self.batch.rows.retain(|row| {
+            let is_erased = tombstones.covers_call(row);
+            if is_erased {
+                note_number(&mut numbers, row);
+            }
+            !is_erased
+        });
+        let erased = (before - self.batch.rows.len()) as u64;
+        if erased > 0 {
+            self.batch.erased = true;
+            self.metrics.evicted.with_label_values(&["erased"]).inc_by(erased);
+        }
+        numbers
+    }
+
     /// A put that may or may not have happened: the same range is read and put again under the same names.
     fn finish_pending(&mut self, pending: &Pending, finish: &AtomicBool) -> Result<(), IngestError> {
-        if self.batch.rows.is_empty() {
+        if self.batch.rows.is_empty() && !self.batch.erased {
             match self.read_pending(pending) {
                 Err(IngestError::Spool(error)) if error.is_gone() => {
                     self.leave_segment();

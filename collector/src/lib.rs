@@ -3,12 +3,14 @@
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
 pub mod audit;
+pub mod audit_log;
 pub mod books;
 pub mod cluster;
 pub mod compact;
 pub mod compare;
 pub mod dataset;
 pub mod drift;
+pub mod erase;
 pub mod evidence;
 pub mod import;
 pub mod ingest;

@@ -4,6 +4,7 @@
 //! conversation by conversation.
 
 use crate::compact::{CompactError, hidden};
+use crate::erase::{ERASURE_COLUMNS, Tombstones};
 use crate::store::{Store, StoreError};
 use crate::table::{
     Columns, TableError, TableKeys, call_batches, call_micros, hour_partition, score_partition, scores_from_parquet,
@@ -85,7 +86,7 @@ impl CallFilter {
     fn columns(&self) -> Columns {
         match &self.columns {
             Columns::Only(names) => {
-                let filtered = ["call_id", "conversation_id", "task_id", "started_at"].map(str::to_owned);
+                let filtered = ERASURE_COLUMNS.into_iter().chain(["task_id"]).map(str::to_owned);
                 Columns::Only(names.iter().cloned().chain(filtered).collect())
             }
             whole => whole.clone(),
@@ -134,6 +135,12 @@ pub async fn for_each_call(
     let objects = store.list("calls").await?;
     // Asked after the listing: what is merged from now on was listed unmerged.
     let hidden = hidden(store).await?;
+    let tombstones = Tombstones::load(store).await?;
+    let mut visit = |call: CallRecord| {
+        if !tombstones.covers_call(&call) {
+            visit(call);
+        }
+    };
     for object in objects {
         if !object.key.ends_with(".parquet") || !filter.reaches(&object.key) || hidden.contains(&object.key) {
             continue;
@@ -186,6 +193,7 @@ pub async fn scores(store: &Store, filter: &ScoreFilter) -> Result<Vec<ScoreReco
         true => Columns::Metrics,
         false => Columns::All,
     };
+    let tombstones = Tombstones::load(store).await?;
     let mut scores = Vec::new();
     for object in store
         .list(&folder)
@@ -203,7 +211,8 @@ pub async fn scores(store: &Store, filter: &ScoreFilter) -> Result<Vec<ScoreReco
             key: object.key,
             source,
         })?;
-        scores.extend(rows.into_iter().filter(|score| filter.matches(score)));
+        let is_meant = |score: &ScoreRecord| filter.matches(score) && !tombstones.covers_score(score);
+        scores.extend(rows.into_iter().filter(is_meant));
     }
     Ok(scores)
 }

@@ -47,6 +47,10 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// When records become objects.
     pub flush: FlushConfig,
+    /// How long calls are kept; for ever without one.
+    pub keep: Option<Duration>,
+    /// How long calls of these routes are kept, by the route's name.
+    pub keep_of_routes: BTreeMap<String, Duration>,
     /// Whether stored tables are encrypted.
     pub encrypt_store: bool,
     /// How text is masked.
@@ -370,6 +374,7 @@ impl Validation<'_> {
                 "admin: {admin} is not a loopback address, and authentication is not built yet: use 127.0.0.1"
             )));
         }
+        let keep_of_routes = self.keep_of_routes(&file)?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -389,6 +394,8 @@ impl Validation<'_> {
                 after: seconds(file.store.flush.after, 60),
                 bytes: file.store.flush.bytes.map_or(64 << 20, |size| size.0),
             },
+            keep: file.store.keep.as_ref().map(|span| span.0),
+            keep_of_routes,
             encrypt_store: file.store.encryption == raw::Switch::On,
             mask: MaskConfig {
                 rules: file.mask.rules.unwrap_or_default(),
@@ -462,6 +469,20 @@ impl Validation<'_> {
         })
     }
 
+    fn keep_of_routes(&self, file: &File) -> Result<BTreeMap<String, Duration>, ConfigError> {
+        let mut keep = BTreeMap::new();
+        for (index, route) in file.routes.iter().enumerate() {
+            let Some(span) = &route.keep else { continue };
+            let Some(name) = &route.name else {
+                return Err(self.invalid(format!(
+                    "routes[{index}].keep: the route needs a `name`, by which its calls are found later"
+                )));
+            };
+            keep.insert(name.clone(), span.0);
+        }
+        Ok(keep)
+    }
+
     fn routes(
         &self,
         file: &File,
@@ -476,6 +497,11 @@ impl Validation<'_> {
         Routes::new(routes.collect(), upstreams, default_upstream)
             .map_err(|RouteError { index, message }| self.invalid(format!("routes[{index}]: {message}")))
     }
+}
+
+/// A duration as config writes it: `90d`, `12h`, `30m`, `20ms`.
+pub fn duration(text: &str) -> Option<Duration> {
+    Span::parse(text).map(|span| span.0)
 }
 
 fn capture(raw: raw::Capture) -> CaptureConfig {

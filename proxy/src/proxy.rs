@@ -71,6 +71,11 @@ pub enum StartError {
 }
 
 impl Proxy {
+    /// Hash of the config whose routes are in force.
+    pub fn config_hash(&self) -> String {
+        self.routing.load().hash.clone()
+    }
+
     /// Opens upstreams and spool; listens nowhere yet.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use crate::http::Request;
 use crate::metrics::Metrics;
 use crate::{PATIENCE, eventually};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -135,6 +135,19 @@ impl Home {
         let mut command = self.command(arguments);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.output().expect("the program starts")
+    }
+
+    /// Runs a command to its end, with this on its standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        let pipes = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = pipes.spawn().expect("the program starts");
+        // It may end without reading.
+        let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("the program ends")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -10,6 +10,7 @@ mod demo;
 mod dependencies;
 mod encodings;
 mod endure;
+mod erase;
 mod faults;
 mod forms;
 mod framing;

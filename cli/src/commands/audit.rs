@@ -9,11 +9,16 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use understudy_collector::audit::{BootAudit, State, audit};
+use understudy_collector::audit_log::{Entry, verify};
+use understudy_collector::store::Store;
 
 /// Prints the boots; 1 where an equation does not hold.
 pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
     let place = Place::of(&arguments.place)?;
     let store = place.existing_store()?;
+    if arguments.log {
+        return log(&store, &arguments).await;
+    }
     let keys = place.existing_keys()?;
     let mut boots = audit(&store, &place.spool_dir(), &keys.all_of_spool()).await?;
     if let Some(wanted) = &arguments.boot {
@@ -32,6 +37,41 @@ pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
         );
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Prints the audit log; 1 where its chain is broken.
+async fn log(store: &Store, arguments: &AuditArguments) -> Result<ExitCode> {
+    let mut log = verify(store).await?;
+    if let Some(head) = arguments.head.as_ref().filter(|head| !log.hashes.contains(head)) {
+        log.faults
+            .push(format!("no entry has the hash {head}: entries were changed or cut off"));
+    }
+    output::print(arguments.format, &log.entries, || entries(&log.entries))?;
+    eprintln!(
+        "{} entries, head {}",
+        count(log.entries.len() as u64),
+        log.head.as_deref().unwrap_or("none")
+    );
+    log.faults.iter().for_each(|fault| eprintln!("broken: {fault}"));
+    Ok(match log.faults.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn entries(entries: &[Entry]) -> Table {
+    let mut table = output::table(&[">number", "at", "action", "by", "details"]);
+    for entry in entries {
+        let at = Timestamp::from_microsecond(entry.at).map_or_else(|_| "?".into(), |at| at.to_string());
+        table.add_row([
+            entry.number.to_string(),
+            at,
+            entry.action.clone(),
+            entry.by.clone(),
+            entry.details.to_string(),
+        ]);
+    }
+    table
 }
 
 fn table(boots: &[BootAudit]) -> Table {

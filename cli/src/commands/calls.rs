@@ -1,11 +1,13 @@
 //! `calls`: what is kept, row by row.
 
 use crate::args::{CallsArguments, RowFormat};
+use crate::log;
 use crate::output::{self, RowWriter, count, dollars, excerpt, known};
 use crate::place::{Place, book};
 use anyhow::Result;
 use comfy_table::Table;
 use jiff::Timestamp;
+use serde_json::json;
 use std::collections::BTreeMap;
 use understudy_call::record::CallRecord;
 use understudy_collector::books::for_each_assigned;
@@ -23,6 +25,9 @@ pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
     let only_metrics = store.table_keys().are_of_metrics_alone();
     if only_metrics {
         eprintln!("the content key is not here: calls come without prompts, answers and errors");
+    } else {
+        let what = json!({ "command": "calls", "task": arguments.task, "conversation": arguments.conversation });
+        log::note(&store, "read_content", what).await?;
     }
     // Assigning anew takes the prompt.
     let book = if only_metrics { None } else { book(&store).await? };

@@ -1,9 +1,13 @@
 //! `export`: a task's calls as a data set.
 
 use crate::args::{DatasetFormat, ExportArguments};
+use crate::exports::{Export, Lines};
+use crate::log;
 use crate::output::count;
 use crate::place::{Place, Wrong, existing_book, task};
 use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::json;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -19,6 +23,8 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
     }
     let store = Place::of(&arguments.place)?.existing_store()?;
     let book = existing_book(&store).await?;
+    let what = json!({ "task": arguments.task, "folder": std::path::absolute(&arguments.out)? });
+    log::note(&store, "export", what).await?;
     let filter = CallFilter {
         task: Some(task(book.book(), &arguments.task)?.id.clone()),
         ..CallFilter::default()
@@ -32,7 +38,7 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
         seed: arguments.seed,
         test_share: arguments.test_share,
     });
-    let mut written = Ok(());
+    let (mut written, mut in_train, mut in_test) = (Ok(()), Vec::new(), Vec::new());
     for_each_assigned(&store, &filter, Some(&book), |call| {
         if written.is_ok()
             && let Ok((part, line)) = exporter.example(&call)
@@ -41,12 +47,25 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
                 Part::Train => train.line(&line),
                 Part::Test => test.line(&line),
             };
+            match part {
+                Part::Train => in_train.push(call.call_id),
+                Part::Test => in_test.push(call.call_id),
+            }
         }
     })
     .await?;
     written?;
-    train.finish()?;
-    test.finish()?;
+    let mut export = Export {
+        at: Timestamp::now().as_microsecond(),
+        task: filter.task.clone().unwrap_or_default(),
+        folder: std::path::absolute(&arguments.out)?,
+        ..Export::default()
+    };
+    for (name, file, calls) in [("train.jsonl", train, in_train), ("test.jsonl", test, in_test)] {
+        let path = file.finish()?;
+        export.files.insert(name.into(), Lines::of(&path, calls)?);
+    }
+    export.put(&store).await?;
     let counts = exporter.counts();
     eprintln!(
         "{} calls: {} to train.jsonl, {} to test.jsonl in {}",
@@ -84,10 +103,11 @@ impl Whole {
         writeln!(self.file, "{line}").with_context(|| format!("writing {}", self.temporary.display()))
     }
 
-    fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<std::path::PathBuf> {
         self.file
             .flush()
             .with_context(|| format!("writing {}", self.temporary.display()))?;
-        std::fs::rename(&self.temporary, &self.path).with_context(|| format!("making {}", self.path.display()))
+        std::fs::rename(&self.temporary, &self.path).with_context(|| format!("making {}", self.path.display()))?;
+        Ok(self.path)
     }
 }

@@ -77,6 +77,11 @@ impl StoreError {
         self.kind == StoreErrorKind::NotFound
     }
 
+    /// An object that is there, and is not what it should be.
+    pub(crate) fn unreadable(key: &str, message: String) -> StoreError {
+        StoreError::refused(StoreErrorKind::Invalid, "read", key, message)
+    }
+
     /// A verb that was given up after so long.
     pub(crate) fn timed_out(action: &'static str, after: Duration) -> StoreError {
         StoreError {

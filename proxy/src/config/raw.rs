@@ -62,6 +62,8 @@ pub(super) struct Upstream {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) trusted: bool,
+    #[serde(default)]
+    pub(super) allow_link_local: bool,
     pub(super) max_in_flight: Option<usize>,
     pub(super) price: Option<Price>,
     pub(super) ca_file: Option<PathBuf>,
@@ -163,6 +165,7 @@ pub enum WhenFull {
 pub(super) struct Store {
     pub(super) flush: Flush,
     pub(super) encryption: Switch,
+    pub(super) keep: Option<Span>,
 }
 
 /// `on` or `off`, and what YAML takes for the same.
@@ -291,6 +294,7 @@ pub(super) struct Route {
     pub(super) matching: RouteMatch,
     #[serde(default)]
     pub(super) split: BTreeMap<String, u32>,
+    pub(super) keep: Option<Span>,
     #[serde(default)]
     pub(super) fallback: NotBuilt,
     #[serde(default)]

@@ -97,11 +97,28 @@ fn store_encryption_is_on_or_off_and_off_without_a_word() {
 }
 
 #[test]
+fn calls_are_kept_for_ever_or_as_long_as_the_store_or_their_route_says() {
+    assert_eq!(parse(UPSTREAMS).unwrap().keep, None);
+    let text =
+        "store: { keep: 90d }\nroutes:\n  - { name: chat, match: { model: m }, split: { openai: 100 }, keep: 7d }\n";
+    let config = parse(&format!("{UPSTREAMS}{text}")).unwrap();
+    let days = |days: u64| Duration::from_secs(days * 86400);
+    assert_eq!(config.keep, Some(days(90)));
+    assert_eq!(config.keep_of_routes["chat"], days(7));
+    let nameless = text.replace("name: chat, ", "");
+    assert!(error(&format!("{UPSTREAMS}{nameless}")).contains("needs a `name`"));
+}
+
+#[test]
 fn mistakes_say_what_to_do() {
     let cases = [
         ("upstreams: {}\n", "no upstream"),
         ("upstreams: { a: { url: nonsense } }\n", "is not a URL"),
         ("upstreams: { v1: { url: 'http://h' } }\n", "rename it"),
+        (
+            "upstreams: { a: { url: 'http://169.254.169.254' } }\n",
+            "allow_link_local: true",
+        ),
         (
             "upstreams: { a: { url: 'http://h' }, b: { url: 'http://h' } }\n",
             "none named as the default",

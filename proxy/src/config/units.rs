@@ -26,7 +26,7 @@ fn number_and_unit(text: &str) -> Option<(f64, &str)> {
 }
 
 impl Span {
-    fn parse(text: &str) -> Option<Span> {
+    pub(super) fn parse(text: &str) -> Option<Span> {
         let (number, unit) = number_and_unit(text)?;
         let seconds = match unit {
             "ms" => 0.001,

@@ -32,6 +32,12 @@ impl Validation<'_> {
         }
         let url = Url::parse(&raw.url)
             .map_err(|error| self.invalid(format!("upstreams.{name}.url: `{}` is not a URL: {error}", raw.url)))?;
+        if !raw.allow_link_local && understudy_client::is_refused_url(&url) {
+            return Err(self.invalid(format!(
+                "upstreams.{name}.url: `{}` is a link-local address or a cloud's metadata service; if it is really meant, say `allow_link_local: true`",
+                raw.url
+            )));
+        }
         let api = raw.api.as_deref().map(|text| self.api(name, text)).transpose()?;
         if raw.key_env.is_some() && raw.key_file.is_some() {
             return Err(self.invalid(format!("upstreams.{name}: give `key_env` or `key_file`, not both")));
@@ -63,6 +69,7 @@ impl Validation<'_> {
             key: key.map(Secret::new),
             ca_file: raw.ca_file.clone(),
             trusted: raw.trusted,
+            allow_link_local: raw.allow_link_local,
             max_in_flight: raw.max_in_flight,
             price: raw.price.as_ref().map(|price| SelfHosted {
                 gpu_hour: price.gpu_hour,

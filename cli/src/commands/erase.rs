@@ -1,0 +1,104 @@
+//! `erase`: takes the calls of a person, a conversation or an age out of everything that can be reached.
+
+use crate::args::EraseArguments;
+use crate::output::{self, count};
+use crate::place::{Place, Wrong};
+use crate::{exports, keys, log};
+use anyhow::{Context, Result, bail};
+use comfy_table::Table;
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::Read;
+use understudy_call::keys::Origins;
+use understudy_collector::erase::{Aged, Receipt, Wanted, erase};
+use understudy_proxy::config::duration;
+
+/// Most bytes read of credentials.
+const MAX_VALUES: u64 = 1 << 20;
+
+/// Erases, and prints the receipt.
+pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
+    let now = Timestamp::now().as_microsecond();
+    let place = Place::of(&arguments.place)?;
+    let mut wanted = Wanted {
+        clients: arguments.client.iter().cloned().collect(),
+        conversations: arguments.conversation.iter().cloned().collect(),
+        aged: Vec::new(),
+    };
+    if let Some(age) = &arguments.older_than {
+        let age = duration(age).ok_or_else(|| Wrong(format!("`{age}` is no age: write it like 90d, 12h or 30m")))?;
+        wanted.aged.push(Aged {
+            before: now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
+            ..Aged::default()
+        });
+    }
+    if arguments.client_value_stdin {
+        wanted.clients.extend(pseudonyms(&place)?);
+    }
+    if wanted.clients.is_empty() && wanted.conversations.is_empty() && wanted.aged.is_empty() {
+        return Err(
+            Wrong("erase what? say --client, --client-value-stdin, --conversation or --older-than".into()).into(),
+        );
+    }
+    let store = place.existing_store()?;
+    let what = json!({ "clients": wanted.clients, "conversations": wanted.conversations, "aged": wanted.aged });
+    log::note(&store, "erase", what).await?;
+    let Some((mut receipt, calls)) = erase(&store, &wanted, now, false).await? else {
+        bail!("nothing was erased");
+    };
+    let (lines, not_reached) = exports::erase(&store, &calls).await?;
+    receipt.export_lines = lines;
+    receipt.not_reached.extend(not_reached);
+    receipt.put(&store).await?;
+    output::print(arguments.format, std::slice::from_ref(&receipt), || table(&receipt))?;
+    for what in &receipt.not_reached {
+        eprintln!("not reached: {what}");
+    }
+    Ok(())
+}
+
+/// The pseudonyms of the credentials on standard input, as a client may send them, under all generations of the key.
+fn pseudonyms(place: &Place) -> Result<BTreeSet<String>> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_VALUES)
+        .read_to_string(&mut text)
+        .context("reading credentials from standard input")?;
+    let origins = keys::generations(&place.keys_dir(), "origin")?;
+    if origins.is_empty() {
+        bail!("there is no origin key in {}", place.keys_dir().display());
+    }
+    let mut found = BTreeSet::new();
+    for value in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for origins in origins.iter().map(Origins::new) {
+            for sent in [value.to_owned(), format!("Bearer {value}")] {
+                found.insert(origins.pseudonym("client", sent.as_bytes()));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Wrong("standard input held no credential".into()).into());
+    }
+    Ok(found)
+}
+
+fn table(receipt: &Receipt) -> Table {
+    let mut table = output::table(&[
+        "erasure",
+        ">calls",
+        ">scores",
+        ">examples",
+        ">objects rewritten",
+        ">objects deleted",
+    ]);
+    table.add_row([
+        receipt.erasure.clone(),
+        count(receipt.erased.calls),
+        count(receipt.erased.scores),
+        count(receipt.export_lines),
+        count(receipt.erased.rewritten),
+        count(receipt.erased.deleted),
+    ]);
+    table
+}

@@ -1,0 +1,42 @@
+//! Entries of the audit log: who read content, exported, erased, changed the config.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use understudy_collector::audit_log;
+use understudy_collector::store::Store;
+use understudy_proxy::proxy::Proxy;
+
+/// How often a changed config is looked for.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Notes what is about to be done; it is not to be done where this fails.
+///
+/// # Errors
+/// Where the store can't be written.
+pub(crate) async fn note(store: &Store, action: &str, details: Value) -> Result<()> {
+    let by = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    let by = by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into());
+    let now = Timestamp::now().as_microsecond();
+    audit_log::append(store, action, &by, now, details)
+        .await
+        .map(drop)
+        .with_context(|| format!("writing `{action}` to the audit log, without which it is not done"))
+}
+
+/// Notes the config in force, at the start and whenever it changes, for as long as the future lives.
+pub(crate) async fn configs(proxy: Arc<Proxy>, store: Store) {
+    let mut noted = String::new();
+    loop {
+        let hash = proxy.config_hash();
+        if hash != noted {
+            match note(&store, "config", json!({ "config_hash": hash })).await {
+                Ok(()) => noted = hash,
+                Err(error) => tracing::warn!(%error, "the config in force could not be noted: it is tried again"),
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

@@ -1,0 +1,225 @@
+//! Erasing and keeping: a person's calls go from everywhere, at once and for good; all others stay, and the accounts hold.
+
+use serde_json::Value;
+use understudy_call::record::CallRecord;
+use understudy_collector::store::Store;
+use understudy_collector::table::{TableKeys, call_key, calls_to_parquet};
+use understudy_tests::eventually;
+use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
+use understudy_tests::http::Request;
+use understudy_tests::program::{Home, Program};
+use understudy_tests::upstream::Upstream;
+
+fn upstream() -> Upstream {
+    Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"))
+}
+
+fn config(upstream: &Upstream, more: &str) -> String {
+    format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\ncapture: {{ wait: 10s }}\n{more}",
+        upstream.url()
+    )
+}
+
+fn call(program: &Program, key: &str, text: &str) {
+    let answer = Request::post(CHAT, chat_request("gpt-4o", text, false))
+        .header("authorization", &format!("Bearer {key}"))
+        .send(program.listen);
+    assert_eq!(answer.status(), 200);
+}
+
+/// What a command prints, as JSON; it must end well.
+fn json(home: &Home, arguments: &[&str], input: &str) -> Value {
+    let data = home.data();
+    let place = ["--data", data.to_str().expect("a plain path"), "--format", "json"];
+    let output = home.run_with_input(&[arguments, &place].concat(), input);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {words}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {words}"))
+}
+
+fn prompts(home: &Home) -> Vec<String> {
+    let rows = json(home, &["calls"], "");
+    let bodies = rows.as_array().expect("rows").iter();
+    let mut texts: Vec<String> = bodies
+        .map(|row| row["request_body"].as_str().expect("a body").to_owned())
+        .filter_map(|body| serde_json::from_str::<Value>(&body).ok())
+        .map(|body| body["messages"][0]["content"].as_str().expect("text").to_owned())
+        .collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn a_persons_calls_are_erased_by_credential_under_all_generations_of_the_key() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, ""));
+    call(&program, "sk-ann-1234", "the first of hers");
+    call(&program, "sk-bob-1234", "the first of his");
+    program.terminate();
+    let data = home.data();
+    let rotated = home.run(&[
+        "keys",
+        "rotate",
+        "origin",
+        "--data",
+        data.to_str().expect("a plain path"),
+    ]);
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    let program = home.serve_config(&config(&upstream, ""));
+    call(&program, "sk-ann-1234", "the second of hers");
+    call(&program, "sk-bob-1234", "the second of his");
+    program.terminate();
+    let ids: std::collections::BTreeSet<_> = home.rows().into_iter().map(|row| row.client_id).collect();
+    assert_eq!(ids.len(), 4, "a rotated key makes other pseudonyms");
+
+    let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-ann-1234\n");
+    assert_eq!(receipt[0]["erased"]["calls"], 2, "{receipt}");
+    let not_reached = receipt[0]["not_reached"].to_string();
+    assert!(
+        not_reached.contains("versions") && not_reached.contains("backups"),
+        "{receipt}"
+    );
+    assert_eq!(prompts(&home), ["the first of his", "the second of his"]);
+    let in_the_clear = home.files().into_iter().filter(|(_, bytes)| {
+        understudy_tests::contains(bytes, "sk-ann-1234") || understudy_tests::contains(bytes, "of hers")
+    });
+    assert_eq!(in_the_clear.count(), 0);
+    json(&home, &["audit"], "");
+    // The receipt stays, and holds neither the credential nor what was said.
+    let receipts = home
+        .files()
+        .into_iter()
+        .filter(|(path, _)| path.to_string_lossy().ends_with(".receipt.json"));
+    assert_eq!(receipts.count(), 1);
+}
+
+#[test]
+fn what_still_waits_in_the_spool_is_left_out_and_accounted_for() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, "store: { flush: { after: 600s } }\n"));
+    call(&program, "sk-ann-1234", "hers");
+    call(&program, "sk-bob-1234", "his");
+    eventually("both wait", || program.scrape().sum("understudy_waiting", &[]) == 2.0);
+    json(&home, &["erase", "--client-value-stdin"], "sk-ann-1234\n");
+    // What she sends from now on is not what she asked to erase.
+    call(&program, "sk-ann-1234", "hers, and new");
+    program.terminate();
+    assert_eq!(prompts(&home), ["hers, and new", "his"]);
+    let boots = json(&home, &["audit"], "");
+    let boot = &boots[0];
+    assert_eq!((&boot["kept"], &boot["stored"]), (&3.into(), &2.into()), "{boot}");
+    assert_eq!(boot["evicted"]["erased"], 1, "{boot}");
+}
+
+#[test]
+fn an_exported_data_set_loses_the_lines_of_a_person() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, ""));
+    for number in 0..8 {
+        for key in ["sk-ann-1234", "sk-bob-1234"] {
+            call(
+                &program,
+                key,
+                &format!("Translate order number {number} for {key} please"),
+            );
+        }
+    }
+    program.terminate();
+    let tasks = json(&home, &["tasks", "fit"], "");
+    let task = tasks[0]["id"].as_str().expect("a task").to_owned();
+    let data = home.data();
+    let out = home.path().join("set");
+    let (data, folder) = (
+        data.to_str().expect("a plain path"),
+        out.to_str().expect("a plain path"),
+    );
+    let exported = home.run(&["export", "--task", &task, "--out", folder, "--data", data]);
+    assert!(
+        exported.status.success(),
+        "{}",
+        String::from_utf8_lossy(&exported.stderr)
+    );
+    let lines = || {
+        let files = ["train.jsonl", "test.jsonl"].map(|name| std::fs::read_to_string(out.join(name)).expect("a file"));
+        files.concat().lines().count()
+    };
+    let before = lines();
+    let hers: Vec<Value> = {
+        let all = json(&home, &["calls"], "");
+        let rows = all.as_array().expect("rows").clone();
+        let client = rows[0]["client_id"].clone();
+        rows.into_iter().filter(|row| row["client_id"] == client).collect()
+    };
+    let client = hers[0]["client_id"].as_str().expect("a pseudonym").to_owned();
+    let receipt = json(&home, &["erase", "--client", &client], "");
+    let taken = usize::try_from(receipt[0]["export_lines"].as_u64().expect("a count")).expect("few");
+    assert!(
+        taken > 0 && lines() == before - taken,
+        "{before} lines, then {}: {receipt}",
+        lines()
+    );
+    // A copy that was changed is named, not touched.
+    std::fs::write(out.join("train.jsonl"), "changed\n").expect("a writable folder");
+    let rows = json(&home, &["calls"], "");
+    let other = rows[0]["client_id"].as_str().expect("a pseudonym").to_owned();
+    let receipt = json(&home, &["erase", "--client", &other], "");
+    assert!(
+        receipt[0]["not_reached"]
+            .to_string()
+            .contains("not there as it was exported"),
+        "{receipt}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(out.join("train.jsonl")).expect("a file"),
+        "changed\n"
+    );
+}
+
+#[test]
+fn what_is_older_than_it_is_kept_goes_by_itself() {
+    let (upstream, home) = (upstream(), Home::new());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let store = Store::open(&home.data().to_string_lossy()).expect("a store");
+    let old = CallRecord {
+        call_id: "an-old-call".into(),
+        started_at: Some(1_700_000_000_000_000),
+        request_body: Some("long ago".into()),
+        ..CallRecord::default()
+    };
+    let parquet = calls_to_parquet(std::slice::from_ref(&old), &TableKeys::default()).expect("a table");
+    runtime
+        .block_on(store.put(&call_key(&old, "old", 0, 0), parquet))
+        .expect("a put");
+    let program = home.serve_config(&config(&upstream, "store: { keep: 30d }\n"));
+    call(&program, "sk-ann-1234", "today");
+    let has = |end: &str| {
+        home.files()
+            .iter()
+            .any(|(path, _)| path.to_string_lossy().ends_with(end))
+    };
+    eventually("the old call is gone", || {
+        !has("old-0-0.parquet") && has(".receipt.json")
+    });
+    program.terminate();
+    assert_eq!(prompts(&home), ["today"]);
+}
+
+#[test]
+fn an_erasure_of_nothing_is_asked_wrongly() {
+    let home = Home::new();
+    let data = home.data();
+    for (arguments, words) in [
+        (vec!["erase"], "erase what?"),
+        (vec!["erase", "--older-than", "soon"], "`soon` is no age"),
+        (vec!["keys", "rotate", "house"], "there is no key `house`"),
+    ] {
+        let place = ["--data", data.to_str().expect("a plain path")];
+        let output = home.run(&[arguments.as_slice(), &place].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && said.contains(words),
+            "{arguments:?}: {said}"
+        );
+    }
+}
