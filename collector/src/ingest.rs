@@ -413,21 +413,26 @@ impl Ingest {
     }
 
     fn put_partitions(&mut self, segment: &str, first: u64, last: u64, finish: &AtomicBool) -> Result<(), IngestError> {
-        let tombstones = within(&self.runtime, finish, Tombstones::load(&self.store))?;
+        let look = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
+        let tombstones = within(&self.runtime, finish, look, Tombstones::load(&self.store))?;
         let erased = self.take_erased(&tombstones);
+        let mut meanwhile = || {
+            self.gauge
+                .look(&self.segments, &self.journal.position, &self.batch.rows)
+        };
         if !erased.is_empty() {
             let name = format!("{segment}-{first}-{last}");
-            within(&self.runtime, finish, note_left_out(&self.store, &name, &erased))?;
+            let noted = note_left_out(&self.store, &name, &erased);
+            within(&self.runtime, finish, &mut meanwhile, noted)?;
         }
         let mut keys = Vec::new();
         let mut partitions: BTreeMap<String, Vec<&CallRecord>> = BTreeMap::new();
         for row in &self.batch.rows {
             partitions.entry(call_partition(row)).or_default().push(row);
         }
-        let mut meanwhile = || {
-            self.gauge
-                .look(&self.segments, &self.journal.position, &self.batch.rows)
-        };
         for (partition, rows) in partitions {
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
@@ -445,8 +450,10 @@ impl Ingest {
             keys.push(key);
         }
         // An erasure that was made meanwhile may have looked before the objects were there.
-        if within(&self.runtime, finish, tombstones.are_outdated(&self.store))? {
-            let tombstones = within(&self.runtime, finish, Tombstones::load(&self.store))?;
+        let outdated = tombstones.are_outdated(&self.store);
+        if within(&self.runtime, finish, &mut meanwhile, outdated)? {
+            let tombstones = Tombstones::load(&self.store);
+            let tombstones = within(&self.runtime, finish, &mut meanwhile, tombstones)?;
             for key in keys {
                 let swept = sweep_object(&self.store, &key, &tombstones);
                 self.runtime.block_on(swept).map_err(Box::new)?;

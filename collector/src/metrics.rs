@@ -7,7 +7,7 @@ use understudy_call::record::CallRecord;
 const MAX_TASKS: usize = 500;
 
 /// Why storing fails: what the store said, or that the spool, the journal beside it or a table failed.
-pub const REASONS: [&str; 10] = [
+pub const REASONS: [&str; 11] = [
     "unavailable",
     "timeout",
     "denied",
@@ -18,6 +18,7 @@ pub const REASONS: [&str; 10] = [
     "spool",
     "journal",
     "table",
+    "erase",
 ];
 
 /// What the cold path counts. `kept + recovered = stored + waiting + evicted`.
