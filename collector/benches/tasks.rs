@@ -57,12 +57,8 @@ impl Kept {
         }
     }
 
-    fn look(&self) -> Look<'_> {
-        Look {
-            conversation: &self.conversation,
-            request: &self.request,
-            response: Some(&self.response),
-        }
+    fn look(&self, book: &CompiledBook) -> Option<Look> {
+        Look::at(book, &self.request, Some(&self.response))
     }
 }
 
@@ -259,7 +255,7 @@ fn noticed(kept: &[Kept], seed: u64) -> Result<Option<(Edit, Option<usize>)>, Bo
                 .filter(holds)
                 .for_each(|message| message.text = edited(&message.text));
         }
-        if let Some((drifted, _)) = watch.push(&book, &call.look()) {
+        if let Some((drifted, _)) = watch.push(&book, &call.conversation, &call.look(&book)?) {
             let seen = since.filter(|_| drifted == task).map(|since| since + 1);
             return Ok(Some((edit, seen)));
         }

@@ -19,7 +19,7 @@ mod units;
 mod vocabulary;
 mod wishes;
 
-use crate::drift::{self, Look};
+use crate::drift;
 pub(crate) use answers::kind as answer_kind;
 use identity::Before;
 use prompts::Prompts;
@@ -153,11 +153,10 @@ pub fn fit(calls: &[FitInput], previous: Option<&TaskBook>, options: &FitOptions
         templates,
         rules,
     };
-    let looks = prompts.calls.iter().map(|call| Look {
-        conversation: call.input.conversation,
-        request: call.input.request,
-        response: call.input.response,
-    });
-    drift::learn(&mut book, looks);
+    let calls = prompts.calls.iter().map(|call| call.input);
+    drift::learn(
+        &mut book,
+        calls.map(|call| (call.conversation, call.request, call.response)),
+    );
     Ok(book)
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use serde::Serialize;
-use understudy_call::call::{Request, Response};
+use understudy_call::call::{Operation, Request, Response};
 use understudy_call::features::{Features, features, mask_literals};
 use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
 
@@ -89,29 +89,47 @@ impl fmt::Display for Drift {
     }
 }
 
-/// One call, as far as a change can be seen in it.
-#[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
-    /// Its conversation.
-    pub conversation: &'a str,
-    /// What was asked.
-    pub request: &'a Request,
-    /// What was answered, where that is known.
-    pub response: Option<&'a Response>,
+/// What a watch must know of a call: its task and a value for each aspect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The task whose template is nearest, though too far for the call to be of it: its place in the book.
+    task: usize,
+    values: Vec<(Aspect, u32)>,
 }
 
-/// Counts in `book`, per task, what its calls are usually like.
-pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = Look<'a>>) {
+impl Look {
+    /// Looks at a call; `response` where what was answered is known. None where no task is near.
+    pub fn at(book: &CompiledBook, request: &Request, response: Option<&Response>) -> Option<Look> {
+        if request.operation != Operation::Chat {
+            return None;
+        }
+        let features = features(request);
+        let task = book.nearest_task(&features)?;
+        let mut values = vec![
+            (Aspect::System, hash(&mask_literals(&request.system_text()))),
+            (Aspect::Template, missing(book, &features)),
+            (Aspect::Tools, tools(request)),
+        ];
+        if let Some(response) = response {
+            values.push((Aspect::Answer, hash(&crate::cluster::answer_kind(response))));
+            if response.tool_calls.is_empty() && !response.output_text.is_empty() {
+                values.push((Aspect::Length, 1 + response.output_text.len().ilog2()));
+            }
+        }
+        Some(Look { task, values })
+    }
+}
+
+/// Counts in `book`, per task, what its calls (each its conversation, request and response) are usually like.
+pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = (&'a str, &'a Request, Option<&'a Response>)>) {
     let compiled = book.clone().compile();
     let mut seen: BTreeSet<(usize, Aspect, u32, &str)> = BTreeSet::new();
-    for call in calls {
-        let Some((task, values)) = values(&compiled, &call) else {
+    for (conversation, request, response) in calls {
+        let Some(look) = Look::at(&compiled, request, response) else {
             continue;
         };
-        let values = values
-            .into_iter()
-            .map(|(aspect, value)| (task, aspect, value, call.conversation));
-        seen.extend(values);
+        let value = |(aspect, value)| (look.task, aspect, value, conversation);
+        seen.extend(look.values.into_iter().map(value));
     }
     let mut counts: BTreeMap<(usize, Aspect), BTreeMap<u32, u32>> = BTreeMap::new();
     for (task, aspect, value, _) in seen {
@@ -126,24 +144,6 @@ pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = Look<'a>>) {
             .usual
             .insert(aspect.name().to_owned(), Usual { values, total });
     }
-}
-
-/// The task whose template is nearest, though too far for the call to be of it, and a value for each aspect.
-fn values(book: &CompiledBook, call: &Look<'_>) -> Option<(usize, Vec<(Aspect, u32)>)> {
-    let features = features(call.request);
-    let task = book.nearest_task(&features)?;
-    let mut values = vec![
-        (Aspect::System, hash(&mask_literals(&call.request.system_text()))),
-        (Aspect::Template, missing(book, &features)),
-        (Aspect::Tools, tools(call.request)),
-    ];
-    if let Some(response) = call.response {
-        values.push((Aspect::Answer, hash(&crate::cluster::answer_kind(response))));
-        if response.tool_calls.is_empty() && !response.output_text.is_empty() {
-            values.push((Aspect::Length, 1 + response.output_text.len().ilog2()));
-        }
-    }
-    Some((task, values))
 }
 
 /// How many of the phrases that nearly all its prompts had are missing: none, a few, many.
@@ -192,17 +192,17 @@ impl Watch {
         }
     }
 
-    /// Takes the next call; the task's id where it is seen to have drifted just now. A drift stays until the next book.
-    pub fn push<'a>(&mut self, book: &'a CompiledBook, call: &Look<'_>) -> Option<(&'a str, &Drift)> {
-        let (task, values) = values(book, call)?;
-        let known = &book.book().tasks[task];
+    /// Takes the next call, of this conversation; the task's id where it is seen to have drifted just now. A drift stays until
+    /// the next book.
+    pub fn push<'a>(&mut self, book: &'a CompiledBook, conversation: &str, look: &Look) -> Option<(&'a str, &Drift)> {
+        let known = book.book().tasks.get(look.task)?;
         let conversation = {
-            let digest = blake3::hash(call.conversation.as_bytes());
+            let digest = blake3::hash(conversation.as_bytes());
             u64::from_le_bytes(digest.as_bytes().first_chunk().copied().unwrap_or_default())
         };
-        let latest = self.tasks.entry(task).or_default();
+        let latest = self.tasks.entry(look.task).or_default();
         let mut found: Option<Drift> = None;
-        for (aspect, value) in values {
+        for &(aspect, value) in &look.values {
             let Some(usual) = known.usual.get(aspect.name()).filter(|usual| usual.total >= KNOWN) else {
                 continue;
             };
@@ -219,7 +219,7 @@ impl Watch {
             }
         }
         let drift = found?;
-        match self.drifted.entry(task) {
+        match self.drifted.entry(look.task) {
             std::collections::btree_map::Entry::Occupied(_) => None,
             std::collections::btree_map::Entry::Vacant(place) => Some((&known.id, place.insert(drift))),
         }

@@ -12,6 +12,7 @@ mod waiting;
 
 pub use accounts::ACCOUNTS;
 
+use crate::drift::Watch;
 use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
@@ -119,6 +120,7 @@ pub struct Ingest {
     batch: Batch,
     known: Known,
     gauge: Gauge,
+    watch: Watch,
     accounts: Accounts,
     book_asked: Option<Instant>,
     read_failures: u32,
@@ -176,6 +178,7 @@ impl Ingest {
             batch: Batch::default(),
             known,
             gauge,
+            watch: Watch::new(),
             accounts: Accounts::default(),
             book_asked: None,
             read_failures: 0,
@@ -377,6 +380,12 @@ impl Ingest {
             };
             self.threads.place(&mut row.record, &row.trail, named);
             self.threads.tell(&row.record.conversation_id, &row.told);
+            if let (Some(book), Some(look)) = (&self.rows.book, &row.look)
+                && let Some((task, drift)) = self.watch.push(book, &row.record.conversation_id, look)
+            {
+                tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
+                self.metrics.count_drift(task);
+            }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
         }
@@ -629,7 +638,11 @@ impl Ingest {
         let known = self.rows.book.as_ref().map_or(0, |book| book.version());
         let newer = async { tokio::time::timeout(BOOK_EVERY, newer_book(&self.store, known)).await };
         match self.runtime.block_on(newer) {
-            Ok(Ok(Some(book))) => self.rows.book = Some(Arc::new(book.compile())),
+            Ok(Ok(Some(book))) => {
+                self.rows.book = Some(Arc::new(book.compile()));
+                self.watch = Watch::new();
+                self.metrics.task_drifted.reset();
+            }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::debug!(error, "no newer task book could be read"),
             Err(_) => tracing::debug!("the store did not say in time whether there is a newer task book"),

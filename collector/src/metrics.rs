@@ -1,6 +1,6 @@
 //! The collector's metrics: one struct, registered once, passed in. Labels are bounded.
 
-use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use understudy_call::record::CallRecord;
 
 /// The most tasks that have a label of their own.
@@ -48,6 +48,8 @@ pub struct Metrics {
     pub masked: IntCounterVec,
     /// Calls by task.
     pub task_calls: IntCounterVec,
+    /// 1 for each task whose calls are no longer what they were when it was fitted.
+    pub task_drifted: IntGaugeVec,
     tasks_seen: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
 }
 
@@ -137,6 +139,16 @@ impl Metrics {
             )?,
             masked: counters("understudy_masked_total", "Values masked.", &["kind"])?,
             task_calls: counters("understudy_task_calls_total", "Kept calls by task.", &["task"])?,
+            task_drifted: add(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "understudy_task_drifted",
+                        "1 for each task whose prompts, tools or answers changed since the fit.",
+                    ),
+                    &["task"],
+                ),
+            )?,
             tasks_seen: std::sync::Arc::default(),
         })
     }
@@ -164,6 +176,19 @@ impl Metrics {
                 .inc_by(u64::try_from(masked.count).unwrap_or(0));
         }
         let task = record.task_id.as_deref().unwrap_or("other");
+        let label = self.label_of(task);
+        self.task_calls.with_label_values(&[label]).inc();
+        // There from the task's first call on, so that "has not drifted" can be told from "is not watched".
+        let _ = self.task_drifted.with_label_values(&[label]);
+    }
+
+    /// A task was seen to have drifted; `task_drifted` is reset with the next task book.
+    pub fn count_drift(&self, task: &str) {
+        self.task_drifted.with_label_values(&[self.label_of(task)]).set(1);
+    }
+
+    /// The task, as long as there are not too many of them.
+    fn label_of<'a>(&self, task: &'a str) -> &'a str {
         let mut seen = self
             .tasks_seen
             .lock()
@@ -176,6 +201,6 @@ impl Metrics {
         if !seen.contains(label) {
             seen.insert(label.to_owned());
         }
-        self.task_calls.with_label_values(&[label]).inc();
+        label
     }
 }

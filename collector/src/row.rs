@@ -12,6 +12,7 @@ mod unmasked;
 
 pub(crate) use media::is_missing_in as is_media_missing_in;
 
+use crate::drift::Look;
 use crate::mask::{Mask, Values};
 use crate::thread::Trail;
 use masking::{Bodies, Drafts, Masked};
@@ -50,6 +51,8 @@ pub struct Row {
     pub trail: Trail,
     /// Sensitive values that it told, for the later calls of its conversation.
     pub told: Values,
+    /// What a drift of its task is told by, where there is a task book.
+    pub look: Option<Look>,
 }
 
 /// Keyed digests of a call's text.
@@ -95,13 +98,15 @@ impl RowMaker {
         record.body_note = head.body_note.or(note).map(|note| note.as_str().to_owned());
         record.system_digest = digests.system;
         record.tools_digest = digests.tools;
-        if let Some(request) = request.and_then(|read| read.parsed) {
-            self.add_request(&mut record, head, &request);
+        let request = request.and_then(|read| read.parsed);
+        let response = response.and_then(|read| read.parsed);
+        if let Some(request) = &request {
+            self.add_request(&mut record, head, request);
         }
-        if let Some((answer, streamed)) = response.and_then(|read| read.parsed) {
+        if let Some((answer, streamed)) = &response {
             let is_whole = head.body_note.is_none() && !answered.at_fault;
-            self.add_response(&mut record, head, &answer, streamed, is_whole);
-            if streamed {
+            self.add_response(&mut record, head, answer, *streamed, is_whole);
+            if *streamed {
                 let content_type = head.content_type.as_deref();
                 add_timing(
                     &mut record,
@@ -109,10 +114,13 @@ impl RowMaker {
                 );
             }
         }
+        let looked_at = self.book.as_ref().zip(request.as_ref());
+        let answer = response.as_ref().map(|(answer, _)| answer);
         Row {
             record,
             trail: digests.trail,
             told,
+            look: looked_at.and_then(|(book, request)| Look::at(book, request, answer)),
         }
     }
 

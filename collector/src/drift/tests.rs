@@ -82,20 +82,12 @@ fn seen_after(changed: Agent) -> Option<(usize, Aspect)> {
     let book = fitted();
     let mut watch = Watch::new();
     for (conversation, request, response) in &calls(USUAL, 1000..1500) {
-        let look = Look {
-            conversation,
-            request,
-            response: Some(response),
-        };
-        assert_eq!(watch.push(&book, &look), None);
+        let look = Look::at(&book, request, Some(response)).unwrap();
+        assert_eq!(watch.push(&book, conversation, &look), None);
     }
     for (at, (conversation, request, response)) in calls(changed, 2000..2200).iter().enumerate() {
-        let look = Look {
-            conversation,
-            request,
-            response: Some(response),
-        };
-        if let Some((_, drift)) = watch.push(&book, &look) {
+        let look = Look::at(&book, request, Some(response)).unwrap();
+        if let Some((_, drift)) = watch.push(&book, conversation, &look) {
             return Some((at + 1, drift.aspect));
         }
     }
@@ -143,12 +135,10 @@ fn a_drift_is_told_once_and_says_what_changed() {
     )
     .iter()
     .filter_map(|(conversation, request, response)| {
-        let look = Look {
-            conversation,
-            request,
-            response: Some(response),
-        };
-        watch.push(&book, &look).map(|(task, drift)| format!("{task}: {drift}"))
+        let look = Look::at(&book, request, Some(response)).unwrap();
+        watch
+            .push(&book, conversation, &look)
+            .map(|(task, drift)| format!("{task}: {drift}"))
     })
     .collect();
     assert_eq!(told.len(), 1);
@@ -169,12 +159,8 @@ fn the_steps_of_one_conversation_are_one_witness() {
         0..1,
     )[0];
     for _ in 0..500 {
-        let look = Look {
-            conversation: "one",
-            request,
-            response: Some(response),
-        };
-        assert_eq!(watch.push(&book, &look), None);
+        let look = Look::at(&book, request, Some(response)).unwrap();
+        assert_eq!(watch.push(&book, "one", &look), None);
     }
 }
 

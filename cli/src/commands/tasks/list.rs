@@ -118,13 +118,9 @@ pub(super) async fn rows(store: &Store, book: &CompiledBook) -> Result<(Vec<Row>
         calls += 1;
         if fitted_at.is_some_and(|at| call_micros(&call) > at.as_microsecond())
             && let Some((request, response)) = books::chat_of(&call)
+            && let Some(look) = Look::at(book, &request, Some(&response))
         {
-            let look = Look {
-                conversation: &call.conversation_id,
-                request: &request,
-                response: Some(&response),
-            };
-            watch.push(book, &look);
+            watch.push(book, &call.conversation_id, &look);
         }
         match call.task_id.as_deref().and_then(|task| places.get(task)) {
             Some(at) => tallies[*at].add(&call),
