@@ -140,7 +140,7 @@ pub(crate) struct ServeArguments {
         required_unless_present = "config"
     )]
     pub(crate) upstream: Option<String>,
-    /// The config file.
+    /// The config file. deploy/understudy.yaml shows its keys; `limits`, `timeouts` and `tls` are those of the listener.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where agents connect; port 0 takes a free port.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::{self, ServerConfig};
 
 /// How often the files are read.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Where the certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]

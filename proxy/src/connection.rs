@@ -29,6 +29,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// Streams that an HTTP/2 client may reset before they were begun, and errors that it may provoke, before it is cut.
 const MAX_RESETS: usize = 64;
+/// Bytes that may wait in a client's socket before they are sent: those on their way don't count.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT: u32 = 64 << 10;
 /// The least that hyper reads a head into.
 const MIN_BUFFER: usize = 8 * 1024;
 /// While the process ends, a connection on which nothing happened for so long is closed. A server that closes one at once
@@ -38,8 +41,10 @@ const LINGER: Duration = Duration::from_millis(500);
 /// Serves a connection until it ends; after `shutdown` turns true it ends with the calls at hand,
 /// and with those that are on their way.
 pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch::Receiver<bool>) {
-    // Small pieces of a stream go out as they come.
+    // Small pieces of a stream go out as they come; what a client does not take stays at its upstream.
     let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
     let reason = match proxy.certificate.as_ref().map(|certificate| certificate.in_force()) {
         None => sniff(stream, &proxy, shutdown).await.err(),
         Some(config) => {

@@ -3,7 +3,7 @@
 //! Keeps every request as it came. Lives until the test process ends; never cares what a request means.
 
 use crate::http::{Head, Wire};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -159,7 +159,7 @@ impl Shared {
                         lock(&self.closed).push(Instant::now());
                         return;
                     }
-                    Step::Reset => return reset(wire),
+                    Step::Reset => return reset(wire.into_stream()),
                     Step::Close => return,
                 }
             }
@@ -168,8 +168,7 @@ impl Shared {
 }
 
 /// Closes by a reset; std has no stable call for it.
-fn reset(wire: Wire) {
-    let stream = wire.into_stream();
+pub fn reset(stream: TcpStream) {
     stream.set_nonblocking(true).expect("a socket's mode can change");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -13,7 +13,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use understudy_call::record::CallRecord;
 use understudy_tests::http::Request;
 use understudy_tests::program::{Home, Program};
-use understudy_tests::upstream::{Seen, Step, Upstream, head};
+use understudy_tests::upstream::{Seen, Step, Upstream, head, reset};
 use understudy_tests::{PATIENCE, eventually};
 
 /// What every good answer of the lab's upstream ends with.
@@ -162,18 +162,9 @@ fn post(case: &str) -> Vec<u8> {
 
 /// Closes as a program does that ends: by FIN, or by a reset.
 fn leave(stream: TcpStream, by_reset: bool) {
-    if !by_reset {
-        return drop(stream);
+    if by_reset {
+        reset(stream);
     }
-    stream.set_nonblocking(true).expect("a socket");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let stream = tokio::net::TcpStream::from_std(stream).expect("a nonblocking socket");
-        stream.set_zero_linger().expect("a socket");
-    });
 }
 
 /// Closes the sending side alone.

@@ -45,7 +45,7 @@ fn f42_heads_headers_and_targets_have_a_longest_and_each_is_config() {
 #[test]
 fn l19_slow_heads_are_cut_and_nobody_waits_for_them() {
     const CLIENTS: usize = 200;
-    let lab = Lab::new("timeouts: { header_read: 1s }\n", |_| well());
+    let lab = Lab::new("timeouts: { header_read: 500ms }\n", |_| well());
     // Nothing, half a method, half an HTTP/2 preface, half a head; and one that goes on a byte at a time.
     let beginnings: [&[u8]; 4] = [b"", b"G", b"PRI * HT", b"GET /x HTTP/1.1\r\nhost: h\r\nx-"];
     let mut slow: Vec<TcpStream> = (0..CLIENTS).map(|number| lab.dial(beginnings[number % 4])).collect();
