@@ -77,7 +77,7 @@ impl Stage {
     fn call(&mut self, program: &Program, times: usize) {
         for _ in 0..times {
             self.sent += 1;
-            let call = Request::post(CHAT, chat_request("gpt-4o", "Hello", self.sent % 2 == 0));
+            let call = Request::post(CHAT, chat_request("gpt-4o", "Hello", self.sent.is_multiple_of(2)));
             let answer = call
                 .header("x-understudy-tag-case", &self.sent.to_string())
                 .send(program.listen);
