@@ -29,7 +29,8 @@ impl Metrics {
                     .all(|(key, value)| found.get(*key).is_some_and(|f| f == value))
             })
             .map(|(_, _, value)| value)
-            .sum()
+            // An empty sum is -0.
+            .fold(0.0, |sum, value| sum + value)
     }
 
     /// Calls less those in flight, kept and dropped: 0 where the accounting is right.

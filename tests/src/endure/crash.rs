@@ -21,6 +21,8 @@ pub fn run(kills: u64, timed: bool) -> Report {
         "upstreams: {{ llm: {{ url: {} }} }}\ncapture: {{ wait: 60s }}\nstore: {{ flush: {{ after: 1s }} }}\n",
         origin.url()
     );
+    // Builds the program where it has changed: no start waits for that.
+    home.run(&["--version"]);
     let mut dice = Dice::new(kills);
     let mut calls: Vec<Done> = Vec::new();
     let mut starts = Vec::new();
