@@ -4,10 +4,13 @@
 
 #![no_main]
 
-#[path = "../../collector/src/mask.rs"]
+#[path = "../../collector/src"]
 #[allow(dead_code, unused_imports, reason = "the collector uses more of it")]
-mod mask;
+mod collector {
+    pub(crate) mod mask;
+}
 
+use collector::mask;
 use libfuzzer_sys::fuzz_target;
 use mask::{Counts, Mask, MaskConfig};
 use std::sync::LazyLock;

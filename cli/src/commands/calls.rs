@@ -75,11 +75,12 @@ struct MaskedRow {
 
 /// Prints what was masked, by column and kind; what came in is not told.
 async fn masked(store: &Store, filter: &CallFilter, book: Option<&CompiledBook>, format: RowFormat) -> Result<()> {
-    let (mut found, mut seen): (BTreeMap<(String, String), (u64, u64)>, u64) = (BTreeMap::new(), 0);
+    let mut found = BTreeMap::new();
+    let mut seen = 0;
     for_each_assigned(store, filter, book, |call| {
         seen += 1;
         for one in call.masked_in {
-            let (calls, values) = found.entry((one.column, one.kind)).or_default();
+            let (calls, values): &mut (u64, u64) = found.entry((one.column, one.kind)).or_default();
             *calls += 1;
             *values += u64::try_from(one.count).unwrap_or_default();
         }
