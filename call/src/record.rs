@@ -105,6 +105,17 @@ pub struct MaskedCount {
     pub count: i32,
 }
 
+/// How many values of one kind were masked in one column of a call; what is read from a body is counted in the body alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskedIn {
+    /// The column, e.g. `request_body`.
+    pub column: String,
+    /// The kind, e.g. `EMAIL`.
+    pub kind: String,
+    /// How many values.
+    pub count: i32,
+}
+
 /// One kept call: the row of `calls`. Field names are the columns; `None` is SQL null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
@@ -216,6 +227,9 @@ pub struct CallRecord {
     pub response_bytes: Option<i64>,
     /// What was masked.
     pub masked: Vec<MaskedCount>,
+    /// The same, by column.
+    #[serde(default)]
+    pub masked_in: Vec<MaskedIn>,
     /// Trace id of the client's `traceparent`.
     pub trace_id: Option<String>,
     /// Id of an imported call.

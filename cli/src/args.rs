@@ -214,6 +214,9 @@ pub(crate) struct CallsArguments {
     /// Only the latest N [default: 20 for a table, else all].
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// Instead of the calls, how many values were masked in them, by column and kind.
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) masked: bool,
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,

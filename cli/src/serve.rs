@@ -262,6 +262,11 @@ impl TaskBookSource for StoreBooks {
 fn start_log(config: &Config) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},pingora_core=warn", config.log_level)));
+    // What a panic says may quote a call's text.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a bug: a thread panicked");
+    }));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -208,6 +208,7 @@ impl RowMaker {
 /// What the head tells, and the masked texts.
 fn of_head(head: &FrameHead, api: Api, masked: Masked) -> CallRecord {
     let milliseconds = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1000.0);
+    let (in_all, by_column) = (masked.in_all(), masked.by_column());
     CallRecord {
         schema_version: SCHEMA_VERSION,
         call_id: head.call_id.clone(),
@@ -242,7 +243,8 @@ fn of_head(head: &FrameHead, api: Api, masked: Masked) -> CallRecord {
         tags: masked.tags.into_iter().collect(),
         request_body: masked.request,
         response_body: masked.response,
-        masked: masked.counts.into_vec(),
+        masked: in_all,
+        masked_in: by_column,
         ..CallRecord::default()
     }
 }

@@ -7,11 +7,14 @@ use crate::place::{Place, book};
 use anyhow::Result;
 use comfy_table::Table;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use understudy_call::record::CallRecord;
+use understudy_call::taskbook::CompiledBook;
 use understudy_collector::books::for_each_assigned;
 use understudy_collector::scan::CallFilter;
+use understudy_collector::store::Store;
 use understudy_collector::table::{Columns, call_micros};
 
 /// Rows of a table where no limit is given.
@@ -37,6 +40,9 @@ pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
         conversation: arguments.conversation.clone(),
         ..CallFilter::default()
     };
+    if arguments.masked {
+        return masked(&store, &filter, book.as_ref(), arguments.format).await;
+    }
     let is_table = arguments.format == RowFormat::Table;
     let limit = arguments.limit.or(is_table.then_some(TABLE_ROWS));
     let Some(limit) = limit else {
@@ -65,6 +71,52 @@ pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
     if is_table {
         eprintln!("{} of {} calls", count(calls.len() as u64), count(seen));
     }
+    Ok(())
+}
+
+/// How many values of a kind were masked in a column.
+#[derive(Serialize)]
+struct MaskedRow {
+    column: String,
+    kind: String,
+    /// Calls that had any.
+    calls: u64,
+    values: u64,
+}
+
+/// Prints what was masked, by column and kind; what came in is not told.
+async fn masked(store: &Store, filter: &CallFilter, book: Option<&CompiledBook>, format: RowFormat) -> Result<()> {
+    let mut found = BTreeMap::new();
+    let mut seen = 0;
+    for_each_assigned(store, filter, book, |call| {
+        seen += 1;
+        for one in call.masked_in {
+            let (calls, values): &mut (u64, u64) = found.entry((one.column, one.kind)).or_default();
+            *calls += 1;
+            *values += u64::try_from(one.count).unwrap_or_default();
+        }
+    })
+    .await?;
+    let row = |((column, kind), (calls, values))| MaskedRow {
+        column,
+        kind,
+        calls,
+        values,
+    };
+    let rows: Vec<MaskedRow> = found.into_iter().map(row).collect();
+    output::print(format, &rows, || {
+        let mut table = output::table(&["column", "kind", ">calls", ">values"]);
+        for row in &rows {
+            table.add_row([
+                row.column.clone(),
+                row.kind.clone(),
+                count(row.calls),
+                count(row.values),
+            ]);
+        }
+        table
+    })?;
+    eprintln!("{} calls", count(seen));
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! All texts of one call through the mask: looked through first, so that what one of them tells is replaced in each.
 
 use crate::mask::{Counts, Draft, Mask, Values};
+use std::collections::BTreeMap;
 use understudy_call::frame::FrameHead;
+use understudy_call::record::{MaskedCount, MaskedIn};
 
 /// All texts of one call, looked through.
 pub(super) struct Drafts<'a> {
@@ -23,7 +25,31 @@ pub(super) struct Masked {
     pub(super) request: Option<String>,
     pub(super) response: Option<String>,
     pub(super) stream_error: Option<String>,
-    pub(super) counts: Counts,
+    /// By column.
+    counts: BTreeMap<&'static str, Counts>,
+}
+
+impl Masked {
+    /// How many values were masked in all of the call.
+    pub(super) fn in_all(&self) -> Vec<MaskedCount> {
+        let mut all = Counts::default();
+        self.counts.values().for_each(|counts| all.merge(counts));
+        all.into_vec()
+    }
+
+    /// The same, by column.
+    pub(super) fn by_column(&self) -> Vec<MaskedIn> {
+        let of_column = |(column, counts): (&&str, &Counts)| {
+            let column = (*column).to_owned();
+            let masked_in = move |one: MaskedCount| MaskedIn {
+                column: column.clone(),
+                kind: one.kind,
+                count: one.count,
+            };
+            counts.clone().into_vec().into_iter().map(masked_in)
+        };
+        self.counts.iter().flat_map(of_column).collect()
+    }
 }
 
 /// Bodies and the error of a stream, as they are to be masked.
@@ -65,20 +91,21 @@ impl<'a> Drafts<'a> {
     /// Masks them; `told` is what they and the conversation tell.
     pub(super) fn finish(self, mask: &Mask, client: Option<&str>, told: &Values) -> Masked {
         let (pen, known) = (mask.pen(client), mask.known(told));
-        let mut counts = Counts::default();
-        let mut finish = |draft: Draft<'_>| pen.finish(draft, &known, &mut counts).text;
+        let mut counts: BTreeMap<&'static str, Counts> = BTreeMap::new();
+        let mut finish =
+            |column: &'static str, draft: Draft<'_>| pen.finish(draft, &known, counts.entry(column).or_default()).text;
         Masked {
-            path: finish(self.path),
-            model: self.model.map(&mut finish),
-            error: self.error.map(&mut finish),
+            path: finish("path", self.path),
+            model: self.model.map(|draft| finish("request_model", draft)),
+            error: self.error.map(|draft| finish("error", draft)),
             tags: self
                 .tags
                 .into_iter()
-                .map(|(name, value)| (finish(name), finish(value)))
+                .map(|(name, value)| (finish("tags", name), finish("tags", value)))
                 .collect(),
-            request: self.request.map(&mut finish),
-            response: self.response.map(&mut finish),
-            stream_error: self.stream_error.map(&mut finish),
+            request: self.request.map(|draft| finish("request_body", draft)),
+            response: self.response.map(|draft| finish("response_body", draft)),
+            stream_error: self.stream_error.map(|draft| finish("error", draft)),
             counts,
         }
     }

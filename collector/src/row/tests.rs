@@ -331,6 +331,14 @@ fn a_name_that_one_side_tells_is_masked_bare_in_all_of_the_call() {
     let text = serde_json::to_string(&row.record).unwrap();
     assert!(!text.contains("Kowalski") && !text.contains("Anna"), "{text}");
     let whole = row.record.output_text.unwrap();
+    let columns: std::collections::BTreeSet<&str> =
+        row.record.masked_in.iter().map(|one| one.column.as_str()).collect();
+    assert_eq!(
+        columns.into_iter().collect::<Vec<_>>(),
+        ["error", "path", "request_body", "response_body", "tags"]
+    );
+    let in_columns: i32 = row.record.masked_in.iter().map(|one| one.count).sum();
+    assert_eq!(row.record.masked.iter().map(|one| one.count).sum::<i32>(), in_columns);
     let surname = whole.trim_end_matches('.').rsplit(' ').next().unwrap();
     let request = row.record.request_body.unwrap();
     assert_eq!(request.matches(surname).count(), 3, "{request}");

@@ -4,7 +4,7 @@
 
 use super::cell::{Column, Row, column, time_column};
 use understudy_call::call::ToolCall;
-use understudy_call::record::{Attempt, CallRecord, MaskedCount, ScoreRecord};
+use understudy_call::record::{Attempt, CallRecord, MaskedCount, MaskedIn, ScoreRecord};
 
 /// A list of columns, each named as its field is.
 macro_rules! columns {
@@ -37,7 +37,7 @@ impl Row for CallRecord {
             system_digest, tools_digest,
             input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, attempts,
             first_chunk_ms, first_token_ms, inter_token_p50_ms, inter_token_p99_ms, longest_stall_ms, duration_ms,
-            overhead_us, request_bytes, response_bytes, masked, trace_id, external_id, tags,
+            overhead_us, request_bytes, response_bytes, masked, trace_id, external_id, tags, masked_in,
         );
         identity.into_iter().chain([started_at]).chain(rest).collect()
     }
@@ -102,5 +102,19 @@ impl Row for MaskedCount {
 
     fn columns() -> Vec<Column<Self>> {
         columns!(MaskedCount: kind, count)
+    }
+}
+
+impl Row for MaskedIn {
+    fn blank() -> Self {
+        MaskedIn {
+            column: String::new(),
+            kind: String::new(),
+            count: 0,
+        }
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(MaskedIn: column, kind, count)
     }
 }

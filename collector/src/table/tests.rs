@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use understudy_call::call::ToolCall;
-use understudy_call::record::{Attempt, MaskedCount, Outcome};
+use understudy_call::record::{Attempt, MaskedCount, MaskedIn, Outcome};
 
 fn calls_to_parquet(rows: &[CallRecord]) -> Result<Bytes, TableError> {
     super::calls_to_parquet(rows, &TableKeys::default())
@@ -91,7 +91,9 @@ prop_compose! {
         let mut number = || numbers.next().flatten();
         let mut floats = floats.into_iter();
         let mut float = || floats.next().flatten();
+        let in_column = |one: &MaskedCount| MaskedIn { column: "path".into(), kind: one.kind.clone(), count: one.count };
         CallRecord {
+            masked_in: masked.iter().map(in_column).collect(),
             schema_version: 1, call_id: ids.0, conversation_id: ids.1, step: ids.2, started_at: ids.3,
             boot_id: text(), sequence: number(), parent_call_id: text(), affinity_key: text(), client_id: text(),
             key_id: text(), upstream: text(), api: "openai_chat".into(), route: text(), method: text(), path: text(),
@@ -420,6 +422,11 @@ fn a_store_for_other_readers() {
         ..Attempt::default()
     }];
     full.masked = vec![MaskedCount {
+        kind: "EMAIL".into(),
+        count: 2,
+    }];
+    full.masked_in = vec![MaskedIn {
+        column: "path".into(),
         kind: "EMAIL".into(),
         count: 2,
     }];

@@ -79,7 +79,7 @@ fn two(stream: &mut Stream, most: u32) -> String {
 /// Another month where the name is English; else the same.
 fn month_like(name: &str, stream: &mut Stream) -> String {
     let is_of = |month: &&str| name.eq_ignore_ascii_case(month) || name.eq_ignore_ascii_case(&month[..SHORT]);
-    if !MONTHS.iter().any(|month| is_of(&month)) {
+    if !MONTHS.iter().any(is_of) {
         return name.to_owned();
     }
     let month = MONTHS[stream.below(12) as usize];
