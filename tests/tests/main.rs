@@ -17,6 +17,7 @@ mod offline;
 mod paths;
 mod recordings;
 mod secrets;
+mod security;
 mod sockets;
 mod translated;
 mod turns;

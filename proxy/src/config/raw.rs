@@ -3,6 +3,7 @@
 //! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
 use super::units::{Percent, Size, Span};
+use crate::admin::Role;
 use crate::route::RouteMatch;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,6 +19,7 @@ pub(super) struct File {
     pub(super) listen: Option<String>,
     pub(super) metrics: Option<String>,
     pub(super) admin: Option<String>,
+    pub(super) admin_tokens: Vec<AdminToken>,
     pub(super) data: Option<String>,
     pub(super) keys: Option<Keys>,
     pub(super) default_upstream: Option<String>,
@@ -36,6 +38,15 @@ pub(super) struct File {
     pub(super) allow_pins: bool,
     pub(super) auth_memory: Option<Span>,
     pub(super) threads: Option<usize>,
+}
+
+/// A token of the admin port, by reference.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminToken {
+    pub(super) role: Role,
+    pub(super) token_env: Option<String>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
