@@ -10,6 +10,7 @@ const COMMANDS: &str = "\
 Run:
   serve     Run the proxy and, in the same process, a collector
   collect   Run a collector alone, beside a `serve --no-collect`
+  bypass    Kill switch: every call to its baseline, none kept
   demo      Play the whole way once on simulated models, in a minute
 
 Look at what is kept:
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     /// List, make and rotate the deployment's keys; their bytes are never shown.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Kill switch: every route to its baseline and nothing captured, on all replicas within seconds.
+    Bypass(BypassArguments),
     /// Erase the calls of a client, a conversation or an age, for good.
     ///
     /// A tombstone is put first: from then on no command shows these calls, and what still waits in a spool is left out when
@@ -239,6 +242,25 @@ pub(crate) struct AuditArguments {
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// In force.
+    On,
+    /// Not in force.
+    Off,
+}
+
+/// Flags of `bypass`.
+#[derive(Debug, Args)]
+pub(crate) struct BypassArguments {
+    /// Whether calls bypass all that is configured.
+    #[arg(value_enum)]
+    pub(crate) switch: Switch,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }

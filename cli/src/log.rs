@@ -11,6 +11,8 @@ use understudy_proxy::proxy::Proxy;
 
 /// How often a changed config is looked for.
 const EVERY: Duration = Duration::from_secs(2);
+/// Until it is tried again where the store can't be written.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Notes what is about to be done; it is not to be done where this fails.
 ///
@@ -34,7 +36,10 @@ pub(crate) async fn configs(proxy: Arc<Proxy>, store: Store) {
         if hash != noted {
             match note(&store, "config", json!({ "config_hash": hash })).await {
                 Ok(()) => noted = hash,
-                Err(error) => tracing::warn!(%error, "the config in force could not be noted: it is tried again"),
+                Err(error) => {
+                    tracing::warn!(%error, retry_in = ?RETRY, "the config in force could not be noted");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
         tokio::time::sleep(EVERY).await;

@@ -44,6 +44,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
         Command::Audit(arguments) => block_on(commands::audit::run(arguments)),
+        Command::Bypass(arguments) => done(block_on(commands::bypass::run(arguments))),
         Command::Erase(arguments) => done(block_on(commands::erase::run(arguments))),
         Command::Keys(command) => done(commands::keys::run(command)),
         Command::Job(command) => done(block_on(commands::job::run(command))),

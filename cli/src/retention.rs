@@ -1,7 +1,8 @@
 //! `store.keep` and `routes[].keep`: the collector erases what is older, at its start and every hour.
 
-use crate::exports;
+use crate::{exports, log};
 use jiff::Timestamp;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use understudy_collector::erase::{Aged, Wanted, erase};
@@ -38,6 +39,12 @@ async fn once(store: &Store, wanted: &Wanted, now: i64) -> anyhow::Result<()> {
         receipt.export_lines = lines;
         receipt.not_reached.extend(not_reached);
         receipt.put(store).await?;
+        log::note(
+            store,
+            "erase",
+            json!({ "aged": receipt.aged, "erasure": receipt.erasure }),
+        )
+        .await?;
         let erased = &receipt.erased;
         tracing::info!(
             calls = erased.calls,

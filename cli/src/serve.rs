@@ -2,6 +2,7 @@
 //!
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
+use crate::commands::bypass;
 use crate::{keys, log, retention};
 use anyhow::{Context, Result};
 use prometheus::Registry;
@@ -17,7 +18,7 @@ use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
 use understudy_collector::store::Store;
-use understudy_proxy::admin::{self, Door};
+use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
@@ -71,7 +72,9 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
         None
     };
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
-    cold.spawn(admin::serve(Door::Admin, admin_socket, registry));
+    let gate = Gate::new(&config.admin_tokens).context("the system gives no random bytes")?;
+    cold.spawn(admin::serve(Door::Admin(Arc::new(gate)), admin_socket, registry));
+    cold.spawn(bypass::watch(proxy.clone(), store.clone()));
     cold.spawn(log::configs(proxy.clone(), store.clone()));
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));

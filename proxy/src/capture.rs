@@ -46,6 +46,8 @@ pub enum NotKept {
     Excluded,
     /// Not in the sample.
     SampledOut,
+    /// The kill switch is on.
+    Bypassed,
 }
 
 impl NotKept {
@@ -53,6 +55,7 @@ impl NotKept {
         match self {
             NotKept::Excluded => "excluded",
             NotKept::SampledOut => "sampled_out",
+            NotKept::Bypassed => "bypass",
         }
     }
 }

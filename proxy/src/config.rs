@@ -10,6 +10,7 @@ mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
 
+use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
 use crate::route::{Route, RouteError, Routes};
 use raw::File;
@@ -20,9 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
-use understudy_client::UpstreamConfig;
+use understudy_client::{Secret, UpstreamConfig};
 use units::Span;
 use url::Url;
+
+/// Fewest characters of an admin token: it is no password that somebody thinks of.
+const MIN_TOKEN: usize = 32;
 
 /// The whole config, validated.
 #[derive(Clone, Debug)]
@@ -33,8 +37,10 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Where Prometheus and probes connect.
     pub metrics: SocketAddr,
-    /// Where operators connect; loopback only.
+    /// Where operators connect; loopback, or there are tokens.
     pub admin: SocketAddr,
+    /// Who may connect there; without any, whoever is on this machine.
+    pub admin_tokens: Vec<AdminToken>,
     /// The store: a directory, or `s3://bucket/prefix`.
     pub data: String,
     /// Folder of the key files; `None` = `keys` below a local store.
@@ -369,9 +375,10 @@ impl Validation<'_> {
         let default_upstream = self.default_upstream(&file, &upstreams)?;
         let routes = self.routes(&file, &upstreams, &default_upstream)?;
         let admin = self.address("admin", file.admin.as_deref(), overrides.admin, "127.0.0.1:4001")?;
-        if !admin.ip().is_loopback() {
+        let admin_tokens = self.admin_tokens(&file)?;
+        if !admin.ip().is_loopback() && admin_tokens.is_empty() {
             return Err(self.invalid(format!(
-                "admin: {admin} is not a loopback address, and authentication is not built yet: use 127.0.0.1"
+                "admin: {admin} is not a loopback address: use 127.0.0.1, or say who may connect, as in `admin_tokens: [{{ role: operator, token_env: UNDERSTUDY_ADMIN_TOKEN }}]`"
             )));
         }
         let keep_of_routes = self.keep_of_routes(&file)?;
@@ -381,6 +388,7 @@ impl Validation<'_> {
             metrics: self.address("metrics", file.metrics.as_deref(), overrides.metrics, "127.0.0.1:4002")?,
             admin,
             tls: file.tls.map(|raw::Tls { cert, key }| TlsFiles { cert, key }),
+            admin_tokens,
             data: overrides
                 .data
                 .clone()
@@ -467,6 +475,29 @@ impl Validation<'_> {
                 "{key}: `{text}` is not an address: write it like 127.0.0.1:4000 or [::]:4000"
             ))
         })
+    }
+
+    fn admin_tokens(&self, file: &File) -> Result<Vec<AdminToken>, ConfigError> {
+        let tokens = file.admin_tokens.iter().enumerate().map(|(index, raw)| {
+            let (token, from) = match (&raw.token_env, &raw.token_file) {
+                (Some(name), None) => ((self.environment)(name), name.clone()),
+                (None, Some(path)) => (std::fs::read_to_string(path).ok(), path.display().to_string()),
+                _ => {
+                    return Err(self.invalid(format!("admin_tokens[{index}]: give `token_env` or `token_file`, one of them")));
+                }
+            };
+            let token = token.map(|token| token.trim().to_owned()).unwrap_or_default();
+            if token.len() < MIN_TOKEN {
+                return Err(self.invalid(format!(
+                    "admin_tokens[{index}]: {from} holds no token of at least {MIN_TOKEN} characters: make one with `openssl rand -hex 32`"
+                )));
+            }
+            Ok(AdminToken {
+                role: raw.role,
+                token: Secret::new(token),
+            })
+        });
+        tokens.collect()
     }
 
     fn keep_of_routes(&self, file: &File) -> Result<BTreeMap<String, Duration>, ConfigError> {

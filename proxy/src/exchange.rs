@@ -49,6 +49,10 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
     note_request(&proxy, &mut call, &parts, path_and_query, &told, &routing);
+    let is_bypassed = proxy.is_bypassed();
+    if is_bypassed {
+        call.not_kept = Some(NotKept::Bypassed);
+    }
     if tunnel::wanted(&parts.headers) {
         return tunnel::open(call, &proxy.tunnels, &upstream, path_and_query, parts, body).await;
     }
@@ -58,7 +62,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
     let mut held = Held::Streaming(body);
     let mut chosen = Chosen::default();
     let pinned = proxy.allow_pins && told.pin.is_some();
-    let is_routed = api != Api::Other && (pinned || routing.need_body(upstream.name()));
+    let is_routed = !is_bypassed && api != Api::Other && (pinned || routing.need_body(upstream.name()));
     let mut waited = Duration::ZERO;
     if is_routed || baseline::needs_body(&upstream, api, &parts.headers) {
         let waiting = Instant::now();

@@ -14,6 +14,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use understudy_call::keys::{Keys, Origins};
 use understudy_call::taskbook::CompiledBook;
@@ -53,6 +55,7 @@ pub struct Proxy {
     pub(crate) in_flight: BTreeMap<String, Arc<Semaphore>>,
     /// The proxy's metrics.
     pub metrics: Metrics,
+    bypass: AtomicBool,
     spool: Arc<Spool>,
 }
 
@@ -71,6 +74,15 @@ pub enum StartError {
 }
 
 impl Proxy {
+    /// The kill switch: on, every call goes to its baseline and none is kept, from the next one on.
+    pub fn set_bypass(&self, on: bool) {
+        self.bypass.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_bypassed(&self) -> bool {
+        self.bypass.load(Ordering::Relaxed)
+    }
+
     /// Hash of the config whose routes are in force.
     pub fn config_hash(&self) -> String {
         self.routing.load().hash.clone()
@@ -132,6 +144,7 @@ impl Proxy {
             allow_pins: config.allow_pins,
             tunnels: Tunnels::default(),
             metrics,
+            bypass: AtomicBool::new(false),
             spool,
         };
         proxy.apply(config);

@@ -29,7 +29,7 @@ fn call(program: &Program, key: &str, text: &str) {
 }
 
 /// What a command prints, as JSON; it must end well.
-fn json(home: &Home, arguments: &[&str], input: &str) -> Value {
+pub(crate) fn json(home: &Home, arguments: &[&str], input: &str) -> Value {
     let data = home.data();
     let place = ["--data", data.to_str().expect("a plain path"), "--format", "json"];
     let output = home.run_with_input(&[arguments, &place].concat(), input);

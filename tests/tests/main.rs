@@ -19,6 +19,7 @@ mod offline;
 mod paths;
 mod recordings;
 mod secrets;
+mod security;
 mod sockets;
 mod stores;
 mod translated;

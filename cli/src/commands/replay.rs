@@ -1,9 +1,11 @@
 //! `replay`: a task's kept calls to a candidate.
 
 use crate::args::ReplayArguments;
+use crate::log;
 use crate::output::{self, count, dollars};
 use crate::place::{Place, Wrong, existing_book, task};
 use anyhow::{Context, Result};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,8 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         deadline: Duration::from_secs(arguments.timeout.max(1)),
         ..ReplayConfig::new(task)
     };
+    let what = json!({ "command": "replay", "task": config.task, "to": arguments.to });
+    log::note(&store, "read_content", what).await?;
     let bar = output::progress(
         sample.calls.len() as u64,
         "{bar:32} {pos} of {len} calls, {msg}, {elapsed} (eta {eta})",

@@ -3,6 +3,7 @@
 //! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
 use super::units::{Percent, Size, Span};
+use crate::admin::Role;
 use crate::route::RouteMatch;
 use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
@@ -19,6 +20,7 @@ pub(super) struct File {
     pub(super) tls: Option<Tls>,
     pub(super) metrics: Option<String>,
     pub(super) admin: Option<String>,
+    pub(super) admin_tokens: Vec<AdminToken>,
     pub(super) data: Option<String>,
     pub(super) keys: Option<Keys>,
     pub(super) default_upstream: Option<String>,
@@ -37,6 +39,15 @@ pub(super) struct File {
     pub(super) allow_pins: bool,
     pub(super) auth_memory: Option<Span>,
     pub(super) threads: Option<usize>,
+}
+
+/// A token of the admin port, by reference.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminToken {
+    pub(super) role: Role,
+    pub(super) token_env: Option<String>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
