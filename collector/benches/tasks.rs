@@ -157,9 +157,9 @@ fn false_flags(kept: &[Kept], seed: u64) -> Result<Vec<String>, Box<dyn Error>> 
     let book = fitted(&first, None, FitOptions::default().sample)?.compile();
     let mut watch = Watch::new();
     let flags = shuffled(second, seed).into_iter().filter_map(|call| {
-        watch
-            .push(&book, &call.look())
-            .map(|(task, drift)| format!("{task}: {drift}"))
+        let look = call.look(&book)?;
+        let (task, drift) = watch.push(&book, &call.conversation, &look)?;
+        Some(format!("{task}: {drift}"))
     });
     Ok(flags.collect())
 }
@@ -255,7 +255,9 @@ fn noticed(kept: &[Kept], seed: u64) -> Result<Option<(Edit, Option<usize>)>, Bo
                 .filter(holds)
                 .for_each(|message| message.text = edited(&message.text));
         }
-        if let Some((drifted, _)) = watch.push(&book, &call.conversation, &call.look(&book)?) {
+        if let Some(look) = call.look(&book)
+            && let Some((drifted, _)) = watch.push(&book, &call.conversation, &look)
+        {
             let seen = since.filter(|_| drifted == task).map(|since| since + 1);
             return Ok(Some((edit, seen)));
         }

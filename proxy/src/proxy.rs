@@ -15,7 +15,6 @@ use http::HeaderMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use understudy_call::keys::{Keys, Origins};
 use understudy_call::taskbook::CompiledBook;
