@@ -46,6 +46,8 @@ use scan::Hit;
 use scene::Scene;
 use secret::Secrets;
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use surrogate::Surrogates;
 
 /// Which built-in rules apply.
@@ -131,6 +133,8 @@ pub struct Mask {
 /// Puts surrogates in, those of one client where they are apart by client.
 pub struct Pen<'m> {
     surrogates: Cow<'m, Surrogates>,
+    /// Those made so far, by value: in a conversation most come again.
+    made: RefCell<HashMap<String, (Kind, String)>>,
 }
 
 /// Text that no built-in rule takes for anything: most keys and many values of JSON.
@@ -239,7 +243,10 @@ impl Mask {
             Some(client) => Cow::Owned(self.surrogates.within(client)),
             None => Cow::Borrowed(&self.surrogates),
         };
-        Pen { surrogates }
+        Pen {
+            surrogates,
+            made: RefCell::default(),
+        }
     }
 
     fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
@@ -317,9 +324,19 @@ impl Pen<'_> {
             start: hit.start,
             end: hit.end,
             kind: hit.kind,
-            replacement: self.surrogates.of(hit.kind, &scene.text[hit.start..hit.end]),
+            replacement: self.surrogate(hit.kind, &scene.text[hit.start..hit.end]),
         };
         hits.iter().map(edit).collect()
+    }
+
+    fn surrogate(&self, kind: Kind, value: &str) -> String {
+        let mut made = self.made.borrow_mut();
+        if let Some((_, surrogate)) = made.get(value).filter(|(of, _)| *of == kind) {
+            return surrogate.clone();
+        }
+        let surrogate = self.surrogates.of(kind, value);
+        made.insert(value.to_owned(), (kind, surrogate.clone()));
+        surrogate
     }
 }
 

@@ -37,7 +37,7 @@ impl Row for CallRecord {
             system_digest, tools_digest,
             input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, attempts,
             first_chunk_ms, first_token_ms, inter_token_p50_ms, inter_token_p99_ms, longest_stall_ms, duration_ms,
-            overhead_us, request_bytes, response_bytes, masked, trace_id, external_id, tags, masked_in,
+            overhead_us, request_bytes, response_bytes, masked, masked_in, trace_id, external_id, tags,
         );
         identity.into_iter().chain([started_at]).chain(rest).collect()
     }

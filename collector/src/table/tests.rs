@@ -172,7 +172,7 @@ fn call(conversation: &str, step: i32, body: String) -> CallRecord {
     }
 }
 
-/// Every column of DESIGN section 14 with its type: a reader's contract.
+/// Every column with its type: a reader's contract.
 #[test]
 fn the_columns_have_the_names_and_types_of_the_design() {
     let types: BTreeMap<String, (DataType, bool)> = calls_schema()
@@ -180,7 +180,7 @@ fn the_columns_have_the_names_and_types_of_the_design() {
         .iter()
         .map(|field| (field.name().clone(), (field.data_type().clone(), field.is_nullable())))
         .collect();
-    assert_eq!(types.len(), 57);
+    assert_eq!(types.len(), 58);
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     assert_eq!(types["started_at"], (micros.clone(), true));
     assert_eq!(types["call_id"], (DataType::Utf8, false));

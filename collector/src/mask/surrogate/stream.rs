@@ -1,7 +1,14 @@
 //! Keyed bytes, as many as needed, and letters and digits drawn from them.
 
 /// A stream that the key, the domain and the data decide.
-pub(super) struct Stream(blake3::OutputReader);
+pub(super) struct Stream {
+    reader: blake3::OutputReader,
+    /// What was read of it: a whole block costs as much as a byte.
+    block: [u8; BLOCK],
+    used: usize,
+}
+
+const BLOCK: usize = 64;
 
 /// Without letters and digits that look alike.
 const PLAIN: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -18,13 +25,22 @@ impl Stream {
             .update(domain.as_bytes())
             .update(b"\0")
             .update(data);
-        Stream(hasher.finalize_xof())
+        Stream {
+            reader: hasher.finalize_xof(),
+            block: [0; BLOCK],
+            used: BLOCK,
+        }
     }
 
     /// A number below `bound`; the bias is under 2⁻²⁴ for the bounds used here.
     pub(super) fn below(&mut self, bound: u32) -> u32 {
+        if self.used == BLOCK {
+            self.reader.fill(&mut self.block);
+            self.used = 0;
+        }
         let mut bytes = [0; 4];
-        self.0.fill(&mut bytes);
+        bytes.copy_from_slice(&self.block[self.used..self.used + 4]);
+        self.used += 4;
         u32::from_le_bytes(bytes) % bound
     }
 
