@@ -61,7 +61,7 @@ pub(crate) const SURROGATE: u64 = 0x3b1e_97d2_6c05_a84f;
 /// Letters of such a word.
 pub(crate) const SURROGATE_LETTERS: usize = 10;
 /// In its last syllable; hardly a word of any language is otherwise of its form.
-const RARE: &[u8] = b"jqxz";
+const RARE: &[u8] = b"jqx";
 
 /// Whether a word has the form of those that the mask puts in the place of names: five syllables of one consonant and one
 /// vowel, the last with a rare consonant.
@@ -259,10 +259,10 @@ mod tests {
 
     #[test]
     fn words_of_a_mask_are_known_and_no_others() {
-        for word in ["Bakorumezu", "TIDASOLUXA", "lomivetujo"] {
+        for word in ["Bakorumexu", "TIDASOLUXA", "lomivetujo"] {
             assert!(is_surrogate(word.as_bytes()), "{word}");
         }
-        for word in ["generate", "Bakorumelu", "separately", "Bakorumezuk", "capitalize", ""] {
+        for word in ["generate", "Bakorumelu", "separately", "Bakorumexuk", "capitalize", "generalize", ""] {
             assert!(!is_surrogate(word.as_bytes()), "{word}");
         }
     }

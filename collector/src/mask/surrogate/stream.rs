@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 const PLAIN: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const CONSONANTS: &[u8] = b"bcdfghjklmnpqrstvwxz";
 const VOWELS: &[u8] = b"aeiou";
-const RARE: &[u8] = b"jqxz";
+const RARE: &[u8] = b"jqx";
 
 impl Stream {
     /// The domain says what the bytes are for, so that one key does for all of it.
