@@ -41,6 +41,7 @@ enum Traffic {
     Unlike,
 }
 
+#[expect(clippy::print_stdout, reason = "a bench prints its figures")]
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args()
         .find_map(|argument| argument.parse().ok())
