@@ -19,33 +19,15 @@ pub(crate) fn refuse(proxy: &Proxy, request: &Request<Upload>) -> Option<Respons
     let (reason, status, message) = if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         ("method", StatusCode::METHOD_NOT_ALLOWED, "this method is not proxied")
     } else if is_http1 && !has_one_good_host(request.version(), request.headers()) {
-        (
-            "framing",
-            StatusCode::BAD_REQUEST,
-            "exactly one valid host header is needed",
-        )
+        ("framing", StatusCode::BAD_REQUEST, "exactly one valid host header is needed")
     } else if is_http1 && !is_plainly_chunked(request.headers()) {
-        (
-            "framing",
-            StatusCode::NOT_IMPLEMENTED,
-            "the only transfer coding is one `chunked`",
-        )
+        ("framing", StatusCode::NOT_IMPLEMENTED, "the only transfer coding is one `chunked`")
     } else if is_only_a_host(uri) {
         ("framing", StatusCode::BAD_REQUEST, "the request's target is no path")
-    } else if uri
-        .path_and_query()
-        .is_some_and(|path| path.as_str().len() > limits.uri)
-    {
+    } else if uri.path_and_query().is_some_and(|path| path.as_str().len() > limits.uri) {
         ("limits", StatusCode::URI_TOO_LONG, "the URI is longer than limits.uri")
-    } else if limits
-        .max_body
-        .is_some_and(|limit| request.body().size_hint().lower() > limit)
-    {
-        (
-            "limits",
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is longer than limits.max_body",
-        )
+    } else if limits.max_body.is_some_and(|limit| request.body().size_hint().lower() > limit) {
+        ("limits", StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than limits.max_body")
     } else {
         return None;
     };
@@ -104,15 +86,7 @@ mod tests {
         for host in ["h", "api.openai.com:443", "127.0.0.1:1", "[::1]:8080", "under_score"] {
             assert!(good(&[host]), "{host}");
         }
-        for hosts in [
-            &["a", "b"][..],
-            &[""],
-            &["a b"],
-            &["a/b"],
-            &["user@a"],
-            &["a:b:c"],
-            &["a,b c"],
-        ] {
+        for hosts in [&["a", "b"][..], &[""], &["a b"], &["a/b"], &["user@a"], &["a:b:c"], &["a,b c"]] {
             assert!(!good(hosts), "{hosts:?}");
         }
         assert!(!good(&[]) && has_one_good_host(Version::HTTP_10, &HeaderMap::new()));
@@ -122,12 +96,7 @@ mod tests {
     fn chunked_stands_alone() {
         let plain = |values: &[&'static str]| is_plainly_chunked(&headers("transfer-encoding", values));
         assert!(plain(&[]) && plain(&["chunked"]) && plain(&["CHUNKED"]));
-        for codings in [
-            &["identity, chunked"][..],
-            &["gzip, chunked"],
-            &["chunked, chunked"],
-            &["chunked", "chunked"],
-        ] {
+        for codings in [&["identity, chunked"][..], &["gzip, chunked"], &["chunked, chunked"], &["chunked", "chunked"]] {
             assert!(!plain(codings), "{codings:?}");
         }
     }
