@@ -262,7 +262,15 @@ mod tests {
         for word in ["Bakorumexu", "TIDASOLUXA", "lomivetujo"] {
             assert!(is_surrogate(word.as_bytes()), "{word}");
         }
-        for word in ["generate", "Bakorumelu", "separately", "Bakorumexuk", "capitalize", "generalize", ""] {
+        for word in [
+            "generate",
+            "Bakorumelu",
+            "separately",
+            "Bakorumexuk",
+            "capitalize",
+            "generalize",
+            "",
+        ] {
             assert!(!is_surrogate(word.as_bytes()), "{word}");
         }
     }
