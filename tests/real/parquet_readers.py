@@ -31,7 +31,6 @@ DUCKDB_TYPES = {
     "tools_offered": "VARCHAR[]",
     "tool_calls": "STRUCT(id VARCHAR, \"name\" VARCHAR, arguments VARCHAR)[]",
     "masked": "STRUCT(kind VARCHAR, count INTEGER)[]",
-    "masked_in": "STRUCT(\"column\" VARCHAR, kind VARCHAR, count INTEGER)[]",
     "tags": "MAP(VARCHAR, VARCHAR)",
     "hour": "VARCHAR",
     "dt": "DATE",
