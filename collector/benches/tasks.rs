@@ -3,6 +3,8 @@
 //!
 //! Reads `../shared/traces` and prints a table; says so where that is missing.
 
+#![expect(clippy::print_stdout, reason = "a bench that prints its table")]
+
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -87,7 +89,8 @@ fn lot(seed: u64, text: &str) -> u64 {
 
 /// The calls, in two halves by conversation.
 fn halves(kept: &[Kept], seed: u64) -> (Vec<&Kept>, Vec<&Kept>) {
-    kept.iter().partition(|call| lot(seed, &call.conversation) % 2 == 0)
+    kept.iter()
+        .partition(|call| lot(seed, &call.conversation).is_multiple_of(2))
 }
 
 fn fitted(calls: &[&Kept], previous: Option<&TaskBook>, sample: usize) -> Result<TaskBook, Box<dyn Error>> {
@@ -170,6 +173,9 @@ fn shuffled(mut calls: Vec<&Kept>, seed: u64) -> Vec<&Kept> {
     calls
 }
 
+/// An edit, and after how many calls it was seen.
+type Noticed = (Edit, Option<usize>);
+
 /// What an edit of a prompt does to it.
 #[derive(Clone, Copy, Debug)]
 enum Edit {
@@ -181,7 +187,7 @@ enum Edit {
 
 /// One line of the prompt of a task is edited in the middle of a run: after how many calls of the task it is seen; none
 /// where no task is large enough.
-fn noticed(kept: &[Kept], seed: u64) -> Result<Option<(Edit, Option<usize>)>, Box<dyn Error>> {
+fn noticed(kept: &[Kept], seed: u64) -> Result<Option<Noticed>, Box<dyn Error>> {
     let (first, second) = halves(kept, seed);
     let book = fitted(&first, None, FitOptions::default().sample)?.compile();
     let second = shuffled(second, seed);
@@ -368,7 +374,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let flagged = flags.iter().filter(|flags| !flags.is_empty()).count();
     println!("unchanged agents: a false flag in {flagged} of {RUNS} runs");
     flags.iter().flatten().take(10).for_each(|flag| println!("  {flag}"));
-    let seen: Vec<(Edit, Option<usize>)> = (1..=RUNS)
+    let seen: Vec<Noticed> = (1..=RUNS)
         .into_par_iter()
         .map(|seed| noticed(&kept, seed).map_err(|error| error.to_string()))
         .collect::<Result<Vec<_>, _>>()?
