@@ -2,7 +2,7 @@
 //! changed.
 //!
 //! For each aspect a value per call, small enough to count. A fit counts the values ([`learn`]); a [`Watch`] counts those
-//! of the last conversations and compares: a value whose share moved by at least [`MOVED`], and by more than chance
+//! of the last conversations and compares: a value whose share moved by a quarter, and by more than chance
 //! explains, is a drift. Chance is bounded by Chernoff's inequality for binomial counts, against the fit's share
 //! give or take its own error, at odds so long that looking after every call raises no false alarm. The unit is the
 //! conversation: its steps repeat one another, so a value counts once in it. Pure: no IO, no clock.
