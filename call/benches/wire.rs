@@ -11,10 +11,11 @@ use understudy_call::wire::{assemble, parse_request, parse_response};
 
 const WORD: &str = "understudies learn ";
 
-/// One API's stream: its media type, an event per word, its last events.
+/// One API's stream: its media type, its first events, one per word, its last.
 struct Stream {
     api: Api,
     content_type: &'static str,
+    begin: Vec<u8>,
     word: Vec<u8>,
     end: Vec<u8>,
 }
@@ -23,10 +24,7 @@ impl Stream {
     /// A stream of about so many bytes, and the text that it says.
     fn of_bytes(&self, bytes: usize) -> (Vec<u8>, String) {
         let words = bytes / self.word.len();
-        let mut body = Vec::with_capacity(bytes + self.end.len());
-        if self.content_type == "application/json" {
-            body.extend_from_slice(b"[");
-        }
+        let mut body = self.begin.clone();
         (0..words).for_each(|_| body.extend_from_slice(&self.word));
         body.extend_from_slice(&self.end);
         (body, WORD.repeat(words))
@@ -74,62 +72,82 @@ fn streams() -> Vec<Stream> {
             "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 7}, "modelVersion": "m"})
     };
     let ollama = |text: &str, done: bool| json!({"model": "m", "message": {"role": "assistant", "content": text}, "done": done, "done_reason": "stop"});
-    let output = json!([{"type": "message", "role": "assistant", "content": []}]);
     vec![
         Stream {
             api: Api::OpenaiChat,
             content_type: "text/event-stream",
+            begin: Vec::new(),
             word: event(&chat(json!({"content": WORD}), Value::Null)),
             end: [event(&chat(json!({}), "stop".into())), b"data: [DONE]\n\n".to_vec()].concat(),
         },
         Stream {
             api: Api::OpenaiResponses,
             content_type: "text/event-stream",
+            begin: [
+                event(&json!({"type": "response.created", "response": {"id": "r", "model": "m", "output": []}})),
+                event(&json!({"type": "response.output_item.added", "output_index": 0,
+                    "item": {"type": "message", "id": "msg_1", "role": "assistant", "content": []}})),
+                event(
+                    &json!({"type": "response.content_part.added", "item_id": "msg_1", "output_index": 0,
+                    "content_index": 0, "part": {"type": "output_text", "text": ""}}),
+                ),
+            ]
+            .concat(),
             word: event(
                 &json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0,
                 "content_index": 0, "delta": WORD}),
             ),
             // Cut: the final event, which repeats all, would leave nothing to fold.
-            end: event(&json!({"type": "response.created", "response": {"id": "r", "model": "m", "output": output}})),
+            end: Vec::new(),
         },
         Stream {
             api: Api::OpenaiCompletions,
             content_type: "text/event-stream",
+            begin: Vec::new(),
             word: event(&json!({"id": "cmpl-1", "model": "m", "choices": [{"index": 0, "text": WORD}]})),
             end: b"data: [DONE]\n\n".to_vec(),
         },
         Stream {
             api: Api::AnthropicMessages,
             content_type: "text/event-stream",
-            word: event(&json!({"type": "content_block_delta", "index": 0,
-                "delta": {"type": "text_delta", "text": WORD}})),
-            end: [
-                event(&json!({"type": "content_block_start", "index": 1, "content_block": {"type": "thinking"}})),
-                event(&json!({"type": "message_stop"})),
+            begin: [
+                event(
+                    &json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "model": "m",
+                    "role": "assistant", "content": [], "usage": {"input_tokens": 5, "output_tokens": 1}}}),
+                ),
+                event(&json!({"type": "content_block_start", "index": 0,
+                    "content_block": {"type": "text", "text": ""}})),
             ]
             .concat(),
+            word: event(&json!({"type": "content_block_delta", "index": 0,
+                "delta": {"type": "text_delta", "text": WORD}})),
+            end: event(&json!({"type": "message_stop"})),
         },
         Stream {
             api: Api::Gemini,
             content_type: "text/event-stream",
+            begin: Vec::new(),
             word: event(&gemini(WORD, Value::Null)),
             end: event(&gemini("", "STOP".into())),
         },
         Stream {
             api: Api::Gemini,
             content_type: "application/json",
+            begin: b"[".to_vec(),
             word: format!("{:#},\r\n", gemini(WORD, Value::Null)).into_bytes(),
             end: format!("{:#}\r\n]", gemini("", "STOP".into())).into_bytes(),
         },
         Stream {
             api: Api::Ollama,
             content_type: "application/x-ndjson",
+            begin: Vec::new(),
             word: line(&ollama(WORD, false)),
             end: line(&ollama("", true)),
         },
         Stream {
             api: Api::BedrockConverse,
             content_type: "application/vnd.amazon.eventstream",
+            begin: Vec::new(),
             word: message(
                 "contentBlockDelta",
                 &json!({"contentBlockIndex": 0, "delta": {"text": WORD}, "p": "abcdef"}),
@@ -139,6 +157,7 @@ fn streams() -> Vec<Stream> {
         Stream {
             api: Api::CohereChat,
             content_type: "text/event-stream",
+            begin: Vec::new(),
             word: event(&json!({"type": "content-delta", "index": 0,
                 "delta": {"message": {"content": {"type": "text", "text": WORD}}}})),
             end: event(&json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}})),

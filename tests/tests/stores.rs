@@ -143,7 +143,9 @@ fn a_store_that_fails_in_any_way_holds_up_no_call_and_gets_every_record_once() {
         let (before, said_before) = (failed(&program), program.stderr().len());
         stage.objects.misbehave(Some(fault));
         stage.call(&program, 5);
-        eventually("a failure is counted", || failed(&program) > before);
+        eventually(&format!("a failure is counted: {fault:?}"), || {
+            failed(&program) > before
+        });
         stage.call(&program, 5);
         eventually("all that waits is counted", || {
             let metrics = program.scrape();

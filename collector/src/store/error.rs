@@ -132,8 +132,16 @@ pub(super) fn kind_of(error: &object_store::Error) -> StoreErrorKind {
         Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => StoreErrorKind::Invalid,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => StoreErrorKind::Unsupported,
         other if is_timeout(other) => StoreErrorKind::Timeout,
+        other if is_denied(other) => StoreErrorKind::Denied,
         _ => StoreErrorKind::Retryable,
     }
+}
+
+/// Whether the server refused: a refused listing has no kind of its own.
+fn is_denied(error: &object_store::Error) -> bool {
+    let inner = innermost(error);
+    let status = inner.split_once("status code: ").map(|(_, status)| status);
+    status.is_some_and(|status| status.starts_with("401") || status.starts_with("403"))
 }
 
 /// Whether the client gave up waiting, by a limit of its own.
