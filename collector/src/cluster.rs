@@ -20,7 +20,6 @@ mod vocabulary;
 mod wishes;
 
 use crate::drift;
-pub(crate) use answers::kind as answer_kind;
 use identity::Before;
 use prompts::Prompts;
 use understudy_call::call::{Request, Response};

@@ -2,15 +2,15 @@
 //! changed.
 //!
 //! For each aspect a value per call, small enough to count. A fit counts the values ([`learn`]); a [`Watch`] counts those
-//! of the last conversations and compares: a value whose share moved by a quarter, and by more than chance
-//! explains, is a drift. Chance is bounded by Chernoff's inequality for binomial counts, against the fit's share
-//! give or take its own error, at odds so long that looking after every call raises no false alarm. The unit is the
-//! conversation: its steps repeat one another, so a value counts once in it. Pure: no IO, no clock.
+//! of the last conversations and compares: a value whose share moved by a quarter, and by more than chance explains, is a
+//! drift. Chance is bounded by Chernoff's inequality for binomial counts, against the fit's share give or take its own
+//! error, at odds so long that looking after every call raises no false alarm. The unit is the conversation: its steps
+//! repeat one another, so a value counts once in it. Pure: no IO, no clock.
 
+use crate::answer::kind;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
-
-use serde::Serialize;
 use understudy_call::call::{Operation, Request, Response};
 use understudy_call::features::{Features, features, mask_literals};
 use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
@@ -111,7 +111,7 @@ impl Look {
             (Aspect::Tools, tools(request)),
         ];
         if let Some(response) = response {
-            values.push((Aspect::Answer, hash(&crate::cluster::answer_kind(response))));
+            values.push((Aspect::Answer, hash(&kind(response))));
             if response.tool_calls.is_empty() && !response.output_text.is_empty() {
                 values.push((Aspect::Length, 1 + response.output_text.len().ilog2()));
             }

@@ -2,6 +2,7 @@
 //!
 //! May be slow, wrong or restarted without a call noticing; never imports the proxy.
 
+pub mod answer;
 pub mod audit;
 pub mod audit_log;
 pub mod books;
