@@ -24,7 +24,7 @@ Keep and erase:
   erase     Erase the calls of a client, a conversation or an age, for good
 
 Find tasks:
-  tasks     Find the tasks that agents repeat: fit, list, show, assign, rename
+  tasks     Find the tasks that agents repeat: fit, list, show, assign, edit
 
 Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
@@ -155,7 +155,7 @@ pub(crate) struct ServeArguments {
     /// Where operators connect.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
-    /// The store: a directory, or s3://bucket/prefix.
+    /// The store: a directory, or s3://bucket/prefix, az://, gs://.
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) data: Option<String>,
     /// Leave the spool to a `collect` of its own.
@@ -167,7 +167,7 @@ pub(crate) struct ServeArguments {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Where the data is")]
 pub(crate) struct DataArguments {
-    /// The store: a directory, or s3://bucket/prefix [default: the config's, else ./understudy-data].
+    /// The store: a directory, or s3://bucket/prefix, az://, gs:// [default: the config's, else ./understudy-data].
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) data: Option<String>,
     /// The config file that `serve` runs with: its store, keys, mask, upstreams and verdict settings are used.
