@@ -35,7 +35,7 @@ pub use bedrock_invoke::usage_in_headers;
 pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};
 pub use end_mark::EndMark;
 pub use framing::{Event, Events, Framing, framing_named};
-pub use json::replace_model;
+pub use json::{escaped_unit, replace_model};
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]

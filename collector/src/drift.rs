@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use understudy_call::call::{Operation, Request, Response};
-use understudy_call::features::{Features, features, mask_literals};
+use understudy_call::features::{features, mask_literals};
 use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
 
 /// Conversations of the latest calls that are compared with the fit.
@@ -104,10 +104,10 @@ impl Look {
             return None;
         }
         let features = features(request);
-        let task = book.nearest_task(&features)?;
+        let (task, missing) = book.nearest_task(&features)?;
         let mut values = vec![
             (Aspect::System, hash(&mask_literals(&request.system_text()))),
-            (Aspect::Template, missing(book, &features)),
+            (Aspect::Template, how_many(missing)),
             (Aspect::Tools, tools(request)),
         ];
         if let Some(response) = response {
@@ -146,9 +146,9 @@ pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = (&'a str, &'a 
     }
 }
 
-/// How many of the phrases that nearly all its prompts had are missing: none, a few, many.
-fn missing(book: &CompiledBook, features: &Features) -> u32 {
-    match book.missing(features) {
+/// So many missing phrases as a class: none, or a power of two.
+fn how_many(missing: usize) -> u32 {
+    match missing {
         0 => 1,
         missing => 2 + missing.ilog2(),
     }

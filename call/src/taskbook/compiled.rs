@@ -192,23 +192,14 @@ impl CompiledBook {
         (score > 0.0).then(|| (best, score / squares.sqrt()))
     }
 
-    /// The task, as an index, that the features are nearest to: theirs, or the one whose template they fall just short of.
-    pub fn nearest_task(&self, features: &Features) -> Option<usize> {
+    /// The task, as an index, that the features are nearest to (theirs, or the one whose template they fall just short of),
+    /// and how many of the phrases that nearly all prompts of its template have are missing in them.
+    pub fn nearest_task(&self, features: &Features) -> Option<(usize, usize)> {
         let (template, _) = self.nearest(features)?;
         let case = self.rules[template].iter().find(|case| case.fits(features))?;
-        Some(case.task)
-    }
-
-    /// How many of the phrases that nearly all prompts of the nearest template have are missing here.
-    pub fn missing(&self, features: &Features) -> usize {
-        let Some((template, _)) = self.nearest(features) else {
-            return 0;
-        };
         let held: HashSet<u32> = features.phrases.iter().chain(&features.marks).copied().collect();
-        self.cores[template]
-            .iter()
-            .filter(|phrase| !held.contains(phrase))
-            .count()
+        let missing = self.cores[template].iter().filter(|phrase| !held.contains(phrase));
+        Some((case.task, missing.count()))
     }
 
     /// The number of the book.

@@ -80,8 +80,8 @@ fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
     Cow::Owned(fixed)
 }
 
-/// The code unit of a `\uXXXX` escape at the start of `bytes`.
-fn escaped_unit(bytes: &[u8]) -> Option<u32> {
+/// The UTF-16 code unit of a JSON string's `\uXXXX` escape at the start of `bytes`; none where there is no such escape.
+pub fn escaped_unit(bytes: &[u8]) -> Option<u32> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
     if is_hex {

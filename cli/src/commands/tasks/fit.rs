@@ -74,15 +74,13 @@ fn say(book: &TaskBook, previous: &TaskBook, drawn: &Drawn) {
     }
     let (before, after) = (previous.clone().compile(), book.clone().compile());
     let task_of = |book: &CompiledBook, read: &Read| book.assign(&read.request).map(|assigned| assigned.task);
-    let had: Vec<&Read> = drawn
+    let had: Vec<(&Read, String)> = drawn
         .calls
         .values()
-        .filter(|read| task_of(&before, read).is_some())
+        .filter_map(|read| Some((read, task_of(&before, read)?)))
         .collect();
-    let keep = had
-        .par_iter()
-        .filter(|read| task_of(&before, read) == task_of(&after, read))
-        .count();
+    let keeps = |(read, task): &&(&Read, String)| task_of(&after, read).as_ref() == Some(task);
+    let keep = had.par_iter().filter(keeps).count();
     let kept = book
         .tasks
         .iter()

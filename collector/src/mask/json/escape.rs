@@ -3,6 +3,7 @@
 //! Takes only strings that the tokens have checked.
 
 use memchr::memchr;
+use understudy_call::wire::escaped_unit;
 
 /// A string without its escapes.
 pub(super) struct Decoded {
@@ -54,21 +55,16 @@ fn escape(raw: &str) -> (char, usize) {
 }
 
 fn unicode(raw: &str) -> (char, usize) {
-    let Some(first) = code_unit(raw) else {
+    let Some(first) = escaped_unit(raw.as_bytes()) else {
         return (char::REPLACEMENT_CHARACTER, raw.len().min(2));
     };
     if let Some(letter) = char::from_u32(first) {
         return (letter, 6);
     }
-    let second = code_unit(&raw[6..]).filter(|second| (0xdc00..0xe000).contains(second) && first < 0xdc00);
+    let second =
+        escaped_unit(&raw.as_bytes()[6..]).filter(|second| (0xdc00..0xe000).contains(second) && first < 0xdc00);
     let pair = second.and_then(|second| char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)));
     pair.map_or((char::REPLACEMENT_CHARACTER, 6), |letter| (letter, 12))
-}
-
-/// The number of a `\uXXXX` at the start.
-fn code_unit(raw: &str) -> Option<u32> {
-    let hex = raw.strip_prefix("\\u")?.get(..4)?;
-    u32::from_str_radix(hex, 16).ok()
 }
 
 /// Appends text as the inside of a JSON string.
