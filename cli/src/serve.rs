@@ -3,7 +3,7 @@
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
 use crate::commands::bypass;
-use crate::{keys, log, retention};
+use crate::{keys, log, retention, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use understudy_call::keys::Keys;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
+use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
@@ -79,6 +80,10 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
+        if let Some(collector) = &collector {
+            let shadows = collector.shadows.clone();
+            cold.spawn(shadow::watch(shadows, file.clone(), overrides.clone(), config.hash.clone()));
+        }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
     // Before the first word that others wait for: a SIGTERM from now on drains.
@@ -96,7 +101,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-pub(crate) fn collect(config: &Config) -> Result<()> {
+pub(crate) fn collect(config: &Config, file: Option<PathBuf>, overrides: Overrides) -> Result<()> {
     start_log(config);
     let keys = keys::load(&config.keys_dir(), false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
@@ -107,6 +112,10 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
     let collector = Collector::start(config, &keys, store, metrics, false, &cold)?;
+    if let Some(file) = file {
+        let shadows = collector.shadows.clone();
+        cold.spawn(shadow::watch(shadows, file, overrides, config.hash.clone()));
+    }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -144,6 +153,8 @@ fn cold_runtime() -> Result<Runtime> {
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    /// Asks candidates what live calls asked.
+    shadows: Arc<Shadows>,
 }
 
 impl Collector {
@@ -157,6 +168,18 @@ impl Collector {
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
+        let shadows = Shadows::start(
+            ShadowConfig {
+                state_dir: config.spool_dir(),
+                flush_after: config.flush.after,
+                deadline: shadow::DEADLINE,
+            },
+            store.clone(),
+            config.prices.clone(),
+            metrics.clone(),
+            runtime.handle().clone(),
+        );
+        shadow::apply(&shadows, config);
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -169,13 +192,18 @@ impl Collector {
             row_maker(config, keys)?,
             metrics,
             runtime.handle().clone(),
-        )?;
+        )?
+        .with_shadows(shadows.clone());
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
             .spawn(move || ingest.run(&told))?;
-        Ok(Collector { finish, thread })
+        Ok(Collector {
+            finish,
+            thread,
+            shadows,
+        })
     }
 
     /// Stores what is left in the spool; a writer in this process has ended.
@@ -184,6 +212,7 @@ impl Collector {
         if self.thread.join().is_err() {
             tracing::error!("ingest panicked: the spool is kept and stored at the next start");
         }
+        self.shadows.finish();
     }
 }
 

@@ -17,6 +17,7 @@ use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::scan::ScanError;
+use crate::shadow::Shadows;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
@@ -122,6 +123,7 @@ pub struct Ingest {
     gauge: Gauge,
     watch: Watch,
     accounts: Accounts,
+    shadows: Option<Arc<Shadows>>,
     book_asked: Option<Instant>,
     read_failures: u32,
     /// Held while this is the one collector of the spool.
@@ -180,6 +182,7 @@ impl Ingest {
             gauge,
             watch: Watch::new(),
             accounts: Accounts::default(),
+            shadows: None,
             book_asked: None,
             read_failures: 0,
             lock: None,
@@ -188,6 +191,12 @@ impl Ingest {
         ingest.gauge_now();
         ingest.metrics.recovered.set(ingest.metrics.waiting.get());
         Ok(ingest)
+    }
+
+    /// Offers each row to these as it is read.
+    pub fn with_shadows(mut self, shadows: Arc<Shadows>) -> Ingest {
+        self.shadows = Some(shadows);
+        self
     }
 
     /// Works until `finish` is set, and then until the spool is empty or the store stays unreachable. Blocks; for a
@@ -385,6 +394,10 @@ impl Ingest {
             {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
+            }
+            // What is read again was offered before.
+            if let Some(shadows) = self.shadows.as_ref().filter(|_| !self.batch.reread) {
+                shadows.offer(&row.record);
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
