@@ -82,7 +82,12 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     if let Some(file) = file {
         if let Some(collector) = &collector {
             let shadows = collector.shadows.clone();
-            cold.spawn(shadow::watch(shadows, file.clone(), overrides.clone(), config.hash.clone()));
+            cold.spawn(shadow::watch(
+                shadows,
+                file.clone(),
+                overrides.clone(),
+                config.hash.clone(),
+            ));
         }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }

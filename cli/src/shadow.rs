@@ -30,7 +30,9 @@ pub(crate) async fn watch(shadows: Arc<Shadows>, file: PathBuf, overrides: Overr
         if text == seen {
             continue;
         }
-        let parsed = text.as_ref().map(|text| Config::parse(text, &file, &overrides, &environment));
+        let parsed = text
+            .as_ref()
+            .map(|text| Config::parse(text, &file, &overrides, &environment));
         seen = text;
         match parsed {
             Some(Ok(config)) if config.hash != hash => {

@@ -97,7 +97,12 @@ pub async fn import(store: &Store, mask: &Mask, text: &str, now: i64) -> Result<
     // Named by what it says, whenever it was said.
     let mut hasher = blake3::Hasher::new();
     for row in &rows {
-        let said = (&row.call_id, &row.candidate_version, &row.output_text, row.agreement.map(f64::to_bits));
+        let said = (
+            &row.call_id,
+            &row.candidate_version,
+            &row.output_text,
+            row.agreement.map(f64::to_bits),
+        );
         hasher.update(format!("{said:?}").as_bytes());
     }
     let key = format!("{FOLDER}/{}.parquet", &hasher.finalize().to_hex()[..32]);
@@ -243,8 +248,9 @@ pub fn apply(rows: &mut [ScoreRecord], truths: &HashMap<String, Truth>, recorded
                     tool_calls: row.tool_calls.clone(),
                     ..Response::default()
                 };
-                let is_right =
-                    |answer: &Response| score(&Request::default(), &right, answer, kind, &LabelSet::default()).agreement;
+                let is_right = |answer: &Response| {
+                    score(&Request::default(), &right, answer, kind, &LabelSet::default()).agreement
+                };
                 row.agreement = is_right(&answer);
                 row.floor_agreement = is_right(first);
             }

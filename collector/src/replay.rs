@@ -8,8 +8,8 @@ mod ask;
 mod pace;
 mod sample;
 
-pub use ask::{Arm, version_of};
 pub(crate) use ask::Reply;
+pub use ask::{Arm, version_of};
 pub use pace::Budget;
 pub(crate) use pace::Pace;
 pub(crate) use sample::is_by_candidate;
@@ -243,7 +243,9 @@ struct Todo<'a> {
 
 impl<P: FnMut(&Progress)> Run<'_, P> {
     async fn all(&mut self) -> Result<(), ReplayError> {
-        let candidate_done = self.scored(self.candidate.name(), Some(&self.candidate.version)).await?;
+        let candidate_done = self
+            .scored(self.candidate.name(), Some(&self.candidate.version))
+            .await?;
         let mut floor = self.floor_known().await?;
         let began = now_micros();
         self.free_floor(&mut floor, began).await?;
@@ -343,7 +345,11 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
     }
 
     /// What an arm was asked by earlier runs and need not be asked again: call id → the floor's agreement.
-    async fn scored(&self, candidate: &str, version: Option<&str>) -> Result<HashMap<String, Option<f64>>, ReplayError> {
+    async fn scored(
+        &self,
+        candidate: &str,
+        version: Option<&str>,
+    ) -> Result<HashMap<String, Option<f64>>, ReplayError> {
         let filter = ScoreFilter {
             task: Some(self.config.task.clone()),
             candidate: Some(candidate.to_owned()),
@@ -428,9 +434,11 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         for (_, row) in &mut candidate_rows {
             row.floor_agreement = floor.get(&row.call_id).copied().flatten();
         }
-        self.put_arm(candidate, candidate_rows, number, began, candidate_busy.seconds()).await?;
+        self.put_arm(candidate, candidate_rows, number, began, candidate_busy.seconds())
+            .await?;
         if let Some(baseline) = baseline {
-            self.put_arm(baseline, floor_rows, number, began, floor_busy.seconds()).await?;
+            self.put_arm(baseline, floor_rows, number, began, floor_busy.seconds())
+                .await?;
         }
         self.measure_floor(floor);
         (self.progress)(&self.done);
@@ -451,7 +459,8 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             .iter()
             .filter(|(_, row)| row.cost_usd.is_none() && row.outcome == Outcome::Ok)
             .count();
-        self.put(score_key(&self.config.task, arm.name(), &self.job, number), rows, began).await
+        self.put(score_key(&self.config.task, arm.name(), &self.job, number), rows, began)
+            .await
     }
 
     async fn put(&mut self, key: String, mut rows: Vec<(usize, ScoreRecord)>, began: i64) -> Result<(), ReplayError> {
@@ -545,7 +554,8 @@ struct Busy(Vec<(Instant, Duration)>);
 impl Busy {
     fn add(&mut self, reply: &Reply) {
         if let (Some(started), Some(milliseconds)) = (reply.started, reply.duration_ms) {
-            self.0.push((started, Duration::from_secs_f64((milliseconds / 1000.0).max(0.0))));
+            self.0
+                .push((started, Duration::from_secs_f64((milliseconds / 1000.0).max(0.0))));
         }
     }
 
@@ -565,7 +575,14 @@ impl Busy {
 }
 
 fn is_valid(call: &Drawn, kind: AnswerKind) -> bool {
-    validity(&call.request, &call.recorded, &call.recorded, kind, &LabelSet::default()).is_ok()
+    validity(
+        &call.request,
+        &call.recorded,
+        &call.recorded,
+        kind,
+        &LabelSet::default(),
+    )
+    .is_ok()
 }
 
 /// Whether an upstream took any call of a chunk.

@@ -206,7 +206,10 @@ fn measures(request: &Request, recorded: &Response, answer: &Response, kind: Ans
             };
             let read = |value: Option<Value>| value.map(|value| fields::normal(&value, schema));
             // JSON with words around it is a fault of form, which validity tells.
-            match (read(json_of(&recorded.output_text)), read(json_within(&answer.output_text))) {
+            match (
+                read(json_of(&recorded.output_text)),
+                read(json_within(&answer.output_text)),
+            ) {
                 (Some(recorded), Some(answer)) => of_fields(fields::compare(&recorded, &answer)),
                 (None, None) => Measures::of_prose(&recorded.output_text, &answer.output_text),
                 _ => Measures::default(),
@@ -240,7 +243,11 @@ pub fn validity(
     if wants_json && answer.tool_calls.is_empty() {
         return structured_validity(request, recorded, answer);
     }
-    if kind == AnswerKind::Label && answer.tool_calls.is_empty() && labels.is_closed() && !labels.has(&answer.output_text) {
+    if kind == AnswerKind::Label
+        && answer.tool_calls.is_empty()
+        && labels.is_closed()
+        && !labels.has(&answer.output_text)
+    {
         return Err("the answer is none of the task's labels".into());
     }
     match other_language(recorded, answer) {
@@ -279,6 +286,8 @@ fn structured_validity(request: &Request, recorded: &Response, answer: &Response
     }
 }
 
+#[cfg(test)]
+mod benchmark;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::scan::{CallFilter, for_each_call};
 use crate::score::LabelSet;
 use crate::store::Store;
 use crate::table::Columns;
-use lane::{Errand, Job, Lane};
+use lane::{Errand, Lane};
 use purse::Purses;
 use results::Results;
 use std::collections::HashMap;
@@ -146,17 +146,13 @@ impl Shadows {
                 // What one candidate answered says nothing of another.
                 (true, false) => continue,
             };
-            let is_early =
-                errand == Errand::Reverse && self.shared.purses.step(&step_of(record, task)) < FIRST_OF_STEP;
+            let is_early = errand == Errand::Reverse && self.shared.purses.step(&step_of(record, task)) < FIRST_OF_STEP;
             let drawn = is_early || lane.rule.draws(&record.call_id);
             if !drawn || asked.contains(&lane.arm_name()) {
                 continue;
             }
             asked.push(lane.arm_name());
-            lane.send(Job {
-                record: record.clone(),
-                errand,
-            });
+            lane.send(record, errand);
         }
     }
 
@@ -233,6 +229,3 @@ fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,7 @@ mod paths;
 mod recordings;
 mod secrets;
 mod security;
+mod shadow;
 mod sockets;
 mod stores;
 mod translated;

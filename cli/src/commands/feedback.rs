@@ -15,7 +15,9 @@ pub(crate) async fn run(command: FeedbackCommand) -> Result<()> {
     let FeedbackCommand::Import(FeedbackArguments { files, place }) = command;
     let mut texts = Vec::new();
     for file in &files {
-        let size = std::fs::metadata(file).with_context(|| format!("reading {}", file.display()))?.len();
+        let size = std::fs::metadata(file)
+            .with_context(|| format!("reading {}", file.display()))?
+            .len();
         if size > MAX_FILE {
             return Err(Wrong(format!("{} is over 1 GiB: divide it", file.display())).into());
         }
@@ -35,7 +37,11 @@ pub(crate) async fn run(command: FeedbackCommand) -> Result<()> {
             file.display(),
             count(imported.lines as u64),
             count(imported.added as u64),
-            if imported.added == 0 && imported.bad.len() < imported.lines { " (they were there already)" } else { "" }
+            if imported.added == 0 && imported.bad.len() < imported.lines {
+                " (they were there already)"
+            } else {
+                ""
+            }
         );
     }
     match bad {

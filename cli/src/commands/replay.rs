@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::Api;
 use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
-use understudy_collector::score::KindSummary;
 use understudy_collector::replay::{Arm, Budget, FloorEnough, Progress, ReplayConfig, Replayed, Sample, draw, replay};
+use understudy_collector::score::KindSummary;
 use url::Url;
 
 /// Replays, and prints what was done.
@@ -118,7 +118,10 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
 
 /// A line on the answers to one kind of recorded answer.
 fn of_kind(kind: &KindSummary) -> String {
-    let mut words = format!("{}: {} answers, {} valid, {} the same", kind.kind, kind.answers, kind.valid, kind.exact);
+    let mut words = format!(
+        "{}: {} answers, {} valid, {} the same",
+        kind.kind, kind.answers, kind.valid, kind.exact
+    );
     let figures = [
         ("agreement", kind.agreement),
         ("precision", kind.precision),

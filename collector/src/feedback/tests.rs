@@ -43,9 +43,18 @@ async fn the_same_file_again_adds_nothing_and_bad_lines_are_named() {
     assert_eq!(import(&store, &mask(), text, 2).await.unwrap().added, 0);
     let known = truths(&store).await.unwrap();
     assert_eq!(known["call-0"], Truth::Label("billing".into()));
-    assert_eq!((&known["call-1"], &known["call-2"]), (&Truth::Score(0.0), &Truth::Score(0.5)));
-    import(&store, &mask(), "{\"id\": \"ext-1\", \"correct\": true}", 3).await.unwrap();
-    assert_eq!(truths(&store).await.unwrap()["call-1"], Truth::Score(1.0), "the latest word counts");
+    assert_eq!(
+        (&known["call-1"], &known["call-2"]),
+        (&Truth::Score(0.0), &Truth::Score(0.5))
+    );
+    import(&store, &mask(), "{\"id\": \"ext-1\", \"correct\": true}", 3)
+        .await
+        .unwrap();
+    assert_eq!(
+        truths(&store).await.unwrap()["call-1"],
+        Truth::Score(1.0),
+        "the latest word counts"
+    );
 }
 
 #[tokio::test]
@@ -54,7 +63,9 @@ async fn labels_are_kept_masked() {
     let line = "{\"id\": \"ext-0\", \"label\": \"ann.miller@example.org\"}";
     import(&store, &mask(), line, 1).await.unwrap();
     let known = truths(&store).await.unwrap();
-    let Truth::Label(label) = &known["call-0"] else { panic!("{known:?}") };
+    let Truth::Label(label) = &known["call-0"] else {
+        panic!("{known:?}")
+    };
     assert!(label.contains('@') && !label.contains("miller"), "{label}");
 }
 
@@ -91,10 +102,16 @@ fn what_is_known_takes_the_place_of_agreement() {
         ("a".to_owned(), Truth::Label("Spam".into())),
         ("b".to_owned(), Truth::Score(0.0)),
         ("c".to_owned(), Truth::Score(1.0)),
-        ("e".to_owned(), Truth::Label("{\"name\": \"find\", \"arguments\": {\"q\": 1.0}}".into())),
+        (
+            "e".to_owned(),
+            Truth::Label("{\"name\": \"find\", \"arguments\": {\"q\": 1.0}}".into()),
+        ),
     ]);
     let recorded = HashMap::from([("a".to_owned(), text("ham")), ("e".to_owned(), text("I will look."))]);
     assert_eq!(apply(&mut rows, &truths, &recorded), 4);
-    let pairs: Vec<_> = rows.iter().map(|row| (row.agreement.unwrap(), row.floor_agreement.unwrap())).collect();
+    let pairs: Vec<_> = rows
+        .iter()
+        .map(|row| (row.agreement.unwrap(), row.floor_agreement.unwrap()))
+        .collect();
     assert_eq!(pairs, [(1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (0.4, 0.9), (1.0, 0.0)]);
 }

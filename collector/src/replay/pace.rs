@@ -110,7 +110,8 @@ impl Pace {
         match cost_usd {
             Some(cost) => spent.usd += cost,
             None if self.budget.max_usd.is_some() => {
-                spent.stopped = Some("the price of its answers is not known, so --max-usd can't be kept: give `prices` or `price`");
+                spent.stopped =
+                    Some("the price of its answers is not known, so --max-usd can't be kept: give `prices` or `price`");
             }
             None => {}
         }

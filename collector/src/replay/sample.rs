@@ -47,12 +47,20 @@ pub struct Drawn {
 impl Drawn {
     /// A call that the baseline answered, and that can be replayed.
     pub(crate) fn of(record: CallRecord) -> Option<Drawn> {
-        if is_by_candidate(&record) { None } else { Drawn::whole(record) }
+        if is_by_candidate(&record) {
+            None
+        } else {
+            Drawn::whole(record)
+        }
     }
 
     /// A call that a candidate answered; `recorded` is the candidate's answer.
     pub(crate) fn of_candidate(record: CallRecord) -> Option<Drawn> {
-        if is_by_candidate(&record) { Drawn::whole(record) } else { None }
+        if is_by_candidate(&record) {
+            Drawn::whole(record)
+        } else {
+            None
+        }
     }
 
     fn whole(record: CallRecord) -> Option<Drawn> {
@@ -197,7 +205,9 @@ pub async fn draw(
     })
     .await?;
     let mut repeated: HashMap<[u8; 16], usize> = HashMap::new();
-    tickets.iter().for_each(|ticket| *repeated.entry(ticket.key).or_default() += 1);
+    tickets
+        .iter()
+        .for_each(|ticket| *repeated.entry(ticket.key).or_default() += 1);
     let places: HashMap<[u8; 16], usize> = in_order(tickets, limit).into_iter().zip(0..).collect();
     let mut drawn: BTreeMap<usize, Drawn> = BTreeMap::new();
     let mut answers: HashMap<[u8; 16], Vec<(String, Response)>> = HashMap::new();
@@ -231,10 +241,15 @@ pub async fn draw(
 
 /// The answer of the next call of the same request, in a circle, by the same model.
 fn twin_of<'a>(call: &Drawn, answers: &'a [(String, Response)]) -> Option<&'a Response> {
-    let own = answers.iter().position(|(id, _)| *id == call.call_id).unwrap_or(answers.len());
+    let own = answers
+        .iter()
+        .position(|(id, _)| *id == call.call_id)
+        .unwrap_or(answers.len());
     let others = answers.iter().skip(own + 1).chain(answers.iter().take(own));
     let model = call.recorded.model.as_deref();
-    others.map(|(_, answer)| answer).find(|answer| is_same_model(model, answer.model.as_deref()))
+    others
+        .map(|(_, answer)| answer)
+        .find(|answer| is_same_model(model, answer.model.as_deref()))
 }
 
 /// The lots of the first `limit` tickets in the stratified order.
@@ -244,7 +259,11 @@ fn in_order(mut tickets: Vec<Ticket>, limit: usize) -> Vec<[u8; 16]> {
     let mut before = None;
     let mut rounds: Vec<(usize, Ticket)> = Vec::with_capacity(tickets.len());
     for ticket in tickets {
-        round = if before == Some(ticket.conversation) { round + 1 } else { 0 };
+        round = if before == Some(ticket.conversation) {
+            round + 1
+        } else {
+            0
+        };
         before = Some(ticket.conversation);
         rounds.push((round, ticket));
     }
@@ -290,7 +309,8 @@ mod tests {
         // A conversation of 100 calls beside 40 of one call each, over 4 days of unlike sizes.
         let tickets = || {
             let long = (0..100).map(|number| ticket(0, 0, number));
-            let short = (1..=40u8).map(|number| ticket(number, i64::from(number % 8 / 2).min(2), 1000 + u32::from(number)));
+            let short =
+                (1..=40u8).map(|number| ticket(number, i64::from(number % 8 / 2).min(2), 1000 + u32::from(number)));
             long.chain(short).collect::<Vec<_>>()
         };
         let all = tickets();

@@ -16,7 +16,13 @@ pub(super) fn compare(request: &Request, recorded: &[ToolCall], answer: &[ToolCa
     let weights: Vec<Vec<usize>> = recorded
         .iter()
         .take(MATCHED_CALLS)
-        .map(|wanted| answer.iter().take(MATCHED_CALLS).map(|given| wanted.common(given)).collect())
+        .map(|wanted| {
+            answer
+                .iter()
+                .take(MATCHED_CALLS)
+                .map(|given| wanted.common(given))
+                .collect()
+        })
         .collect();
     FieldCounts {
         recorded: fields(&recorded),
@@ -142,12 +148,18 @@ mod tests {
         let mut state = 7u64;
         for _ in 0..200 {
             let mut next = |below: u64| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 usize::try_from((state >> 33) % below).unwrap()
             };
             let (rows, columns) = (1 + next(5), 1 + next(5));
             let weights: Vec<Vec<usize>> = (0..rows).map(|_| (0..columns).map(|_| next(9)).collect()).collect();
-            assert_eq!(best_matching(&weights), brute(&weights, 0, &mut vec![false; columns]), "{weights:?}");
+            assert_eq!(
+                best_matching(&weights),
+                brute(&weights, 0, &mut vec![false; columns]),
+                "{weights:?}"
+            );
         }
     }
 }

@@ -63,7 +63,10 @@ fn limited(text: &str) -> &str {
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for word in text.split_whitespace() {
-        let (first, last) = (word.chars().next().unwrap_or(' '), word.chars().next_back().unwrap_or(' '));
+        let (first, last) = (
+            word.chars().next().unwrap_or(' '),
+            word.chars().next_back().unwrap_or(' '),
+        );
         if first.len_utf8() == word.len() {
             words.push(word);
         } else if last.is_ascii_punctuation() {

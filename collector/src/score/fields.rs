@@ -92,7 +92,12 @@ fn normal_at(value: &Value, schema: &Value, root: &Value, depth: usize) -> Value
         }
         Value::Array(items) => {
             let of_item = &schema["items"];
-            Value::Array(items.iter().map(|item| normal_at(item, of_item, root, depth - 1)).collect())
+            Value::Array(
+                items
+                    .iter()
+                    .map(|item| normal_at(item, of_item, root, depth - 1))
+                    .collect(),
+            )
         }
         scalar => scalar.clone(),
     }
@@ -101,14 +106,19 @@ fn normal_at(value: &Value, schema: &Value, root: &Value, depth: usize) -> Value
 /// The schema that a reference means, or the one alternative of several that is not null.
 fn resolved<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..MAX_REFERENCES {
-        if let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+        if let Some(pointer) = schema["$ref"]
+            .as_str()
+            .and_then(|reference| reference.strip_prefix('#'))
+        {
             match root.pointer(pointer) {
                 Some(found) => schema = found,
                 None => return &Value::Null,
             }
             continue;
         }
-        let alternatives = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[*key].as_array());
+        let alternatives = ["anyOf", "oneOf", "allOf"]
+            .iter()
+            .find_map(|key| schema[*key].as_array());
         let mut real = alternatives.into_iter().flatten().filter(|one| one["type"] != "null");
         match (real.next(), real.next()) {
             (Some(only), None) => schema = only,
@@ -187,7 +197,9 @@ fn aligned(left: &[Value], right: &[Value]) -> usize {
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => same_number(left, right),
-        (Value::String(left), Value::String(right)) => left.split_whitespace().eq(right.split_whitespace()) || same_json(left, right),
+        (Value::String(left), Value::String(right)) => {
+            left.split_whitespace().eq(right.split_whitespace()) || same_json(left, right)
+        }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
@@ -214,7 +226,11 @@ fn same_json(left: &str, right: &str) -> bool {
         let value = serde_json::from_str::<Value>(text).ok()?;
         (value.is_object() || value.is_array()).then_some(value)
     };
-    text_may_be_json(left) && text_may_be_json(right) && read(left).zip(read(right)).is_some_and(|(left, right)| same(&left, &right))
+    text_may_be_json(left)
+        && text_may_be_json(right)
+        && read(left)
+            .zip(read(right))
+            .is_some_and(|(left, right)| same(&left, &right))
 }
 
 fn text_may_be_json(text: &str) -> bool {

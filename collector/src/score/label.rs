@@ -71,12 +71,17 @@ pub struct Confusion(BTreeMap<(String, String), u64>);
 impl Confusion {
     /// Counts a pair.
     pub fn add(&mut self, recorded: &str, answer: &str) {
-        *self.0.entry((normal_label(recorded), normal_label(answer))).or_default() += 1;
+        *self
+            .0
+            .entry((normal_label(recorded), normal_label(answer)))
+            .or_default() += 1;
     }
 
     /// Each (recorded, answered) pair with its count, in order.
     pub fn cells(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.0.iter().map(|((recorded, answer), count)| (recorded.as_str(), answer.as_str(), *count))
+        self.0
+            .iter()
+            .map(|((recorded, answer), count)| (recorded.as_str(), answer.as_str(), *count))
     }
 
     /// Pairs counted.
@@ -86,7 +91,11 @@ impl Confusion {
 
     /// Share of pairs that agree; `None` of none.
     pub fn accuracy(&self) -> Option<f64> {
-        let same: u64 = self.cells().filter(|(left, right, _)| left == right).map(|(.., count)| count).sum();
+        let same: u64 = self
+            .cells()
+            .filter(|(left, right, _)| left == right)
+            .map(|(.., count)| count)
+            .sum();
         (self.total() > 0).then(|| same as f64 / self.total() as f64)
     }
 

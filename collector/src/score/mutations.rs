@@ -62,25 +62,85 @@ fn tool_calls() {
     let f1 = |common: f64, total: f64| 2.0 * common / total;
     // Recorded, answered, agreement, valid.
     let pairs: [(&str, &str, f64, bool); 30] = [
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"city":"Rome","nights":2}"#, 1.0, true),
-        (r#"book {"city":"Rome","nights":2}"#, r#"book { "nights" : 2, "city" : "Rome" }"#, 1.0, true),
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"city":" Rome ","nights":2.0}"#, 1.0, true),
-        (r#"book {"city":"New  York"}"#, "book {\"city\":\"New\\nYork\"}", 1.0, true),
-        (r#"book {"city":"Rome","price":100}"#, r#"book {"city":"Rome","price":1e2}"#, 1.0, true),
-        (r#"book {"city":"Rome","price":0.3}"#, r#"book {"city":"Rome","price":0.30000000000000004}"#, 1.0, true),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"city":"Rome","nights":2}"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book { "nights" : 2, "city" : "Rome" }"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"city":" Rome ","nights":2.0}"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"New  York"}"#,
+            "book {\"city\":\"New\\nYork\"}",
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","price":100}"#,
+            r#"book {"city":"Rome","price":1e2}"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","price":0.3}"#,
+            r#"book {"city":"Rome","price":0.30000000000000004}"#,
+            1.0,
+            true,
+        ),
         // A number as text means the same where the schema says number, and is a fault of form.
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"city":"Rome","nights":"2"}"#, 1.0, false),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"city":"Rome","nights":"2"}"#,
+            1.0,
+            false,
+        ),
         (r#"book {"city":"7"}"#, r#"book {"city":7}"#, 1.0, false),
-        (r#"book {"city":"Rome","smoking":true}"#, r#"book {"city":"Rome","smoking":"True"}"#, 1.0, false),
+        (
+            r#"book {"city":"Rome","smoking":true}"#,
+            r#"book {"city":"Rome","smoking":"True"}"#,
+            1.0,
+            false,
+        ),
         // Without a schema types stay apart.
         (r#"find {"id":2}"#, r#"find {"id":"2"}"#, f1(1.0, 4.0), true),
         (r#"find {"id":"002"}"#, r#"find {"id":"2"}"#, f1(1.0, 4.0), true),
         (r#"book {"city":"002"}"#, r#"book {"city":"2"}"#, f1(1.0, 4.0), true),
         // Optional fields that hold their default or null say nothing.
-        (r#"book {"city":"Rome"}"#, r#"book {"city":"Rome","smoking":false}"#, 1.0, true),
-        (r#"book {"city":"Rome","note":null}"#, r#"book {"city":"Rome"}"#, 1.0, true),
-        (r#"book {"city":"Rome"}"#, r#"book {"city":"Rome","smoking":true}"#, f1(2.0, 5.0), true),
-        (r#"book {"city":"Rome"}"#, r#"book {"city":"Rome","note":"late"}"#, f1(2.0, 5.0), true),
+        (
+            r#"book {"city":"Rome"}"#,
+            r#"book {"city":"Rome","smoking":false}"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","note":null}"#,
+            r#"book {"city":"Rome"}"#,
+            1.0,
+            true,
+        ),
+        (
+            r#"book {"city":"Rome"}"#,
+            r#"book {"city":"Rome","smoking":true}"#,
+            f1(2.0, 5.0),
+            true,
+        ),
+        (
+            r#"book {"city":"Rome"}"#,
+            r#"book {"city":"Rome","note":"late"}"#,
+            f1(2.0, 5.0),
+            true,
+        ),
         (r#"find {"q":"x"}"#, r#"find {"q":"x","page":null}"#, f1(2.0, 5.0), true),
         (
             r#"book {"city":"Rome","guests":[{"name":"Ann","age":null}]}"#,
@@ -89,25 +149,68 @@ fn tool_calls() {
             true,
         ),
         // A wrong, a missing and an invented argument.
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"city":"Paris","nights":2}"#, f1(2.0, 6.0), true),
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"city":"Rome"}"#, f1(2.0, 5.0), true),
-        (r#"book {"city":"Rome"}"#, r#"book {"city":"Rome","stars":5}"#, f1(2.0, 5.0), true),
-        (r#"book {"city":"Rome","nights":2}"#, r#"book {"nights":2}"#, f1(2.0, 5.0), false),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"city":"Paris","nights":2}"#,
+            f1(2.0, 6.0),
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"city":"Rome"}"#,
+            f1(2.0, 5.0),
+            true,
+        ),
+        (
+            r#"book {"city":"Rome"}"#,
+            r#"book {"city":"Rome","stars":5}"#,
+            f1(2.0, 5.0),
+            true,
+        ),
+        (
+            r#"book {"city":"Rome","nights":2}"#,
+            r#"book {"nights":2}"#,
+            f1(2.0, 5.0),
+            false,
+        ),
         // Another tool, one that is not offered, arguments that are no JSON.
         (r#"book {"city":"Rome"}"#, r#"find {"city":"Rome"}"#, 0.0, true),
         (r#"book {"city":"Rome"}"#, r#"reserve {"city":"Rome"}"#, 0.0, false),
         (r#"find {"q":"x"}"#, "find {q: x}", f1(1.0, 4.0), false),
         // Several calls, in any order; extra and missing ones count.
-        ("find {\"q\":\"a\"}\nfind {\"q\":\"b\"}", "find {\"q\":\"b\"}\nfind {\"q\":\"a\"}", 1.0, true),
-        (r#"find {"q":"a"}"#, "find {\"q\":\"a\"}\nfind {\"q\":\"a\"}", f1(2.0, 6.0), true),
-        ("find {\"q\":\"a\"}\nfind {\"q\":\"b\"}", r#"find {"q":"b"}"#, f1(2.0, 6.0), true),
+        (
+            "find {\"q\":\"a\"}\nfind {\"q\":\"b\"}",
+            "find {\"q\":\"b\"}\nfind {\"q\":\"a\"}",
+            1.0,
+            true,
+        ),
+        (
+            r#"find {"q":"a"}"#,
+            "find {\"q\":\"a\"}\nfind {\"q\":\"a\"}",
+            f1(2.0, 6.0),
+            true,
+        ),
+        (
+            "find {\"q\":\"a\"}\nfind {\"q\":\"b\"}",
+            r#"find {"q":"b"}"#,
+            f1(2.0, 6.0),
+            true,
+        ),
         // Lists: an insertion moves nothing, an exchange does.
-        (r#"find {"ids":[1,2,3]}"#, r#"find {"ids":[0,1,2,3]}"#, f1(4.0, 9.0), true),
+        (
+            r#"find {"ids":[1,2,3]}"#,
+            r#"find {"ids":[0,1,2,3]}"#,
+            f1(4.0, 9.0),
+            true,
+        ),
         (r#"find {"ids":[1,2,3]}"#, r#"find {"ids":[1,3,2]}"#, f1(3.0, 8.0), true),
     ];
     for (recorded, answer, agreement, valid) in pairs {
         let score = scored(&agent(), &calls(recorded), &calls(answer), AnswerKind::ToolCall);
-        assert!(near(score.agreement.unwrap(), agreement), "{recorded} | {answer}: {score:?}");
+        assert!(
+            near(score.agreement.unwrap(), agreement),
+            "{recorded} | {answer}: {score:?}"
+        );
         assert_eq!(score.valid, valid, "{recorded} | {answer}: {score:?}");
     }
 }
@@ -124,45 +227,207 @@ fn structured() {
     let free = Request::default();
     // Whether the request has the schema, recorded, answered, common and all fields, valid.
     let pairs: [(bool, &str, &str, f64, f64, bool); 30] = [
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4}"#, 2.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, "{\n  \"total\": 4.0,\n  \"name\": \"A\"\n}", 2.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, "```json\n{\"name\":\"A\",\"total\":4}\n```", 2.0, 4.0, false),
-        (true, r#"{"name":"A","total":4}"#, "Here it is: {\"name\":\"A\",\"total\":4} Anything else?", 2.0, 4.0, false),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":"4"}"#, 2.0, 4.0, false),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":5}"#, 1.0, 4.0, true),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4}"#,
+            2.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            "{\n  \"total\": 4.0,\n  \"name\": \"A\"\n}",
+            2.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            "```json\n{\"name\":\"A\",\"total\":4}\n```",
+            2.0,
+            4.0,
+            false,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            "Here it is: {\"name\":\"A\",\"total\":4} Anything else?",
+            2.0,
+            4.0,
+            false,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":"4"}"#,
+            2.0,
+            4.0,
+            false,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":5}"#,
+            1.0,
+            4.0,
+            true,
+        ),
         (true, r#"{"name":"A","total":4}"#, r#"{"name":"A"}"#, 1.0, 3.0, false),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4,"paid":false}"#, 2.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4,"paid":true}"#, 2.0, 5.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4,"note":null}"#, 2.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4,"currency":"EUR"}"#, 2.0, 5.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":" A ","total":4}"#, 2.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"a","total":4}"#, 1.0, 4.0, true),
-        (true, r#"{"name":"A","total":4}"#, r#"[{"name":"A","total":4}]"#, 0.0, 4.0, false),
-        (true, r#"{"name":"A","total":4,"tags":["x","y"]}"#, r#"{"name":"A","total":4,"tags":["y","x"]}"#, 3.0, 8.0, true),
-        (true, r#"{"name":"A","total":4,"tags":["x"]}"#, r#"{"name":"A","total":4,"tags":["x","y"]}"#, 3.0, 7.0, true),
-        (true, r#"{"name":"A","total":4,"tags":["x","y"]}"#, r#"{"name":"A","total":4,"tags":"x, y"}"#, 2.0, 7.0, false),
-        (true, r#"{"name":"A","total":4}"#, r#"{"name":"A","total":4"#, 0.0, 1.0, false),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4,"paid":false}"#,
+            2.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4,"paid":true}"#,
+            2.0,
+            5.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4,"note":null}"#,
+            2.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4,"currency":"EUR"}"#,
+            2.0,
+            5.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":" A ","total":4}"#,
+            2.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"a","total":4}"#,
+            1.0,
+            4.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"[{"name":"A","total":4}]"#,
+            0.0,
+            4.0,
+            false,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4,"tags":["x","y"]}"#,
+            r#"{"name":"A","total":4,"tags":["y","x"]}"#,
+            3.0,
+            8.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4,"tags":["x"]}"#,
+            r#"{"name":"A","total":4,"tags":["x","y"]}"#,
+            3.0,
+            7.0,
+            true,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4,"tags":["x","y"]}"#,
+            r#"{"name":"A","total":4,"tags":"x, y"}"#,
+            2.0,
+            7.0,
+            false,
+        ),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"name":"A","total":4"#,
+            0.0,
+            1.0,
+            false,
+        ),
         (true, r#"{"name":"A","total":4}"#, "name A, total 4", 0.0, 1.0, false),
-        (true, r#"{"name":"A","total":4}"#, r#"{"Name":"A","Total":4}"#, 0.0, 4.0, false),
-        (false, r#"{"a":1,"b":[{"n":1},{"n":2}]}"#, r#"{"b":[{"n":1},{"n":2}],"a":1}"#, 3.0, 6.0, true),
-        (false, r#"{"a":1,"b":[{"n":1},{"n":2}]}"#, r#"{"a":1,"b":[{"n":2}]}"#, 2.0, 5.0, true),
-        (false, r#"{"a":1,"b":[{"n":1},{"n":2}]}"#, r#"{"a":1,"b":[{"n":0},{"n":1},{"n":2}]}"#, 3.0, 7.0, true),
+        (
+            true,
+            r#"{"name":"A","total":4}"#,
+            r#"{"Name":"A","Total":4}"#,
+            0.0,
+            4.0,
+            false,
+        ),
+        (
+            false,
+            r#"{"a":1,"b":[{"n":1},{"n":2}]}"#,
+            r#"{"b":[{"n":1},{"n":2}],"a":1}"#,
+            3.0,
+            6.0,
+            true,
+        ),
+        (
+            false,
+            r#"{"a":1,"b":[{"n":1},{"n":2}]}"#,
+            r#"{"a":1,"b":[{"n":2}]}"#,
+            2.0,
+            5.0,
+            true,
+        ),
+        (
+            false,
+            r#"{"a":1,"b":[{"n":1},{"n":2}]}"#,
+            r#"{"a":1,"b":[{"n":0},{"n":1},{"n":2}]}"#,
+            3.0,
+            7.0,
+            true,
+        ),
         (false, r#"{"a":1}"#, r#"{"a":"1"}"#, 0.0, 2.0, true),
         (false, r#"{"a":null}"#, r#"{}"#, 0.0, 2.0, true),
         (false, r#"{"a":{}}"#, r#"{"a":[]}"#, 0.0, 2.0, true),
         (false, r#"{"a":{"b":1}}"#, r#"{"a.b":1}"#, 0.0, 2.0, true),
         (false, "```json\n{\"a\":1}\n```", r#"{"a":1}"#, 1.0, 2.0, true),
         (false, r#"{"a":1}"#, "```\n{\"a\":1}\n```", 1.0, 2.0, false),
-        (false, r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, 0.0, 2.0, true),
+        (
+            false,
+            r#"{"a":9007199254740993}"#,
+            r#"{"a":9007199254740992}"#,
+            0.0,
+            2.0,
+            true,
+        ),
     ];
     for (has_schema, recorded, answer, common, total, valid) in pairs {
         let request = if has_schema { &with_schema } else { &free };
         let score = scored(request, &text(recorded), &text(answer), AnswerKind::Structured);
         let right = if total == 0.0 { 1.0 } else { 2.0 * common / total };
-        assert!(near(score.agreement.unwrap(), right), "{recorded} | {answer}: {score:?}");
+        assert!(
+            near(score.agreement.unwrap(), right),
+            "{recorded} | {answer}: {score:?}"
+        );
         assert_eq!(score.valid, valid, "{recorded} | {answer}: {score:?}");
     }
-    let score = scored(&free, &text(r#"{"a":1,"b":2}"#), &text(r#"{"a":1}"#), AnswerKind::Structured);
+    let score = scored(
+        &free,
+        &text(r#"{"a":1,"b":2}"#),
+        &text(r#"{"a":1}"#),
+        AnswerKind::Structured,
+    );
     let fields = score.measures.fields.unwrap();
     assert_eq!((fields.precision(), fields.recall()), (1.0, 0.5));
 }
@@ -202,13 +467,28 @@ fn labels() {
         ("3", "3", true, true),
         ("3", "three", false, false),
         ("3", "3.0", false, false),
-        ("billing", "The label is billing because the text says so.", false, false),
+        (
+            "billing",
+            "The label is billing because the text says so.",
+            false,
+            false,
+        ),
         ("billing", "", false, false),
         ("billing", "фактура", false, false),
     ];
     for (recorded, answer, same, valid) in pairs {
-        let score = score(&Request::default(), &text(recorded), &text(answer), AnswerKind::Label, &set);
-        assert_eq!(score.agreement, Some(f64::from(u8::from(same))), "{recorded} | {answer}");
+        let score = score(
+            &Request::default(),
+            &text(recorded),
+            &text(answer),
+            AnswerKind::Label,
+            &set,
+        );
+        assert_eq!(
+            score.agreement,
+            Some(f64::from(u8::from(same))),
+            "{recorded} | {answer}"
+        );
         assert_eq!(score.valid, valid, "{recorded} | {answer}: {}", score.reason);
     }
 }
@@ -267,7 +547,10 @@ fn prose() {
             score.agreement.unwrap()
         };
         let scores: Vec<f64> = level.iter().map(agreement).collect();
-        assert!(scores.iter().all(|score| *score < least_above), "{scores:?} {least_above}");
+        assert!(
+            scores.iter().all(|score| *score < least_above),
+            "{scores:?} {least_above}"
+        );
         least_above = scores.iter().copied().fold(f64::INFINITY, f64::min);
     }
     let called = Response {
@@ -321,10 +604,22 @@ fn answers_that_are_none() {
             },
             "truncated",
         ),
-        (text("Der Bericht ist fertig, und Sie werden auch eine Kopie für den Kunden mit der Notiz sehen."), "German"),
-        (text("Le rapport est prêt et vous avez une copie avec les notes pour votre dossier dans la boîte."), "French"),
-        (text("El informe está listo y usted tiene una copia con las notas para su archivo por correo."), "Spanish"),
-        (text("Отчёт готов, и у вас есть копия для ваших собственных заметок от клиента."), "Cyrillic"),
+        (
+            text("Der Bericht ist fertig, und Sie werden auch eine Kopie für den Kunden mit der Notiz sehen."),
+            "German",
+        ),
+        (
+            text("Le rapport est prêt et vous avez une copie avec les notes pour votre dossier dans la boîte."),
+            "French",
+        ),
+        (
+            text("El informe está listo y usted tiene una copia con las notas para su archivo por correo."),
+            "Spanish",
+        ),
+        (
+            text("Отчёт готов, и у вас есть копия для ваших собственных заметок от клиента."),
+            "Cyrillic",
+        ),
         (text("报告已经准备好了，您有一份副本，可以用作自己的客户记录。"), "Han"),
         (text("Fertig."), ""),
         (

@@ -18,7 +18,10 @@ pub fn similarity(left: &str, right: &str) -> f64 {
         return 1.0;
     }
     let norm = |features: &HashMap<u64, f64>| features.values().map(|weight| weight * weight).sum::<f64>().sqrt();
-    let dot: f64 = left.iter().filter_map(|(feature, weight)| Some(weight * right.get(feature)?)).sum();
+    let dot: f64 = left
+        .iter()
+        .filter_map(|(feature, weight)| Some(weight * right.get(feature)?))
+        .sum();
     match norm(&left) * norm(&right) {
         0.0 => 0.0,
         norms => (dot / norms).clamp(0.0, 1.0),
@@ -28,7 +31,9 @@ pub fn similarity(left: &str, right: &str) -> f64 {
 fn features(text: &str) -> HashMap<u64, f64> {
     let limited = text.char_indices().nth(MAX_CHARS).map_or(text, |(end, _)| &text[..end]);
     let lower = limited.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
     let mut counts: HashMap<u64, f64> = HashMap::new();
     let mut add = |kind: u8, parts: &[&str]| *counts.entry(bucket(kind, parts)).or_default() += 1.0;
     let mut before: Option<&str> = None;
@@ -39,7 +44,11 @@ fn features(text: &str) -> HashMap<u64, f64> {
         }
         before = Some(word);
         let marked = format!("<{word}>");
-        let starts: Vec<usize> = marked.char_indices().map(|(start, _)| start).chain([marked.len()]).collect();
+        let starts: Vec<usize> = marked
+            .char_indices()
+            .map(|(start, _)| start)
+            .chain([marked.len()])
+            .collect();
         for length in PIECES {
             for ends in starts.windows(length + 1) {
                 add(2, &[&marked[ends[0]..ends[length]]]);
@@ -53,9 +62,12 @@ fn features(text: &str) -> HashMap<u64, f64> {
 /// FNV-1a: the same on every machine.
 fn bucket(kind: u8, parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    let hash = [kind].into_iter().chain(bytes).fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = [kind]
+        .into_iter()
+        .chain(bytes)
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     (hash ^ (hash >> 32)) % BUCKETS
 }
 
@@ -70,6 +82,9 @@ mod tests {
         let moved = similarity(text, "by the client the invoice of march was paid TWICE");
         let other = similarity(text, "Please restart your router and wait for two minutes.");
         assert!(moved > 0.85 && other < 0.3, "{moved} {other}");
-        assert_eq!((similarity("", ""), similarity("a", ""), similarity("…", "a")), (1.0, 0.0, 0.0));
+        assert_eq!(
+            (similarity("", ""), similarity("a", ""), similarity("…", "a")),
+            (1.0, 0.0, 0.0)
+        );
     }
 }

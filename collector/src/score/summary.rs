@@ -112,7 +112,8 @@ impl Summary {
     /// The figures, kind by kind.
     pub fn kinds(&self) -> Vec<KindSummary> {
         let of = |(kind, sums): (&&'static str, &Sums)| {
-            let mut differing: Vec<(&str, &str, u64)> = sums.confusion.cells().filter(|cell| cell.0 != cell.1).collect();
+            let mut differing: Vec<(&str, &str, u64)> =
+                sums.confusion.cells().filter(|cell| cell.0 != cell.1).collect();
             differing.sort_by_key(|cell| std::cmp::Reverse(cell.2));
             let shown = differing.into_iter().take(SHOWN_CONFUSIONS);
             KindSummary {
@@ -125,7 +126,9 @@ impl Summary {
                 recall: sums.recall.get(),
                 accuracy: sums.confusion.accuracy(),
                 kappa: sums.confusion.kappa(),
-                confusion: shown.map(|(recorded, answer, count)| (recorded.into(), answer.into(), count)).collect(),
+                confusion: shown
+                    .map(|(recorded, answer, count)| (recorded.into(), answer.into(), count))
+                    .collect(),
                 chrf: sums.chrf.get(),
                 similarity: sums.similarity.get(),
                 length: sums.length.get(),

@@ -43,7 +43,9 @@ fn booking() -> Request {
 
 fn agree(recorded: &Response, answer: &Response) -> f64 {
     let kind = kind_of(&booking(), recorded);
-    score(&booking(), recorded, answer, kind, &LabelSet::default()).agreement.unwrap()
+    score(&booking(), recorded, answer, kind, &LabelSet::default())
+        .agreement
+        .unwrap()
 }
 
 #[test]
@@ -166,8 +168,20 @@ fn strange_schemas_are_unknown_and_harmless() {
             ..Request::default()
         };
         let answer = calls(&[("book", &json!({"city": format!("{}!", "a".repeat(40))}).to_string())]);
-        drop(validity(&request, &answer, &answer, AnswerKind::ToolCall, &LabelSet::default()));
-        drop(score(&request, &answer, &answer, AnswerKind::ToolCall, &LabelSet::default()));
+        drop(validity(
+            &request,
+            &answer,
+            &answer,
+            AnswerKind::ToolCall,
+            &LabelSet::default(),
+        ));
+        drop(score(
+            &request,
+            &answer,
+            &answer,
+            AnswerKind::ToolCall,
+            &LabelSet::default(),
+        ));
     }
 }
 
@@ -202,7 +216,14 @@ fn structured_answers_are_valid_as_their_reader_needs_them() {
     };
     let valid = |format: ResponseFormat, recorded: &str, answer: &str| {
         let (recorded, answer) = (text(recorded), text(answer));
-        validity(&request(format), &recorded, &answer, AnswerKind::Structured, &LabelSet::default()).is_ok()
+        validity(
+            &request(format),
+            &recorded,
+            &answer,
+            AnswerKind::Structured,
+            &LabelSet::default(),
+        )
+        .is_ok()
     };
     let (bare, fenced) = (r#"{"a": 1}"#, "```json\n{\"a\": 1}\n```");
     assert!(valid(ResponseFormat::Text, bare, bare) && valid(ResponseFormat::Text, fenced, fenced));
@@ -227,13 +248,18 @@ fn labels_agree_after_normalisation() {
 fn kappa_leaves_chance_out() {
     let of = |pairs: &[(&str, &str)]| {
         let mut confusion = Confusion::default();
-        pairs.iter().for_each(|(recorded, answer)| confusion.add(recorded, answer));
+        pairs
+            .iter()
+            .for_each(|(recorded, answer)| confusion.add(recorded, answer));
         confusion
     };
     let confusion = of(&[("a", "A"), ("a", "a"), ("b", "b"), ("b", "a")]);
     assert!((confusion.kappa().unwrap() - 0.5).abs() < 1e-12);
     assert_eq!(confusion.accuracy(), Some(0.75));
-    assert_eq!(confusion.cells().collect::<Vec<_>>(), [("a", "a", 2), ("b", "a", 1), ("b", "b", 1)]);
+    assert_eq!(
+        confusion.cells().collect::<Vec<_>>(),
+        [("a", "a", 2), ("b", "a", 1), ("b", "b", 1)]
+    );
     assert_eq!(of(&[("a", "a")]).kappa(), None);
     assert_eq!((of(&[]).kappa(), of(&[]).accuracy()), (None, None));
 }
@@ -241,7 +267,15 @@ fn kappa_leaves_chance_out() {
 #[test]
 fn no_answer_is_no_agreement_and_never_valid() {
     let recorded = text("The report was sent to the client yesterday.");
-    let of = |answer: &Response| score(&Request::default(), &recorded, answer, AnswerKind::Prose, &LabelSet::default());
+    let of = |answer: &Response| {
+        score(
+            &Request::default(),
+            &recorded,
+            answer,
+            AnswerKind::Prose,
+            &LabelSet::default(),
+        )
+    };
     let own = of(&recorded);
     assert_eq!((own.valid, own.agreement, own.reason.as_str()), (true, Some(1.0), ""));
     for nothing in [
@@ -274,7 +308,14 @@ fn no_answer_is_no_agreement_and_never_valid() {
     assert_eq!((error.valid, error.agreement), (false, None));
     let refusing = text("I'm sorry, but I can't do that.");
     assert!(
-        score(&Request::default(), &refusing, &refusing, AnswerKind::Prose, &LabelSet::default()).valid,
+        score(
+            &Request::default(),
+            &refusing,
+            &refusing,
+            AnswerKind::Prose,
+            &LabelSet::default()
+        )
+        .valid,
         "where the baseline refuses too"
     );
 }

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::results::Agreement;
 use super::rule::Rule;
-use crate::replay::{Arm, Budget, Drawn, Pace, REVERSE, Reply, ReplayConfig, reply_row};
+use crate::replay::{Arm, Budget, Drawn, Pace, REVERSE, ReplayConfig, Reply, reply_row};
 use crate::score::{kind_in_task, score};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,17 +36,14 @@ pub(super) enum Errand {
 }
 
 /// A call to ask.
-pub(super) struct Job {
-    pub(super) record: CallRecord,
-    pub(super) errand: Errand,
+struct Job {
+    record: CallRecord,
+    errand: Errand,
 }
 
-impl Job {
-    fn bytes(&self) -> usize {
-        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let record = &self.record;
-        length(&record.request_body) + length(&record.response_body) + length(&record.output_text)
-    }
+fn text_bytes(record: &CallRecord) -> usize {
+    let texts = [&record.request_body, &record.response_body, &record.output_text];
+    texts.into_iter().flatten().map(String::len).sum()
 }
 
 /// A lane, seen from where calls are offered.
@@ -66,20 +63,16 @@ impl Lane {
         let waiting = Arc::new(AtomicUsize::new(0));
         let most = arm.max_in_flight().unwrap_or(usize::MAX);
         let askers = (0..rule.budget.concurrency.min(most).max(1)).map(|_| {
-            runtime.spawn(ask_all(
-                rule.clone(),
-                arm.clone(),
-                shared.clone(),
-                jobs.clone(),
-                waiting.clone(),
-            ))
+            let (rule, arm, shared) = (rule.clone(), arm.clone(), shared.clone());
+            runtime.spawn(ask_all(rule, arm, shared, jobs.clone(), waiting.clone()))
         });
+        let askers = askers.collect();
         Lane {
             rule: rule.clone(),
             arm: arm.clone(),
             queue,
             waiting,
-            askers: askers.collect(),
+            askers,
             shared,
         }
     }
@@ -100,11 +93,16 @@ impl Lane {
     }
 
     /// Queues a call; skips it where there is no room.
-    pub(super) fn send(&self, job: Job) {
-        let bytes = job.bytes();
-        if self.waiting.load(Ordering::Relaxed) + bytes > QUEUE_BYTES {
+    pub(super) fn send(&self, record: &CallRecord, errand: Errand) {
+        let bytes = text_bytes(record);
+        let room = QUEUE_BYTES.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        if bytes > room || self.queue.capacity() == 0 {
             return self.shared.skip("busy");
         }
+        let job = Job {
+            record: record.clone(),
+            errand,
+        };
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
         if self.queue.try_send(job).is_err() {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
@@ -142,7 +140,7 @@ async fn ask_all(
     loop {
         let job = jobs.lock().await.recv().await;
         let Some(job) = job else { return };
-        waiting.fetch_sub(job.bytes(), Ordering::Relaxed);
+        waiting.fetch_sub(text_bytes(&job.record), Ordering::Relaxed);
         asker.ask(job).await;
     }
 }

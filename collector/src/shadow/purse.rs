@@ -140,7 +140,11 @@ impl Purses {
 }
 
 fn today() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+        / DAY
 }
 
 #[cfg(test)]

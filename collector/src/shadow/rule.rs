@@ -62,7 +62,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some((b'*', rest)) => (0..=text.len()).any(|start| glob(rest, &text[start..])),
-        Some((first, rest)) => text.split_first().is_some_and(|(other, text)| first == other && glob(rest, text)),
+        Some((first, rest)) => text
+            .split_first()
+            .is_some_and(|(other, text)| first == other && glob(rest, text)),
     }
 }
 
@@ -87,5 +89,53 @@ impl Rule {
             part(&matching.upstream),
             to.join(",")
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_match_gives_must_hold() {
+        let record = CallRecord {
+            request_model: Some("gpt-4o-mini".into()),
+            upstream: Some("openai".into()),
+            ..CallRecord::default()
+        };
+        let matching = |task: Option<&str>, model: Option<&str>, upstream: Option<&str>| RuleMatch {
+            task: task.map(str::to_owned),
+            model: model.map(str::to_owned),
+            upstream: upstream.map(str::to_owned),
+            route: None,
+        };
+        let takes = |matching: RuleMatch| matching.takes(&record, "mood-1");
+        assert!(takes(RuleMatch::default()) && takes(matching(Some("*"), None, None)));
+        assert!(takes(matching(Some("mood-1"), Some("gpt-*mini"), Some("openai"))));
+        assert!(!takes(matching(Some("mood"), None, None)));
+        assert!(!takes(matching(None, Some("gpt-4o"), None)));
+        assert!(!takes(matching(None, None, Some("other"))));
+    }
+
+    #[test]
+    fn the_sample_is_its_share_of_the_calls() {
+        let rule = |sample| Rule {
+            matching: RuleMatch::default(),
+            to: Vec::new(),
+            sample,
+            budget: RuleBudget {
+                calls_per_day: 1,
+                usd_per_day: None,
+                concurrency: 1,
+            },
+        };
+        let drawn = |sample| {
+            (0..20_000)
+                .filter(|call| rule(sample).draws(&format!("call-{call}")))
+                .count()
+        };
+        assert_eq!((drawn(0.0), drawn(1.0)), (0, 20_000));
+        // Ten standard errors.
+        assert!((drawn(0.05) as f64 - 1000.0).abs() < 310.0, "{}", drawn(0.05));
     }
 }

@@ -90,14 +90,19 @@ impl Validation<'_> {
             }
             for name in raw.to.iter().chain(&raw.matching.upstream) {
                 if !upstreams.contains_key(name) {
-                    return Err(fault(format!("to, match.upstream: `{name}` is not among the upstreams")));
+                    return Err(fault(format!(
+                        "to, match.upstream: `{name}` is not among the upstreams"
+                    )));
                 }
             }
             let budget = &raw.budget;
             if budget.usd_per_day.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
                 return Err(fault("budget.usd_per_day: must be 0 or more US dollars".into()));
             }
-            if budget.concurrency.is_some_and(|calls| !(1..=MAX_CONCURRENCY).contains(&calls)) {
+            if budget
+                .concurrency
+                .is_some_and(|calls| !(1..=MAX_CONCURRENCY).contains(&calls))
+            {
                 return Err(fault(format!("budget.concurrency: must be 1 to {MAX_CONCURRENCY}")));
             }
             Ok(ShadowConfig {

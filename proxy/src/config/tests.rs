@@ -204,12 +204,22 @@ fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
 fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
     let text = "shadow:\n  - { match: { task: \"*\" }, to: [small], sample: 2%, budget: { calls_per_day: 100, usd_per_day: 1.5, concurrency: 2 } }\n";
     let shadow = &parse(&format!("{UPSTREAMS}{text}")).unwrap().shadow[0];
-    assert_eq!((shadow.matching.task.as_deref(), shadow.to[0].as_str()), (Some("*"), "small"));
     assert_eq!(
-        (shadow.sample, shadow.budget.calls_per_day, shadow.budget.usd_per_day, shadow.budget.concurrency),
+        (shadow.matching.task.as_deref(), shadow.to[0].as_str()),
+        (Some("*"), "small")
+    );
+    assert_eq!(
+        (
+            shadow.sample,
+            shadow.budget.calls_per_day,
+            shadow.budget.usd_per_day,
+            shadow.budget.concurrency
+        ),
         (0.02, 100, Some(1.5), 2)
     );
-    let default = &parse(&format!("{UPSTREAMS}shadow: [{{ to: [small] }}]\n")).unwrap().shadow[0];
+    let default = &parse(&format!("{UPSTREAMS}shadow: [{{ to: [small] }}]\n"))
+        .unwrap()
+        .shadow[0];
     assert_eq!((default.sample, default.budget.calls_per_day), (0.05, 10_000));
     for (text, word) in [
         ("{ to: [other] }", "`other` is not among"),
