@@ -180,7 +180,7 @@ impl Collector {
                 deadline: shadow::DEADLINE,
             },
             store.clone(),
-            config.prices.clone(),
+            row_maker(config, keys)?,
             metrics.clone(),
             runtime.handle().clone(),
         );

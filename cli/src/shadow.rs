@@ -76,6 +76,7 @@ fn rule(shadow: &ShadowConfig, config: &Config) -> Option<Rule> {
         },
         to,
         sample: shadow.sample,
+        raw: shadow.raw,
         budget: RuleBudget {
             calls_per_day: shadow.budget.calls_per_day,
             usd_per_day: shadow.budget.usd_per_day,

@@ -387,6 +387,11 @@ impl Ingest {
                 segment.unmasked += 1;
                 continue;
             };
+            let shadows = self.shadows.as_ref().filter(|_| !self.batch.reread);
+            let mut known = row.told.clone();
+            if let Some(before) = shadows.and(self.threads.told_before(&row.trail, named)) {
+                known.add(before, usize::MAX);
+            }
             self.threads.place(&mut row.record, &row.trail, named);
             self.threads.tell(&row.record.conversation_id, &row.told);
             if let (Some(book), Some(look)) = (&self.rows.book, &row.look)
@@ -396,8 +401,8 @@ impl Ingest {
                 self.metrics.count_drift(task);
             }
             // What is read again was offered before.
-            if let Some(shadows) = self.shadows.as_ref().filter(|_| !self.batch.reread) {
-                shadows.offer(&row.record);
+            if let Some(shadows) = shadows {
+                shadows.offer(&row.record, &call, &known);
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);

@@ -3,7 +3,8 @@
 //! Ingest offers each row as it reads it; an offer never waits, and what finds no room is skipped and counted. Each rule
 //! and upstream has a lane of its own, so that one that hangs holds up no other. Where `to` names the upstream that the
 //! call was addressed to, that one is asked again: for a call that it answered itself this is the noise floor, for one
-//! that a candidate answered a reverse shadow, by which the guard sees whether they still agree. Nothing that a client
+//! that a candidate answered a reverse shadow, by which the guard sees whether they still agree. Only a trusted upstream is
+//! sent raw text, where its rule says so; what it answers is masked before it is looked at. Nothing that a client
 //! waits for is in here, no tool call is ever executed, and an upstream gets its own credential and no other.
 
 mod lane;
@@ -14,8 +15,10 @@ mod rule;
 pub use results::Agreement;
 pub use rule::{Rule, RuleBudget, RuleMatch};
 
+use crate::mask::Values;
 use crate::metrics::Metrics;
 use crate::replay::is_by_candidate;
+use crate::row::RowMaker;
 use crate::scan::{CallFilter, for_each_call};
 use crate::score::LabelSet;
 use crate::store::Store;
@@ -29,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
-use understudy_call::price::PriceTable;
+use understudy_call::frame::RawCall;
 use understudy_call::record::CallRecord;
 
 /// Canaried calls of a step that are all put to the baseline.
@@ -55,7 +58,8 @@ pub struct ShadowConfig {
 /// All that lanes share.
 struct Shared {
     config: ShadowConfig,
-    prices: Arc<PriceTable>,
+    /// Prices, and the mask for answers to raw text.
+    rows: RowMaker,
     metrics: Metrics,
     labels: Mutex<HashMap<String, LabelSet>>,
     purses: Purses,
@@ -74,7 +78,7 @@ impl Shadows {
     pub fn start(
         config: ShadowConfig,
         store: Store,
-        prices: Arc<PriceTable>,
+        rows: RowMaker,
         metrics: Metrics,
         runtime: Handle,
     ) -> Arc<Shadows> {
@@ -82,7 +86,7 @@ impl Shadows {
             purses: Purses::load(&config.state_dir),
             results: Results::new(store.clone(), metrics.clone(), broadcast::channel(AGREEMENTS).0),
             config,
-            prices,
+            rows,
             metrics,
             labels: Mutex::default(),
         });
@@ -129,7 +133,10 @@ impl Shadows {
     }
 
     /// Offers a row; never waits.
-    pub fn offer(&self, record: &CallRecord) {
+    ///
+    /// `raw` is the call as it was, and `known` what its conversation told the mask: both only for rules that send raw
+    /// text.
+    pub fn offer(&self, record: &CallRecord, raw: &RawCall, known: &Values) {
         self.shared.learn(record);
         let (Some(task), Some(addressed)) = (&record.task_id, &record.upstream) else {
             return;
@@ -152,7 +159,7 @@ impl Shadows {
                 continue;
             }
             asked.push(lane.arm_name());
-            lane.send(record, errand);
+            lane.send(record, errand, raw, known);
         }
     }
 

@@ -282,3 +282,43 @@ fn what_a_canary_answered_is_held_against_the_baseline() {
         assert_eq!(row.output_text.as_deref(), Some("positive"), "the baseline's word");
     }
 }
+
+#[test]
+fn raw_text_goes_to_a_trusted_upstream_alone_and_its_answer_is_kept_masked() {
+    let stage = Stage::new(|seen| {
+        let text = String::from_utf8_lossy(&seen.body).into_owned();
+        answer_chat(
+            seen,
+            "small-1",
+            if text.contains(SECRET) {
+                "Write to ann.miller@example.org."
+            } else {
+                "masked"
+            },
+        )
+    });
+    let refused = stage.config("shadow: [{ to: [baseline], text: raw }]\n");
+    stage.home.write_config(&refused);
+    let output = stage.home.run(&["check", "understudy.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("trusted: true"));
+    let program = stage.serve("shadow: [{ to: [small], sample: 100%, text: raw }]\n");
+    ask(&program, "As it is.");
+    eventually("the candidate is asked", || {
+        !about(&stage.candidate, "As it is.").is_empty()
+    });
+    assert!(contains(&about(&stage.candidate, "As it is.")[0].body, SECRET));
+    eventually("it is counted", || {
+        program.scrape().sum("understudy_shadow_calls_total", &[]) > 0.0
+    });
+    program.terminate();
+    let rows = stage.scores();
+    let said: Vec<&str> = rows.iter().filter_map(|row| row.output_text.as_deref()).collect();
+    assert!(
+        !said.is_empty()
+            && said
+                .iter()
+                .all(|text| text.starts_with("Write to ") && !text.contains("miller")),
+        "{said:?}"
+    );
+}

@@ -3,7 +3,9 @@
 use super::Shared;
 use super::results::Agreement;
 use super::rule::Rule;
+use crate::mask::Values;
 use crate::replay::{Arm, Budget, Drawn, Pace, REVERSE, ReplayConfig, Reply, reply_row};
+use crate::row::{RowMaker, request_text};
 use crate::score::{kind_in_task, score};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +13,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
+use understudy_call::frame::{FrameHead, RawCall};
 use understudy_call::record::{CallRecord, Outcome, ScoreRecord};
+use understudy_call::wire;
 
 /// Calls that wait in a lane.
 const QUEUE: usize = 256;
@@ -39,11 +43,74 @@ pub(super) enum Errand {
 struct Job {
     record: CallRecord,
     errand: Errand,
+    raw: Option<Box<Raw>>,
+    /// Text that it holds.
+    bytes: usize,
 }
 
 fn text_bytes(record: &CallRecord) -> usize {
     let texts = [&record.request_body, &record.response_body, &record.output_text];
     texts.into_iter().flatten().map(String::len).sum()
+}
+
+/// A call as it was, for an upstream that may see it.
+struct Raw {
+    call: RawCall,
+    /// What its conversation told the mask.
+    known: Values,
+}
+
+impl Raw {
+    fn of(call: &RawCall, known: &Values) -> Raw {
+        let call = RawCall {
+            head: call.head.clone(),
+            request: call.request.clone(),
+            response: Vec::new(),
+        };
+        Raw {
+            call,
+            known: known.clone(),
+        }
+    }
+
+    /// The call with its request as it was.
+    fn asked(&self, call: &Drawn) -> Option<Drawn> {
+        Some(Drawn {
+            request_body: request_text(&self.call)?,
+            ..call.clone()
+        })
+    }
+
+    /// Puts the mask's words in place of what was answered: the same surrogates as in the recorded answer.
+    fn mask(self, rows: &RowMaker, call: &Drawn, reply: &mut Reply) {
+        let body = reply.body.take().unwrap_or_default();
+        let answered = reply.answer.take();
+        if reply.outcome != Outcome::Ok {
+            // What an error says is not needed, and may quote the request.
+            return;
+        }
+        let head = FrameHead {
+            content_type: Some("application/json".into()),
+            content_encoding: None,
+            status: Some(200),
+            pieces: Vec::new(),
+            error: None,
+            ..self.call.head
+        };
+        let raw = RawCall {
+            head,
+            request: self.call.request,
+            response: body.into_bytes(),
+        };
+        let Some(masked) = rows.row(&raw, |_| Some(self.known)).record.response_body else {
+            return;
+        };
+        let Ok(assembled) = wire::assemble(call.api, None, masked.as_bytes()) else {
+            return;
+        };
+        reply.body = Some(masked);
+        reply.answer = answered.map(|_| wire::parse_response(call.api, 200, &assembled).without_padding());
+    }
 }
 
 /// A lane, seen from where calls are offered.
@@ -86,6 +153,7 @@ impl Lane {
         let own = &self.rule;
         own.matching == rule.matching
             && own.sample == rule.sample
+            && own.raw == rule.raw
             && own.budget == rule.budget
             && own.purse() == rule.purse()
             && self.arm.name() == arm.name()
@@ -93,8 +161,8 @@ impl Lane {
     }
 
     /// Queues a call; skips it where there is no room.
-    pub(super) fn send(&self, record: &CallRecord, errand: Errand) {
-        let bytes = text_bytes(record);
+    pub(super) fn send(&self, record: &CallRecord, errand: Errand, raw: &RawCall, known: &Values) {
+        let bytes = text_bytes(record) + if self.rule.raw { raw.request.len() } else { 0 };
         let room = QUEUE_BYTES.saturating_sub(self.waiting.load(Ordering::Relaxed));
         if bytes > room || self.queue.capacity() == 0 {
             return self.shared.skip("busy");
@@ -102,6 +170,8 @@ impl Lane {
         let job = Job {
             record: record.clone(),
             errand,
+            raw: self.rule.raw.then(|| Box::new(Raw::of(raw, known))),
+            bytes,
         };
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
         if self.queue.try_send(job).is_err() {
@@ -140,7 +210,7 @@ async fn ask_all(
     loop {
         let job = jobs.lock().await.recv().await;
         let Some(job) = job else { return };
-        waiting.fetch_sub(text_bytes(&job.record), Ordering::Relaxed);
+        waiting.fetch_sub(job.bytes, Ordering::Relaxed);
         asker.ask(job).await;
     }
 }
@@ -163,7 +233,12 @@ impl Asker {
             Errand::Reverse => Drawn::of_candidate(job.record),
             Errand::Candidate | Errand::Floor => Drawn::of(job.record),
         };
-        let Some(call) = drawn else {
+        let asked = match (&drawn, &job.raw) {
+            (Some(call), Some(raw)) => raw.asked(call),
+            (drawn, None) => drawn.clone(),
+            (None, Some(_)) => None,
+        };
+        let (Some(call), Some(asked)) = (drawn, asked) else {
             return shared.skip("not_replayable");
         };
         if let Err(reason) = shared.purses.begin(&self.purse, &self.rule.budget) {
@@ -173,15 +248,20 @@ impl Asker {
             Errand::Candidate => self.arm.clone(),
             Errand::Floor | Errand::Reverse => self.arm.as_baseline(),
         };
-        let reply = arm.ask(&call, &self.replay, &self.pace).await;
-        let cost = reply.as_ref().and_then(|reply| arm.cost(&call, reply, &shared.prices));
+        let reply = arm.ask(&asked, &self.replay, &self.pace).await;
+        let cost = reply
+            .as_ref()
+            .and_then(|reply| arm.cost(&call, reply, &shared.rows.prices));
         shared.purses.end(&self.purse, cost);
-        let Some(reply) = reply else { return };
+        let Some(mut reply) = reply else { return };
         let metrics = &shared.metrics;
         let labels = [arm.name(), reply.outcome.as_str()];
         metrics.shadow_calls.with_label_values(&labels).inc();
         if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
             metrics.shadow_cost.with_label_values(&[arm.name()]).inc_by(cost);
+        }
+        if let Some(raw) = job.raw {
+            raw.mask(&shared.rows, &call, &mut reply);
         }
         let row = match job.errand {
             Errand::Candidate => self.row(&task, &call, &reply, &arm),
@@ -207,7 +287,7 @@ impl Asker {
         let labels = self.shared.labels_of(task);
         ScoreRecord {
             source: Some(SHADOW.to_owned()),
-            ..reply_row(task, call, reply, arm, &self.shared.prices, &labels)
+            ..reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels)
         }
     }
 
@@ -225,7 +305,7 @@ impl Asker {
         let labels = self.shared.labels_of(task);
         let kind = kind_in_task(&call.request, baselines, &labels);
         let judged = score(&call.request, baselines, &call.recorded, kind, &labels);
-        let row = reply_row(task, call, reply, arm, &self.shared.prices, &labels);
+        let row = reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels);
         let at = super::now_micros();
         if let Some(agreement) = judged.agreement {
             self.shared.results.tell(Agreement {

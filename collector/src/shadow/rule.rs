@@ -15,6 +15,8 @@ pub struct Rule {
     pub to: Vec<Arm>,
     /// Share of the calls, 0 to 1: the same calls for all of `to`.
     pub sample: f64,
+    /// Whether the text is sent as the client wrote it; else it is masked.
+    pub raw: bool,
     /// What it may spend.
     pub budget: RuleBudget,
 }
@@ -123,6 +125,7 @@ mod tests {
             matching: RuleMatch::default(),
             to: Vec::new(),
             sample,
+            raw: false,
             budget: RuleBudget {
                 calls_per_day: 1,
                 usd_per_day: None,

@@ -16,6 +16,8 @@ pub struct ShadowConfig {
     pub to: Vec<String>,
     /// Share of the calls, 0 to 1.
     pub sample: f64,
+    /// Whether text is sent as the client wrote it; all of `to` are trusted then.
+    pub raw: bool,
     /// What it may spend.
     pub budget: ShadowBudget,
 }
@@ -84,7 +86,6 @@ impl Validation<'_> {
     ) -> Result<Vec<ShadowConfig>, ConfigError> {
         let shadow = |(index, raw): (usize, &RawShadow)| {
             let fault = |message: String| self.invalid(format!("shadow[{index}].{message}"));
-            self.not_built(&format!("shadow[{index}].text: raw"), raw.text == Text::Raw)?;
             if raw.to.is_empty() {
                 return Err(fault("to: name at least one upstream".into()));
             }
@@ -94,6 +95,12 @@ impl Validation<'_> {
                         "to, match.upstream: `{name}` is not among the upstreams"
                     )));
                 }
+            }
+            let is_untrusted = |name: &&String| upstreams.get(*name).is_none_or(|upstream| !upstream.trusted);
+            if let Some(name) = raw.to.iter().find(is_untrusted).filter(|_| raw.text == Text::Raw) {
+                return Err(fault(format!(
+                    "text: raw text goes only to an upstream with `trusted: true`, which `{name}` has not"
+                )));
             }
             let budget = &raw.budget;
             if budget.usd_per_day.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
@@ -109,6 +116,7 @@ impl Validation<'_> {
                 matching: raw.matching.clone(),
                 to: raw.to.clone(),
                 sample: raw.sample.map_or(DEFAULT_SAMPLE, |percent| percent.0 / 100.0),
+                raw: raw.text == Text::Raw,
                 budget: ShadowBudget {
                     calls_per_day: budget.calls_per_day.unwrap_or(DEFAULT_CALLS),
                     usd_per_day: budget.usd_per_day,

@@ -224,7 +224,7 @@ fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
     for (text, word) in [
         ("{ to: [other] }", "`other` is not among"),
         ("{ to: [] }", "at least one"),
-        ("{ to: [small], text: raw }", "not built"),
+        ("{ to: [openai], text: raw }", "`trusted: true`"),
         ("{ to: [small], match: { tsak: x } }", "did you mean `task`"),
         ("{ to: [small], budget: { usd_per_day: -1 } }", "0 or more"),
         ("{ to: [small], budget: { concurrency: 0 } }", "1 to 256"),
