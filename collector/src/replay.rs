@@ -20,7 +20,6 @@ use crate::scan::{ScanError, ScoreFilter, scores};
 use crate::score::{AnswerKind, KindSummary, LabelSet, Score, Summary, kind_in_task, score, validity};
 use crate::store::{Store, StoreError};
 use crate::table::{TableError, score_key, scores_to_parquet};
-use ask::Reply;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;

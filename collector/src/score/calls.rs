@@ -10,8 +10,8 @@ const MATCHED_CALLS: usize = 64;
 /// Counts over the calls of two answers: a call's name is a field, and so is each of its arguments. Calls are matched so
 /// that the most is in common; calls of different tools have nothing in common. Extra and missing ones count alike.
 pub(super) fn compare(request: &Request, recorded: &[ToolCall], answer: &[ToolCall]) -> FieldCounts {
-    let read = |calls: &[ToolCall]| calls.iter().map(|call| Flat::of(request, call)).collect::<Vec<_>>();
-    let (recorded, answer) = (read(recorded), read(answer));
+    let recorded: Vec<Flat<'_>> = recorded.iter().map(|call| Flat::of(request, call)).collect();
+    let answer: Vec<Flat<'_>> = answer.iter().map(|call| Flat::of(request, call)).collect();
     let fields = |calls: &[Flat<'_>]| calls.iter().map(Flat::size).sum();
     let weights: Vec<Vec<usize>> = recorded
         .iter()

@@ -14,7 +14,7 @@ const MAX_CHARS: usize = 50_000;
 /// logarithm. Two empty texts are alike.
 pub fn similarity(left: &str, right: &str) -> f64 {
     let (left, right) = (features(left), features(right));
-    if left.is_empty() && right.is_empty() {
+    if left == right {
         return 1.0;
     }
     let norm = |features: &HashMap<u64, f64>| features.values().map(|weight| weight * weight).sum::<f64>().sqrt();
