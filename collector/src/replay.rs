@@ -128,6 +128,8 @@ pub struct Progress {
     pub floor_half_width: Option<f64>,
     /// Tries that failed and were made again.
     pub retried: u64,
+    /// Seconds in which the candidate had something to answer.
+    pub busy_seconds: f64,
     /// Why not all calls were asked; null where all were.
     pub stopped: Option<&'static str>,
     /// US dollars so far, of those answers whose price is known.
@@ -433,8 +435,9 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         for (_, row) in &mut candidate_rows {
             row.floor_agreement = floor.get(&row.call_id).copied().flatten();
         }
-        self.put_arm(candidate, candidate_rows, number, began, candidate_busy.seconds())
-            .await?;
+        let busy = candidate_busy.seconds();
+        self.done.busy_seconds += busy;
+        self.put_arm(candidate, candidate_rows, number, began, busy).await?;
         if let Some(baseline) = baseline {
             self.put_arm(baseline, floor_rows, number, began, floor_busy.seconds())
                 .await?;

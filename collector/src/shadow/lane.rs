@@ -267,8 +267,18 @@ impl Asker {
             Errand::Candidate => self.row(&task, &call, &reply, &arm),
             Errand::Floor => {
                 let row = self.row(&task, &call, &reply, &arm);
+                let floor = row.agreement.filter(|_| call.same_model(&reply));
+                if let Some(agreement) = floor {
+                    shared.results.tell(Agreement {
+                        route: served.1,
+                        task: task.clone(),
+                        candidate: None,
+                        agreement,
+                        at: super::now_micros(),
+                    });
+                }
                 ScoreRecord {
-                    floor_agreement: row.agreement.filter(|_| call.same_model(&reply)),
+                    floor_agreement: floor,
                     ..row
                 }
             }
@@ -311,7 +321,7 @@ impl Asker {
             self.shared.results.tell(Agreement {
                 route,
                 task: task.to_owned(),
-                candidate: candidate.clone(),
+                candidate: Some(candidate.clone()),
                 agreement,
                 at,
             });

@@ -1,10 +1,12 @@
 //! What came of shadows: rows on their way to the store, and the word for the guard.
 
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::replay::{is_floor, is_reverse};
+use crate::store::{Store, StoreError};
 use crate::table::{score_key, scores_to_parquet};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::broadcast;
 use understudy_call::record::ScoreRecord;
@@ -14,15 +16,15 @@ const FULL: usize = 512;
 /// Rows that wait while the store is out of reach; more are given up.
 const MOST: usize = 8192;
 
-/// How a candidate's answer, which a client got, agrees with what the baseline says to the same request.
+/// How an answer that a client got agrees with what the baseline says to the same request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// The route that split the call.
     pub route: Option<String>,
     /// The task.
     pub task: String,
-    /// The candidate's upstream.
-    pub candidate: String,
+    /// The candidate that answered; `None` = the baseline itself: its agreement with itself, to hold the others against.
+    pub candidate: Option<String>,
     /// 0 to 1.
     pub agreement: f64,
     /// Microseconds since the epoch.
@@ -33,6 +35,8 @@ pub(super) struct Results {
     store: Store,
     metrics: Metrics,
     rows: Mutex<Vec<ScoreRecord>>,
+    /// (task, candidate, version) whose trial is told.
+    tried: Mutex<BTreeSet<(String, String, String)>>,
     agreements: broadcast::Sender<Agreement>,
 }
 
@@ -42,6 +46,7 @@ impl Results {
             store,
             metrics,
             rows: Mutex::default(),
+            tried: Mutex::default(),
             agreements,
         }
     }
@@ -68,6 +73,27 @@ impl Results {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).len() >= FULL
     }
 
+    /// Tells of each candidate's version once: verdicts count what was ever tried.
+    async fn commit(&self, job: &str, rows: &[ScoreRecord]) -> Result<(), StoreError> {
+        for row in rows.iter().filter(|row| !is_floor(row) && !is_reverse(row)) {
+            let trial = (
+                row.task_id.clone(),
+                row.candidate.clone(),
+                row.candidate_version.clone(),
+            );
+            let told = || self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            if told().contains(&trial) {
+                continue;
+            }
+            let (task, candidate, version) = &trial;
+            let commit = json!({"job": job, "task": task, "candidate": candidate, "candidate_version": version});
+            let name = format!("_commits/{job}-{}.json", told().len());
+            self.store.put(&name, commit.to_string().into()).await?;
+            told().insert(trial);
+        }
+        Ok(())
+    }
+
     /// Puts all rows, an object for each task and candidate; what can't be put waits.
     pub(super) async fn flush(&self) {
         let rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
@@ -82,6 +108,10 @@ impl Results {
             let put = match scores_to_parquet(&rows, self.store.table_keys()) {
                 Ok(parquet) => self.store.put(&key, parquet).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
+            };
+            let put = match put {
+                Ok(()) => self.commit(&job, &rows).await.map_err(|error| error.to_string()),
+                failed => failed,
             };
             if let Err(error) = put {
                 tracing::warn!(error, "scores of shadows could not be stored: they are tried again");
