@@ -18,6 +18,7 @@ mod lab;
 mod offline;
 mod paths;
 mod recordings;
+mod rehearsal;
 mod secrets;
 mod security;
 mod shadow;
