@@ -3,11 +3,13 @@
 //! Reads only. The verdict itself is [`crate::verdict`]'s.
 
 use crate::books::for_each_assigned;
-use crate::replay::is_floor;
+use crate::feedback::{self, Truth, truths};
+use crate::replay::{is_floor, is_reverse};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
 use crate::store::Store;
 use crate::verdict::{Evidence, Spent, Verdict, VerdictConfig, verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use understudy_call::call::Response;
 use understudy_call::record::{CallRecord, ScoreRecord};
 use understudy_call::taskbook::CompiledBook;
 
@@ -19,13 +21,23 @@ struct TaskCalls {
     conversations: HashMap<String, u32>,
     /// Scored call → its conversation, and a digest of its request.
     scored: HashMap<String, (String, String)>,
+    /// What was recorded of those scored calls of which the right answer is known.
+    recorded: HashMap<String, Response>,
 }
 
 impl TaskCalls {
-    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>) {
+    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>, truths: &HashMap<String, Truth>) {
         self.spent.push(Spent::from(&call));
         *self.conversations.entry(call.conversation_id.clone()).or_default() += 1;
         if scored.contains(call.call_id.as_str()) {
+            if truths.contains_key(&call.call_id) {
+                let recorded = Response {
+                    output_text: call.output_text.unwrap_or_default(),
+                    tool_calls: call.tool_calls,
+                    ..Response::default()
+                };
+                self.recorded.insert(call.call_id.clone(), recorded);
+            }
             let digest = blake3::hash(call.request_body.unwrap_or_default().as_bytes());
             let twin = format!("request {}", digest.to_hex());
             self.scored.insert(call.call_id, (call.conversation_id, twin));
@@ -56,9 +68,11 @@ pub async fn verdicts(
         ..ScoreFilter::default()
     };
     let mut by_task: BTreeMap<String, Vec<ScoreRecord>> = BTreeMap::new();
-    for row in scores(store, &filter).await? {
+    // What a canary served is watched by the guard; it was not sampled for this.
+    for row in scores(store, &filter).await?.into_iter().filter(|row| !is_reverse(row)) {
         by_task.entry(row.task_id.clone()).or_default().push(row);
     }
+    let truths = truths(store).await?;
     let mut calls: BTreeMap<&str, TaskCalls> = BTreeMap::new();
     let scored: BTreeSet<&str> = by_task.values().flatten().map(|row| row.call_id.as_str()).collect();
     let filter = CallFilter {
@@ -69,7 +83,7 @@ pub async fn verdicts(
         for_each_assigned(store, &filter, book, |call| {
             let known = call.task_id.as_deref().and_then(|task| by_task.get_key_value(task));
             if let Some((task, _)) = known {
-                calls.entry(task).or_default().add(call, &scored);
+                calls.entry(task).or_default().add(call, &scored, &truths);
             }
         })
         .await?;
@@ -81,6 +95,7 @@ pub async fn verdicts(
             task,
             rows.clone(),
             calls.get(task.as_str()).unwrap_or(&nothing),
+            &truths,
             config,
             now,
         ));
@@ -88,9 +103,17 @@ pub async fn verdicts(
     Ok(verdicts)
 }
 
-fn of_task(task: &str, rows: Vec<ScoreRecord>, calls: &TaskCalls, config: &VerdictConfig, now: i64) -> Vec<Verdict> {
+fn of_task(
+    task: &str,
+    rows: Vec<ScoreRecord>,
+    calls: &TaskCalls,
+    truths: &HashMap<String, Truth>,
+    config: &VerdictConfig,
+    now: i64,
+) -> Vec<Verdict> {
     let (floor, mut rows): (Vec<ScoreRecord>, Vec<ScoreRecord>) = rows.into_iter().partition(is_floor);
     pair(&mut rows, &floor);
+    feedback::apply(&mut rows, truths, &calls.recorded);
     let baseline = baseline(calls, &floor);
     let units = calls.units();
     let versions: BTreeSet<(&str, &str)> = rows
