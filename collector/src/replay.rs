@@ -5,6 +5,7 @@
 //! the upstream that is asked and no other.
 
 mod ask;
+mod constrain;
 mod sample;
 
 pub use ask::Arm;
@@ -19,6 +20,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Outcome, ScoreRecord};
@@ -95,6 +97,8 @@ pub struct Progress {
     pub cost_usd: f64,
     /// Answers whose price is not known.
     pub unpriced: usize,
+    /// Seconds in which the candidate had something to answer.
+    pub busy_seconds: f64,
 }
 
 /// What a replay did; the content of `_commits/<job>.json`.
@@ -253,10 +257,12 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         let (candidate, baseline, config) = (self.candidate, self.baseline, self.config);
         let asks = chunk.iter().map(|todo| async move {
             let of_candidate = async {
-                match todo.ask_candidate {
-                    true => Some(candidate.ask(todo.call, config).await),
-                    false => None,
+                if !todo.ask_candidate {
+                    return None;
                 }
+                let asked_at = Instant::now();
+                let reply = candidate.ask(todo.call, config).await;
+                Some((reply, asked_at..Instant::now()))
             };
             let of_baseline = async {
                 match baseline {
@@ -270,6 +276,7 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         let mut answers = stream::iter(asks).buffer_unordered(concurrency);
         let (mut candidate_rows, mut floor_rows) = (Vec::new(), Vec::new());
         let (mut candidate_fault, mut floor_fault) = (Faults::default(), Faults::default());
+        let mut busy = Vec::new();
         while let Some((todo, answer, again)) = answers.next().await {
             if let Some(reply) = again {
                 floor_fault.note(&reply);
@@ -279,7 +286,8 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
                 floor.insert(row.call_id.clone(), row.floor_agreement);
                 floor_rows.push((todo.place, row));
             }
-            if let Some(reply) = answer {
+            if let Some((reply, span)) = answer {
+                busy.push(span);
                 candidate_fault.note(&reply);
                 self.done.asked += 1;
                 self.done.failed += usize::from(reply.outcome != Outcome::Ok);
@@ -297,7 +305,9 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         for (_, row) in &mut candidate_rows {
             row.floor_agreement = floor.get(&row.call_id).copied().flatten();
         }
-        self.put(candidate, candidate_rows, number, began, seconds).await?;
+        let busy = covered(busy).as_secs_f64();
+        self.done.busy_seconds += busy;
+        self.put(candidate, candidate_rows, number, began, busy).await?;
         if let Some(baseline) = baseline {
             self.put(baseline, floor_rows, number, began, seconds).await?;
         }
@@ -364,6 +374,7 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             input_tokens: answer.usage.input,
             output_tokens: answer.usage.output,
             cost_usd: price.and_then(|price| price.cost(&answer.usage)),
+            first_token_ms: reply.first_token_ms,
             duration_ms: reply.duration_ms,
             outcome: reply.outcome,
             response_body: reply.body.clone(),
@@ -402,6 +413,17 @@ impl Faults {
             _ => Ok(()),
         }
     }
+}
+
+/// The time that lies in at least one of these spans: who waits for another upstream meanwhile is not busy.
+fn covered(mut spans: Vec<Range<Instant>>) -> Duration {
+    spans.sort_by_key(|span| span.start);
+    let mut until: Option<Instant> = None;
+    spans.iter().fold(Duration::ZERO, |sum, span| {
+        let from = until.map_or(span.start, |until| until.max(span.start));
+        until = Some(until.map_or(span.end, |until| until.max(span.end)));
+        sum + span.end.saturating_duration_since(from)
+    })
 }
 
 fn now_micros() -> i64 {

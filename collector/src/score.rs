@@ -8,9 +8,10 @@ mod json;
 mod refusal;
 
 pub use chrf::chrf;
+pub(crate) use json::json_of;
 pub(crate) use refusal::{truncated, withheld};
 
-use json::{call_leaves, field_f1, json_of, leaves};
+use json::{call_leaves, field_f1, leaves};
 use refusal::unusable;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};

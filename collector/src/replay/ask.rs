@@ -1,9 +1,11 @@
 //! Asks one upstream for the answer to one kept call: its own model, no stream, bounded retries.
 
-use super::sample::Drawn;
+use super::constrain::{Constraint, Form};
+use super::sample::{Drawn, Sample};
 use super::{FLOOR, ReplayConfig};
+use crate::row::Timing;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::{Api, Response};
@@ -39,17 +41,32 @@ pub struct Arm {
     /// Changes with the model and the URL.
     pub version: String,
     is_baseline: bool,
+    /// What holds its answers to a form, where it is asked so.
+    constraint: Option<Constraint>,
 }
 
 impl Arm {
     /// A candidate: asked for its own model, where it has one.
     pub fn candidate(upstream: Arc<Upstream>) -> Arm {
         let model = upstream.config.model.clone().unwrap_or_default();
-        let version = digest(&[&model, upstream.config.url.as_str()]);
+        let mut parts = vec![model.as_str(), upstream.config.url.as_str()];
+        let constraint = upstream.config.constrain.then(Constraint::default);
+        if constraint.is_some() {
+            parts.push("constrain: schema");
+        }
         Arm {
+            version: digest(&parts),
             upstream,
-            version,
             is_baseline: false,
+            constraint,
+        }
+    }
+
+    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`.
+    pub fn with_forms_of(self, sample: &Sample) -> Arm {
+        Arm {
+            constraint: self.constraint.as_ref().map(|_| Constraint::of(sample)),
+            ..self
         }
     }
 
@@ -60,6 +77,7 @@ impl Arm {
             upstream,
             version,
             is_baseline: true,
+            constraint: None,
         }
     }
 
@@ -107,9 +125,14 @@ impl Arm {
             let reason = format!("it speaks {}, the call {}", speaks.as_str(), call.api.as_str());
             return Reply::refused(Outcome::Refused, reason);
         }
-        let Some(body) = request_body(&call.request_body, self.model()) else {
+        let Some(mut body) = request_body(&call.request_body, call.api, self.model()) else {
             return Reply::failed(Outcome::Refused);
         };
+        let form = match &self.constraint {
+            Some(constraint) if call.api == Api::OpenaiChat => constraint.put(&mut body),
+            _ => Form::Plain,
+        };
+        let body = Bytes::from(Value::Object(body).to_string());
         let mut tried = 1;
         loop {
             let asked = self.upstream.ask(call.api, body.clone(), config.deadline).await;
@@ -119,7 +142,7 @@ impl Arm {
             };
             if !may_pass || tried >= config.tries {
                 return match asked {
-                    Ok(answer) => Reply::of_answer(call.api, &answer),
+                    Ok(answer) => Reply::of_answer(call.api, &answer, form),
                     Err(error) => Reply::of_error(&error),
                 };
             }
@@ -136,6 +159,8 @@ pub(super) struct Reply {
     /// The answer, or the error that the upstream answered.
     pub(super) answer: Option<Response>,
     pub(super) body: Option<String>,
+    /// Milliseconds to the first output, where it was streamed.
+    pub(super) first_token_ms: Option<f64>,
     pub(super) duration_ms: Option<f64>,
     /// Why the upstream can't be asked anything, if so.
     pub(super) refused: Option<String>,
@@ -147,6 +172,7 @@ impl Reply {
             outcome,
             answer: None,
             body: None,
+            first_token_ms: None,
             duration_ms: None,
             refused: None,
         }
@@ -167,42 +193,61 @@ impl Reply {
         }
     }
 
-    fn of_answer(api: Api, answer: &Answer) -> Reply {
+    fn of_answer(api: Api, answer: &Answer, form: Form) -> Reply {
         let text = String::from_utf8_lossy(&answer.body);
         let refused = REFUSED.contains(&answer.status).then(|| {
             let shown: String = text.chars().take(SHOWN).collect();
             format!("it answers with status {}: {}", answer.status, shown.trim())
         });
         let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body).ok();
-        let parsed = assembled
+        let mut parsed = assembled
             .as_ref()
             .map(|assembled| wire::parse_response(api, answer.status, assembled).without_padding());
+        if let Some(parsed) = &mut parsed {
+            form.read(parsed);
+        }
         let outcome = match &parsed {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,
             Some(response) if response.error.is_some() => Outcome::InStreamError,
+            Some(response) if response.partial && is_streamed(answer) => Outcome::UpstreamTruncated,
             Some(_) => Outcome::Ok,
         };
         Reply {
             outcome,
             body: Some(assembled.map_or(text.into_owned(), |assembled| assembled.body.to_string())),
             answer: parsed,
+            first_token_ms: Timing::of(api, answer.content_type.as_deref(), &answer.body, &answer.pieces)
+                .first_token_ms
+                .filter(|_| is_streamed(answer)),
             duration_ms: Some(answer.duration_ms),
             refused,
         }
     }
 }
 
-/// The kept request as it is sent: whole, and with another model where one is given.
-fn request_body(kept: &str, model: Option<&str>) -> Option<Bytes> {
+/// Whether an answer came as a stream: the time of the first output of another one says nothing.
+fn is_streamed(answer: &Answer) -> bool {
+    let content_type = answer.content_type.as_deref().unwrap_or_default();
+    content_type.starts_with("text/event-stream")
+}
+
+/// The kept request as it is sent: whole, with another model where one is given, and as a stream where it was one, so that
+/// the time of the first token compares.
+fn request_body(kept: &str, api: Api, model: Option<&str>) -> Option<Map<String, Value>> {
     let Ok(Value::Object(mut body)) = serde_json::from_str(kept) else {
         return None;
     };
+    let streams = api == Api::OpenaiChat && body.get("stream") == Some(&Value::Bool(true));
     LEFT_OUT.iter().for_each(|field| drop(body.shift_remove(*field)));
+    if streams {
+        body.insert("stream".into(), true.into());
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    }
     if let Some(model) = model {
         body.insert("model".into(), model.into());
     }
-    Some(Value::Object(body).to_string().into())
+    Some(body)
 }
 
 /// Doubles from try to try, and lies between half and all of that: by the call, so that calls don't come in step.
@@ -228,11 +273,17 @@ mod tests {
     #[test]
     fn the_history_stays_and_delivery_goes() {
         let kept = r#"{"model":"big","stream":true,"stream_options":{"include_usage":true},"user":"u","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
-        let sent: Value = serde_json::from_slice(&request_body(kept, Some("small")).unwrap()).unwrap();
-        let expected =
-            serde_json::json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
-        assert_eq!(sent, expected);
-        assert_eq!(request_body("[]", None), None);
+        let sent = |api: Api| Value::Object(request_body(kept, api, Some("small")).unwrap());
+        let mut expected = json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
+        assert_eq!(sent(Api::AnthropicMessages), expected);
+        expected["stream"] = true.into();
+        expected["stream_options"] = json!({"include_usage": true});
+        assert_eq!(
+            sent(Api::OpenaiChat),
+            expected,
+            "a chat that was streamed is streamed again"
+        );
+        assert_eq!(request_body("[]", Api::OpenaiChat, None), None);
     }
 
     #[test]

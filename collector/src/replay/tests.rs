@@ -150,7 +150,7 @@ async fn answers_are_scored_beside_the_floor_and_only_once() {
         (30, 10, 10)
     );
     for body in small.seen.lock().unwrap().iter() {
-        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &Value::Null));
+        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &json!(true)));
     }
     assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "gpt-4o"));
     let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
@@ -248,4 +248,15 @@ async fn a_larger_sample_holds_the_smaller_one() {
     assert_eq!(small[..], large[..5]);
     assert_ne!(small, ids(draw(&store, None, TASK, 5, 2).await.unwrap()));
     assert_eq!(draw(&store, None, "other", 5, 1).await.unwrap().of_task, 0);
+}
+
+#[test]
+fn time_in_which_several_are_asked_counts_once() {
+    let zero = Instant::now();
+    let span = |from: u64, to: u64| zero + Duration::from_secs(from)..zero + Duration::from_secs(to);
+    assert_eq!(covered(vec![]), Duration::ZERO);
+    assert_eq!(
+        covered(vec![span(5, 9), span(0, 3), span(1, 2), span(2, 4)]),
+        Duration::from_secs(8)
+    );
 }
