@@ -137,9 +137,9 @@ fn check(
             .get(name)
             .ok_or_else(|| format!("split: `{name}` is not among the upstreams"))?;
         if name != addressed && *weight > 0 && upstream.constrain {
-            return Err(RouteError(format!(
+            return Err(format!(
                 "split: `{name}` has `constrain`, which holds for rehearsals alone: live calls would be answered otherwise than those that it was judged by"
-            )));
+            ));
         }
         if name != addressed && *weight > 0 && !upstream.trusted {
             return Err(format!(

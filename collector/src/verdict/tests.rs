@@ -266,7 +266,7 @@ fn a_conversation_is_one_unit_and_so_are_twins() {
 fn a_conversation_is_bet_on_once_and_what_was_bet_on_stays() {
     let config = VerdictConfig::default();
     let mut trial = Trial::new(&config, config.alpha);
-    let mut push = |trial: &mut Trial, unit: &str, agreement: f64| {
+    let push = |trial: &mut Trial, unit: &str, agreement: f64| {
         trial.push(&Seen {
             unit,
             agreement,
