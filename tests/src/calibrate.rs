@@ -127,7 +127,8 @@ fn conversations(noise: &mut Noise, difference: f64, calls: usize) -> Vec<Score>
 
 /// The same, as live shadows have them: the calls of conversations mixed.
 fn mixed_conversations(noise: &mut Noise, difference: f64, calls: usize) -> Vec<Score> {
-    shuffled(noise, conversations(noise, difference, calls))
+    let scores = conversations(noise, difference, calls);
+    shuffled(noise, scores)
 }
 
 /// The difference wanders, and is at no time better than the scenario's.
