@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod erase;
 pub(crate) mod explain;
 pub(crate) mod export;
+pub(crate) mod feedback;
 pub(crate) mod import;
 pub(crate) mod job;
 pub(crate) mod keys;

@@ -4,7 +4,7 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{keys, log, retention};
+use crate::{keys, log, retention, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use understudy_call::keys::{Keys, Origins};
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
+use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
@@ -88,6 +89,15 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
+        if let Some(collector) = &collector {
+            let shadows = collector.shadows.clone();
+            cold.spawn(shadow::watch(
+                shadows,
+                file.clone(),
+                overrides.clone(),
+                config.hash.clone(),
+            ));
+        }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
     // Before the first word that others wait for: a SIGTERM from now on drains.
@@ -105,8 +115,13 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-/// With `reader` it is a further reader of that spool, for a store of its own.
-pub(crate) fn collect(config: &Config, reader: Option<String>) -> Result<()> {
+/// With `reader` it is a further reader of that spool, for a store of its own, and sends no shadows.
+pub(crate) fn collect(
+    config: &Config,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    reader: Option<String>,
+) -> Result<()> {
     start_log(config);
     if let Some(name) = &reader {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -125,7 +140,12 @@ pub(crate) fn collect(config: &Config, reader: Option<String>) -> Result<()> {
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
+    let sends_shadows = reader.is_none();
     let collector = Collector::start(config, &keys, store, metrics, false, reader, &cold)?;
+    if let Some(file) = file.filter(|_| sends_shadows) {
+        let shadows = collector.shadows.clone();
+        cold.spawn(shadow::watch(shadows, file, overrides, config.hash.clone()));
+    }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -163,6 +183,8 @@ fn cold_runtime() -> Result<Runtime> {
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    /// Asks candidates what live calls asked.
+    shadows: Arc<Shadows>,
 }
 
 impl Collector {
@@ -177,6 +199,20 @@ impl Collector {
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
+        let shadows = Shadows::start(
+            ShadowConfig {
+                state_dir: config.spool_dir(),
+                flush_after: config.flush.after,
+                deadline: shadow::DEADLINE,
+            },
+            store.clone(),
+            row_maker(config, keys)?,
+            metrics.clone(),
+            runtime.handle().clone(),
+        );
+        if reader.is_none() {
+            shadow::apply(&shadows, config);
+        }
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -190,13 +226,18 @@ impl Collector {
             row_maker(config, keys)?,
             metrics,
             runtime.handle().clone(),
-        )?;
+        )?
+        .with_shadows(shadows.clone());
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
             .spawn(move || ingest.run(&told))?;
-        Ok(Collector { finish, thread })
+        Ok(Collector {
+            finish,
+            thread,
+            shadows,
+        })
     }
 
     /// Stores what is left in the spool; a writer in this process has ended.
@@ -205,6 +246,7 @@ impl Collector {
         if self.thread.join().is_err() {
             tracing::error!("ingest panicked: the spool is kept and stored at the next start");
         }
+        self.shadows.finish();
     }
 }
 

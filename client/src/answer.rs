@@ -78,13 +78,26 @@ impl Upstream {
             upstream: self.name().to_owned(),
             api: api.as_str(),
         })?;
+        self.ask_at(path, api, body, deadline).await
+    }
+
+    /// As [`Upstream::ask`], at a path that the call was seen at.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask_at(&self, path: &str, api: Api, body: Bytes, deadline: Duration) -> Result<Answer, AskError> {
+        let uri = self.uri(path)?;
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.uri(path)?)
+            .uri(uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, text/event-stream")
-            .body(full(body))?;
-        request.headers_mut().extend(self.credential_headers());
+            .body(full(body.clone()))?;
+        let headers = request.headers_mut();
+        headers.extend(self.credential_headers_in(Some(api)));
+        if self.signs(headers) {
+            self.sign(&Method::POST, &uri, headers, &body);
+        }
         let failed = |source| AskError::Send {
             upstream: self.name().to_owned(),
             source,

@@ -4,6 +4,8 @@
 //! means of bounded random variables by betting", JRSS B 86 (2024): hedged capital with bets that only the values before
 //! them decide. Values in [−1, 1] are rescaled to [0, 1]; they must come in an order that does not depend on them.
 
+use std::collections::HashMap;
+
 /// Points of the grid of possible means, over [−1, 1]; the interval is widened by one step on either side.
 const GRID: usize = 1000;
 /// The largest share of the capital that is bet at once (c in the paper).
@@ -257,6 +259,28 @@ pub fn interval_at_margin(values: &[f64], alpha: f64, margin: f64) -> Interval {
     let mut sequence = BettingSequence::at_margin(alpha, margin);
     values.iter().for_each(|value| sequence.push(*value));
     sequence.interval()
+}
+
+/// The interval of a mean of values in [−1, 1] in the order given.
+pub fn interval(values: &[f64], alpha: f64) -> Interval {
+    let mut sequence = BettingSequence::new(alpha);
+    values.iter().for_each(|value| sequence.push(*value));
+    sequence.interval()
+}
+
+/// Mean of each unit's values, in the order of the units' first value.
+pub fn unit_means<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Vec<f64> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    for (unit, value) in values {
+        let place = *places.entry(unit).or_insert(sums.len());
+        if place == sums.len() {
+            sums.push((0.0, 0.0));
+        }
+        sums[place].0 += value;
+        sums[place].1 += 1.0;
+    }
+    sums.into_iter().map(|(sum, count)| sum / count).collect()
 }
 
 /// Wilson's score interval of a share of `hits` in `total`, `z` standard errors wide (1.96 for 95 %); looked at once.

@@ -3,13 +3,15 @@
 //! Reads only. The verdict itself is [`crate::verdict`]'s.
 
 use crate::books::for_each_assigned;
-use crate::replay::is_floor;
+use crate::feedback::{self, Truth, truths};
+use crate::replay::{is_by_candidate, is_floor, is_reverse};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
 use crate::store::{Store, StoreError};
 use crate::verdict::{Evidence, Machine, Spent, Tried, Verdict, VerdictConfig, Volume, together, verdict};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use understudy_call::call::Response;
 use understudy_call::record::{CallRecord, Outcome, ScoreRecord};
 use understudy_call::taskbook::CompiledBook;
 
@@ -31,16 +33,14 @@ struct TaskCalls {
     scored: HashMap<String, (String, String)>,
     /// Scored calls whose answers hold masked values.
     masked: HashSet<String>,
+    /// What was recorded of those scored calls of which the right answer is known.
+    recorded: HashMap<String, Response>,
 }
 
 impl TaskCalls {
-    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>) {
+    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>, truths: &HashMap<String, Truth>) {
         self.volume.add(call.started_at);
-        let by_candidate = |call: &CallRecord| {
-            let mut served = call.attempts.iter().filter(|attempt| attempt.served);
-            served.any(|attempt| attempt.candidate_version.is_some())
-        };
-        if call.outcome == Outcome::Ok && !by_candidate(&call) {
+        if call.outcome == Outcome::Ok && !is_by_candidate(&call) {
             self.spent.push(Spent::from(&call));
             if call.cost_usd.is_none() && self.unpriced.len() < MOST_UNPRICED {
                 let model = call.response_model.as_ref().or(call.request_model.as_ref());
@@ -49,6 +49,14 @@ impl TaskCalls {
         }
         *self.conversations.entry(call.conversation_id.clone()).or_default() += 1;
         if scored.contains(call.call_id.as_str()) {
+            if truths.contains_key(&call.call_id) {
+                let recorded = Response {
+                    output_text: call.output_text.unwrap_or_default(),
+                    tool_calls: call.tool_calls,
+                    ..Response::default()
+                };
+                self.recorded.insert(call.call_id.clone(), recorded);
+            }
             let digest = blake3::hash(call.request_body.unwrap_or_default().as_bytes());
             let twin = format!("request {}", digest.to_hex());
             if call.masked_in.iter().any(|masked| masked.column == "response_body") {
@@ -123,16 +131,19 @@ pub async fn verdicts(
     now: i64,
 ) -> Result<Vec<Verdict>, ScanError> {
     let mut by_task: BTreeMap<String, Vec<ScoreRecord>> = BTreeMap::new();
-    for row in scores(store, &ScoreFilter::default()).await? {
+    // What a canary served is watched by the guard; it was not sampled for this.
+    let rows = scores(store, &ScoreFilter::default()).await?;
+    for row in rows.into_iter().filter(|row| !is_reverse(row)) {
         by_task.entry(row.task_id.clone()).or_default().push(row);
     }
+    let truths = truths(store).await?;
     let mut calls: BTreeMap<&str, TaskCalls> = BTreeMap::new();
     let scored: BTreeSet<&str> = by_task.values().flatten().map(|row| row.call_id.as_str()).collect();
     if !by_task.is_empty() {
         for_each_assigned(store, &CallFilter::default(), book, |call| {
             let known = call.task_id.as_deref().and_then(|task| by_task.get_key_value(task));
             if let Some((task, _)) = known {
-                calls.entry(task).or_default().add(call, &scored);
+                calls.entry(task).or_default().add(call, &scored, &truths);
             }
         })
         .await?;
@@ -143,7 +154,7 @@ pub async fn verdicts(
     for (task, rows) in &by_task {
         let calls = calls.get(task.as_str()).unwrap_or(&nothing);
         let commits: Vec<&Commit> = commits.iter().filter(|commit| &commit.task == task).collect();
-        verdicts.extend(of_task(task, rows.clone(), calls, &commits, config, now));
+        verdicts.extend(of_task(task, rows.clone(), calls, &truths, &commits, config, now));
     }
     together(&mut verdicts, config);
     verdicts.retain(|verdict| task.is_none_or(|task| verdict.task == task));
@@ -154,12 +165,14 @@ fn of_task(
     task: &str,
     rows: Vec<ScoreRecord>,
     calls: &TaskCalls,
+    truths: &HashMap<String, Truth>,
     commits: &[&Commit],
     config: &VerdictConfig,
     now: i64,
 ) -> Vec<Verdict> {
     let (floor, mut rows): (Vec<ScoreRecord>, Vec<ScoreRecord>) = rows.into_iter().partition(is_floor);
     pair(&mut rows, &floor);
+    feedback::apply(&mut rows, truths, &calls.recorded);
     let baseline = baseline(calls, &floor);
     let units = calls.units();
     let tried: Vec<Tried> = commits.iter().filter_map(|commit| commit.tried()).collect();
@@ -224,7 +237,9 @@ fn pair(rows: &mut [ScoreRecord], floor: &[ScoreRecord]) {
 
 /// What the baseline took: of its live calls, else (imported calls often don't say) of the floor's.
 fn baseline(calls: &TaskCalls, floor: &[ScoreRecord]) -> Vec<Spent> {
-    let again: Vec<Spent> = floor.iter().map(Spent::from).collect();
+    // Pairs that the traffic itself held took nothing.
+    let asked = floor.iter().filter(|row| row.duration_ms.is_some());
+    let again: Vec<Spent> = asked.map(Spent::from).collect();
     let of = |value: fn(&Spent) -> Option<f64>| {
         let known = |spent: &[Spent]| spent.iter().filter_map(value).collect::<Vec<f64>>();
         let live = known(&calls.spent);

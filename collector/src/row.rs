@@ -216,6 +216,13 @@ impl RowMaker {
     }
 }
 
+/// The request of a call as its client sent it, its content encoding undone; `None` where it is no whole text.
+pub(crate) fn request_text(raw: &RawCall) -> Option<String> {
+    let plain = Plain::of(&raw.request, raw.head.request_encoding.as_deref(), &[]);
+    let is_whole = !plain.at_fault && raw.head.body_note.is_none();
+    String::from_utf8(plain.bytes.into_owned()).ok().filter(|_| is_whole)
+}
+
 /// What the head tells, and the masked texts.
 fn of_head(head: &FrameHead, api: Api, masked: Masked) -> CallRecord {
     let milliseconds = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1000.0);

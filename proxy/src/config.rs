@@ -5,10 +5,12 @@
 
 mod bounds;
 mod raw;
+mod shadow;
 mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
+pub use shadow::{ShadowBudget, ShadowConfig, ShadowMatch};
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
@@ -69,6 +71,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// Routes in order; first match wins.
     pub routes: Routes,
+    /// Live calls that other upstreams are asked as well.
+    pub shadow: Vec<ShadowConfig>,
     /// Settings of verdicts.
     pub verdict: VerdictConfig,
     /// Log format.
@@ -382,6 +386,7 @@ impl Validation<'_> {
             )));
         }
         let keep_of_routes = self.keep_of_routes(&file)?;
+        let shadow = self.shadows(&file, &upstreams)?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -417,6 +422,7 @@ impl Validation<'_> {
             limits: self.limits(&file.limits)?,
             timeouts: self.timeouts(&file.timeouts)?,
             routes,
+            shadow,
             verdict: self.verdict(&file.verdict)?,
             log_format: file.log.format.unwrap_or_default(),
             log_level: file.log.level.unwrap_or_else(|| "info".into()),
@@ -429,7 +435,6 @@ impl Validation<'_> {
     }
 
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
-        self.not_built("shadow", !file.shadow.is_empty())?;
         for (index, route) in file.routes.iter().enumerate() {
             let parts = [
                 ("fallback", &route.fallback),

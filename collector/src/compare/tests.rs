@@ -168,6 +168,12 @@ fn what_is_needed_is_told_by_a_formula() {
 }
 
 #[test]
+fn units_are_averaged_in_order_of_first_sight() {
+    let values = [("b", 1.0), ("a", 0.0), ("b", 0.0), ("b", 0.5)];
+    assert_eq!(unit_means(values), [0.5, 0.0]);
+}
+
+#[test]
 fn percentiles_are_of_the_nearest_rank() {
     let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
     assert_eq!(percentile(&values, 0.5), Some(50.0));

@@ -2,6 +2,7 @@
 //!
 //! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
+use super::shadow::RawShadow;
 use super::units::{Percent, Size, Span};
 use crate::admin::Role;
 use crate::route::RouteMatch;
@@ -32,7 +33,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) routes: Vec<Route>,
-    pub(super) shadow: Vec<IgnoredAny>,
+    pub(super) shadow: Vec<RawShadow>,
     pub(super) verdict: Verdict,
     pub(super) log: Log,
     pub(super) expose_headers: bool,

@@ -82,7 +82,6 @@ fn what_is_not_built_is_refused_by_name() {
         "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"
     ));
     assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
-    assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
 }
 
 #[test]
@@ -227,4 +226,38 @@ fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
     let prices = config().unwrap().prices;
     assert_eq!(prices.lookup("m").map(|price| price.input), Some(1e-6));
     assert!(prices.lookup("gpt-4o").is_some(), "the built-in ones stay");
+}
+
+#[test]
+fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
+    let text = "shadow:\n  - { match: { task: \"*\" }, to: [small], sample: 2%, budget: { calls_per_day: 100, usd_per_day: 1.5, concurrency: 2 } }\n";
+    let shadow = &parse(&format!("{UPSTREAMS}{text}")).unwrap().shadow[0];
+    assert_eq!(
+        (shadow.matching.task.as_deref(), shadow.to[0].as_str()),
+        (Some("*"), "small")
+    );
+    assert_eq!(
+        (
+            shadow.sample,
+            shadow.budget.calls_per_day,
+            shadow.budget.usd_per_day,
+            shadow.budget.concurrency
+        ),
+        (0.02, 100, Some(1.5), 2)
+    );
+    let default = &parse(&format!("{UPSTREAMS}shadow: [{{ to: [small] }}]\n"))
+        .unwrap()
+        .shadow[0];
+    assert_eq!((default.sample, default.budget.calls_per_day), (0.05, 10_000));
+    for (text, word) in [
+        ("{ to: [other] }", "`other` is not among"),
+        ("{ to: [] }", "at least one"),
+        ("{ to: [openai], text: raw }", "`trusted: true`"),
+        ("{ to: [small], match: { tsak: x } }", "did you mean `task`"),
+        ("{ to: [small], budget: { usd_per_day: -1 } }", "0 or more"),
+        ("{ to: [small], budget: { concurrency: 0 } }", "1 to 256"),
+    ] {
+        let error = error(&format!("{UPSTREAMS}shadow: [{text}]\n"));
+        assert!(error.contains(word), "{text}: {error}");
+    }
 }
