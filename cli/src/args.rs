@@ -526,6 +526,10 @@ pub(crate) struct ReplayArguments {
     /// Environment variable that holds the candidate's key, with `--url`.
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(crate) key_env: Option<String>,
+    /// Hold the candidate's answers to a form, by a JSON schema (`response_format`): the request's own, one made of its tools,
+    /// or the form that the recorded answers have in common. For servers that follow it; a version of its own.
+    #[arg(long)]
+    pub(crate) constrain: bool,
     /// Ask the baseline again for every call of the sample: also where the noise floor is known well enough already, and
     /// where no key of the baseline is configured.
     #[arg(long)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use understudy_call::keys::Keys;
 use understudy_call::price::PriceTable;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
+use understudy_client::UpstreamConfig;
 use understudy_collector::books;
 use understudy_collector::mask::Mask;
 use understudy_collector::row::RowMaker;
@@ -137,6 +138,7 @@ impl Place {
             return VerdictConfig::default();
         };
         let settings = config.verdict;
+        let price = |upstream: &UpstreamConfig| Some((upstream.name.clone(), upstream.price?.gpu_hour));
         VerdictConfig {
             alpha: settings.alpha,
             margin: settings.margin,
@@ -144,6 +146,7 @@ impl Place {
             min_pairs: settings.min_pairs as usize,
             min_floor: settings.min_floor,
             max_age: settings.max_age,
+            gpu_hours: config.upstreams.values().filter_map(price).collect(),
         }
     }
 

@@ -70,6 +70,8 @@ pub struct UpstreamConfig {
     pub trusted: bool,
     /// Whether it may be at a link-local or metadata address.
     pub allow_link_local: bool,
+    /// Whether its answers are held to a form (`response_format`) when it is rehearsed.
+    pub constrain: bool,
     /// The most calls of ours in flight at once.
     pub max_in_flight: Option<usize>,
     /// Price of a self-hosted upstream.
@@ -91,6 +93,7 @@ impl UpstreamConfig {
             ca_file: None,
             trusted: false,
             allow_link_local: false,
+            constrain: false,
             max_in_flight: None,
             price: None,
         }

@@ -5,6 +5,7 @@
 //! the upstream that is asked and no other.
 
 mod ask;
+mod constrain;
 mod pace;
 mod sample;
 
@@ -519,6 +520,7 @@ pub(crate) fn reply_row(
         candidate: arm.name().to_owned(),
         candidate_version: arm.version.clone(),
         cost_usd: arm.cost(call, reply, prices).filter(|_| answered),
+        first_token_ms: reply.first_token_ms,
         duration_ms: reply.duration_ms,
         outcome: reply.outcome,
         response_body: reply.body.clone(),

@@ -12,6 +12,7 @@ mod timing;
 mod unmasked;
 
 pub(crate) use media::is_missing_in as is_media_missing_in;
+pub(crate) use timing::Timing;
 
 use crate::drift::Look;
 use crate::mask::{Mask, Values};
@@ -20,7 +21,6 @@ use masking::{Bodies, Drafts, Masked};
 use plain::Plain;
 use std::borrow::Cow;
 use std::sync::Arc;
-use timing::Timing;
 use understudy_call::call::{Api, Request, Response, ToolOffered, Usage};
 use understudy_call::frame::{BodyNote, FrameHead, RawCall};
 use understudy_call::keys::{Key, Origins, keyed_digest};

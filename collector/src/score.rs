@@ -21,7 +21,9 @@ pub use ngrams::similarity;
 pub(crate) use refusal::{truncated, withheld};
 pub use summary::{KindSummary, Summary};
 
-use json::{json_of, json_within};
+pub(crate) use json::json_of;
+
+use json::json_within;
 use label::{looks_like_label, normal_label};
 use refusal::unusable;
 use serde_json::Value;

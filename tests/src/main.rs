@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
+use understudy_tests::calibrate;
 use understudy_tests::endure::{
     self, Report, clock, crash, disk, leave, models, origin::Origin, reload, restart, soak, streams,
 };
@@ -85,6 +86,14 @@ enum Goal {
         #[arg(default_value_t = 200)]
         clients: usize,
     },
+    /// Verdicts on simulated tasks: how often a bad candidate is ever promoted, and how soon a good one
+    Calibrate {
+        #[arg(default_value_t = 1000)]
+        tasks: usize,
+        /// Calls of each task; it is looked at after every one
+        #[arg(default_value_t = 3000)]
+        calls: usize,
+    },
     /// A fake upstream alone, until its stdin ends
     #[command(hide = true)]
     Origin,
@@ -103,6 +112,7 @@ fn main() -> ExitCode {
         Goal::Soak { seconds, rate } => soak::run(seconds, rate),
         Goal::Clock { seconds } => clock::run(seconds),
         Goal::Leave { clients } => leave::run(clients, true),
+        Goal::Calibrate { tasks, calls } => return calibrated(tasks, calls),
         Goal::Origin => return origin(),
     };
     #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
@@ -129,6 +139,15 @@ fn with_origin(work: impl FnOnce(SocketAddr) -> Report) -> Report {
     let _ = child.kill();
     let _ = child.wait();
     report
+}
+
+fn calibrated(tasks: usize, calls: usize) -> ExitCode {
+    let calibration = calibrate::run(tasks, calls);
+    #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+    {
+        println!("{calibration}");
+    }
+    ExitCode::from(u8::from(!calibration.holds()))
 }
 
 fn origin() -> ExitCode {

@@ -3,6 +3,7 @@
 //! Never looks inside the program: only at its ports, its files, its signals and its stderr.
 
 mod audit;
+mod calibration;
 mod canary;
 mod capture;
 mod content;

@@ -18,7 +18,9 @@ use url::Url;
 /// Replays, and prints what was done.
 pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
-    let candidate = Arm::candidate(Arc::new(open(&place, candidate(&place, &arguments)?)?));
+    let mut candidate = candidate(&place, &arguments)?;
+    candidate.constrain |= arguments.constrain;
+    let candidate = Arm::candidate(Arc::new(open(&place, candidate)?));
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
     let task = task(book.book(), &arguments.task)?.id.clone();
@@ -30,6 +32,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         );
         return Err(Wrong(message).into());
     }
+    let candidate = candidate.with_forms_of(&sample);
     let baseline = baseline(&place, &arguments, &sample)?;
     let config = ReplayConfig {
         concurrency: arguments.concurrency.max(1),

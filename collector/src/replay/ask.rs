@@ -1,10 +1,12 @@
-//! Asks one upstream for the answer to one kept call: its own model, no stream, bounded retries.
+//! Asks one upstream for the answer to one kept call: its own model, bounded retries.
 
+use super::constrain::{Constraint, Form};
 use super::pace::Pace;
-use super::sample::Drawn;
+use super::sample::{Drawn, Sample};
 use super::{FLOOR, ReplayConfig};
+use crate::row::Timing;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_call::call::{Api, Response};
@@ -35,6 +37,8 @@ const RETRIED: [u16; 8] = [408, 409, 429, 500, 502, 503, 504, 529];
 const REFUSED: [u16; 3] = [401, 403, 404];
 /// Characters of an error body that are shown.
 const SHOWN: usize = 200;
+/// Why a kept body is not sent.
+const NO_OBJECT: &str = "its body is no JSON object";
 
 /// One side of a comparison: an upstream, and what makes it this version of it.
 #[derive(Clone)]
@@ -43,16 +47,28 @@ pub struct Arm {
     /// Changes with the model and the URL.
     pub version: String,
     is_baseline: bool,
+    /// What holds its answers to a form, where it is asked so.
+    constraint: Option<Constraint>,
 }
 
 impl Arm {
     /// A candidate: asked for its own model, where it has one.
     pub fn candidate(upstream: Arc<Upstream>) -> Arm {
         let version = version_of(&upstream.config);
+        let constraint = upstream.config.constrain.then(Constraint::default);
         Arm {
             upstream,
             version,
             is_baseline: false,
+            constraint,
+        }
+    }
+
+    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`.
+    pub fn with_forms_of(self, sample: &Sample) -> Arm {
+        Arm {
+            constraint: self.constraint.as_ref().map(|_| Constraint::of(sample)),
+            ..self
         }
     }
 
@@ -63,6 +79,7 @@ impl Arm {
             upstream,
             version,
             is_baseline: true,
+            constraint: None,
         }
     }
 
@@ -150,7 +167,7 @@ impl Arm {
                 Err(error) => error.is_retryable(),
             };
             let mut reply = match asked {
-                Ok(answer) => Reply::of_answer(question.api, question.back.as_ref(), &answer),
+                Ok(answer) => Reply::of_answer(&question, &answer),
                 Err(error) => Reply::of_error(&error),
             };
             (reply.started, reply.retries) = (Some(started), tried - 1);
@@ -172,10 +189,12 @@ impl Arm {
         if speaks == call.api {
             let body = request_body(&call.request_body, self.model(), call.api);
             let seen_at = call.path.as_deref().map(without_stream);
+            let (body, form) = self.shaped(call, call.api, body.ok_or(NO_OBJECT)?);
             return Ok(Question {
                 api: call.api,
                 path: self.upstream.call_path(call.api).is_none().then_some(seen_at).flatten(),
-                body: body.ok_or("its body is no JSON object")?,
+                body,
+                form,
                 back: None,
             });
         }
@@ -186,12 +205,30 @@ impl Arm {
         let translated = translate::request(call.api, path, call.request_body.as_bytes());
         let translated = translated.map_err(|refusal| refusal.to_string())?;
         let body = request_body(&translated.body.to_string(), self.model(), Api::OpenaiChat);
+        let (body, form) = self.shaped(call, Api::OpenaiChat, body.ok_or(NO_OBJECT)?);
         Ok(Question {
             api: Api::OpenaiChat,
             path: None,
-            body: body.ok_or("its body is no JSON object")?,
+            body,
+            form,
             back: Some(translated.back),
         })
+    }
+
+    /// A chat that was streamed is streamed again, so that the time of the first token compares; and where this arm's answers
+    /// are held to a form, that is asked for.
+    fn shaped(&self, call: &Drawn, api: Api, mut body: Map<String, Value>) -> (Bytes, Form) {
+        let mut form = Form::Plain;
+        if api == Api::OpenaiChat {
+            if call.request.stream {
+                body.insert("stream".into(), true.into());
+                body.insert("stream_options".into(), json!({"include_usage": true}));
+            }
+            if let Some(constraint) = &self.constraint {
+                form = constraint.put(&mut body);
+            }
+        }
+        (Value::Object(body).to_string().into(), form)
     }
 }
 
@@ -201,6 +238,8 @@ struct Question {
     /// Where it goes, where the API has no one path.
     path: Option<String>,
     body: Bytes,
+    /// How the answer is read.
+    form: Form,
     /// Brings the answer back to the call's API.
     back: Option<Back>,
 }
@@ -220,6 +259,8 @@ pub(crate) struct Reply {
     pub(crate) answer: Option<Response>,
     /// Its body, in the call's API.
     pub(crate) body: Option<String>,
+    /// Milliseconds to the first output, where it was streamed.
+    pub(crate) first_token_ms: Option<f64>,
     pub(crate) duration_ms: Option<f64>,
     /// When the last try began.
     pub(super) started: Option<Instant>,
@@ -240,6 +281,7 @@ impl Reply {
             outcome,
             answer: None,
             body: None,
+            first_token_ms: None,
             duration_ms: None,
             started: None,
             retries: 0,
@@ -262,20 +304,25 @@ impl Reply {
         }
     }
 
-    fn of_answer(api: Api, back: Option<&Back>, answer: &Answer) -> Reply {
+    fn of_answer(question: &Question, answer: &Answer) -> Reply {
+        let (api, back, form) = (question.api, question.back.as_ref(), question.form);
         let text = String::from_utf8_lossy(&answer.body);
         let refused = REFUSED.contains(&answer.status).then(|| {
             let shown: String = text.chars().take(SHOWN).collect();
             format!("it answers with status {}: {}", answer.status, shown.trim())
         });
         let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body).ok();
-        let parsed = assembled
+        let mut parsed = assembled
             .as_ref()
             .map(|assembled| wire::parse_response(api, answer.status, assembled).without_padding());
+        if let Some(parsed) = &mut parsed {
+            form.read(parsed);
+        }
         let outcome = match &parsed {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,
             Some(response) if response.error.is_some() => Outcome::InStreamError,
+            Some(response) if response.partial && is_streamed(answer) => Outcome::UpstreamTruncated,
             Some(_) => Outcome::Ok,
         };
         let translated = match (back, &parsed) {
@@ -289,6 +336,9 @@ impl Reply {
             outcome,
             body: Some(body.map_or(text.into_owned(), |body| body.to_string())),
             answer: parsed,
+            first_token_ms: Timing::of(api, answer.content_type.as_deref(), &answer.body, &answer.pieces)
+                .first_token_ms
+                .filter(|_| is_streamed(answer)),
             duration_ms: Some(answer.duration_ms),
             started: None,
             retries: 0,
@@ -297,12 +347,23 @@ impl Reply {
     }
 }
 
+/// Whether an answer came as a stream: the time of the first output of another one says nothing.
+fn is_streamed(answer: &Answer) -> bool {
+    let content_type = answer.content_type.as_deref().unwrap_or_default();
+    content_type.starts_with("text/event-stream")
+}
+
 /// The kept request as it is sent: whole, and with another model where one is given.
-pub(super) fn request_body(kept: &str, model: Option<&str>, api: Api) -> Option<Bytes> {
+pub(super) fn request_body(kept: &str, model: Option<&str>, api: Api) -> Option<Map<String, Value>> {
     let Ok(Value::Object(mut body)) = serde_json::from_str(kept) else {
         return None;
     };
+    let streams = api == Api::OpenaiChat && body.get("stream") == Some(&Value::Bool(true));
     LEFT_OUT.iter().for_each(|field| drop(body.shift_remove(*field)));
+    if streams {
+        body.insert("stream".into(), true.into());
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    }
     if let Some(model) = model {
         body.insert("model".into(), model.into());
     }
@@ -310,7 +371,7 @@ pub(super) fn request_body(kept: &str, model: Option<&str>, api: Api) -> Option<
     if api == Api::OpenaiResponses {
         body.insert("store".into(), false.into());
     }
-    Some(Value::Object(body).to_string().into())
+    Some(body)
 }
 
 /// Doubles from try to try, and lies between half and all of that: by the call, so that calls don't come in step.
@@ -320,9 +381,14 @@ fn pause(first: Duration, tried: u32, call_id: &str) -> Duration {
     whole / 2 + whole.mul_f64(f64::from(hash.as_bytes()[0]) / 512.0)
 }
 
-/// The version of a candidate: changes with its model and its URL.
+/// The version of a candidate: changes with its model, its URL, and whether its answers are held to a form.
 pub fn version_of(candidate: &UpstreamConfig) -> String {
-    digest(&[candidate.model.as_deref().unwrap_or_default(), candidate.url.as_str()])
+    let model = candidate.model.as_deref().unwrap_or_default();
+    let mut parts = vec![model, candidate.url.as_str()];
+    if candidate.constrain {
+        parts.push("constrain: schema");
+    }
+    digest(&parts)
 }
 
 fn digest(parts: &[&str]) -> String {
@@ -341,9 +407,8 @@ mod tests {
     #[test]
     fn the_history_stays_and_delivery_goes() {
         let kept = r#"{"model":"big","stream":true,"stream_options":{"include_usage":true},"user":"u","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
-        let sent: Value = serde_json::from_slice(&request_body(kept, Some("small"), Api::OpenaiChat).unwrap()).unwrap();
-        let expected =
-            serde_json::json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
+        let sent = Value::Object(request_body(kept, Some("small"), Api::OpenaiChat).unwrap());
+        let expected = json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
         assert_eq!(sent, expected);
         assert_eq!(request_body("[]", None, Api::OpenaiChat), None);
     }

@@ -102,7 +102,8 @@ impl Drawn {
     /// Equal for calls that ask the same, however they are delivered.
     fn twin_key(&self) -> [u8; 16] {
         let asked = request_body(&self.request_body, None, self.api);
-        digest(&[self.api.as_str().as_bytes(), asked.as_deref().unwrap_or_default()])
+        let asked = asked.map_or(String::new(), |body| Value::Object(body).to_string());
+        digest(&[self.api.as_str().as_bytes(), asked.as_bytes()])
     }
 }
 

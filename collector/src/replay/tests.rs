@@ -150,7 +150,7 @@ async fn answers_are_scored_beside_the_floor_and_only_once() {
         (30, 10, 10)
     );
     for body in small.seen.lock().unwrap().iter() {
-        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &Value::Null));
+        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &json!(true)));
     }
     assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "gpt-4o"));
     let rows = scores(&store, &ScoreFilter::default()).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 const MOST_STARTS: usize = 32;
 
 /// The JSON object or array that a text is, bare or in one Markdown fence.
-pub(super) fn json_of(text: &str) -> Option<Value> {
+pub(crate) fn json_of(text: &str) -> Option<Value> {
     let text = text.trim();
     let inside = fenced(text).unwrap_or(text);
     let value: Value = serde_json::from_str(inside).ok()?;

@@ -76,6 +76,8 @@ pub(super) struct Upstream {
     pub(super) trusted: bool,
     #[serde(default)]
     pub(super) allow_link_local: bool,
+    #[serde(default)]
+    pub(super) constrain: Constrain,
     pub(super) max_in_flight: Option<usize>,
     pub(super) price: Option<Price>,
     pub(super) ca_file: Option<PathBuf>,
@@ -83,6 +85,27 @@ pub(super) struct Upstream {
     pub(super) ask_usage: bool,
     pub(super) sign: Option<Sign>,
     pub(super) aws: Option<Aws>,
+}
+
+/// `true`, `schema`, or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub(super) enum Constrain {
+    #[default]
+    No,
+    Schema,
+}
+
+impl TryFrom<serde_json::Value> for Constrain {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Constrain, String> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) | (_, Some("schema")) => Ok(Constrain::Schema),
+            (Some(false), _) => Ok(Constrain::No),
+            _ => Err(format!("constrain: {value} is neither `schema` nor `true` nor `false`")),
+        }
+    }
 }
 
 /// How an upstream's calls are signed anew.

@@ -135,6 +135,18 @@ fn mistakes_say_what_to_do() {
             "upstreams: { a: { url: 'http://h' } }\ncapture: { wait: soon }\n",
             "`soon` is not a duration",
         ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { margin: 5 }\n",
+            "verdict.margin: it is 5, and must lie between 0.005 and 0.5",
+        ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { alpha: 0 }\n",
+            "verdict.alpha",
+        ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { max_age: 0s }\n",
+            "verdict.max_age",
+        ),
     ];
     for (text, expected) in cases {
         let message = error(text);
@@ -176,6 +188,22 @@ fn usage_is_asked_for_where_config_says_so() {
 fn a_canary_sees_raw_text_so_its_upstream_must_be_trusted() {
     let text = UPSTREAMS.replace(", trusted: true", "") + "routes:\n  - split: { openai: 95, small: 5 }\n";
     assert!(error(&text).contains("trusted: true"));
+}
+
+#[test]
+fn answers_are_held_to_a_form_in_rehearsals_and_not_in_splits() {
+    let of = |given: &str| {
+        let text = UPSTREAMS.replace("model: m,", &format!("model: m, constrain: {given},"));
+        parse(&text).map(|config| config.upstreams["small"].constrain)
+    };
+    assert_eq!(
+        (of("schema").unwrap(), of("true").unwrap(), of("false").unwrap()),
+        (true, true, false)
+    );
+    assert!(of("grammar").unwrap_err().to_string().contains("neither `schema`"));
+    let split = UPSTREAMS.replace("model: m,", "model: m, constrain: schema,")
+        + "routes:\n  - split: { openai: 95, small: 5 }\n";
+    assert!(error(&split).contains("rehearsals alone"));
 }
 
 #[test]
