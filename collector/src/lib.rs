@@ -26,3 +26,4 @@ pub mod table;
 pub mod tally;
 pub mod thread;
 pub mod verdict;
+pub mod web;

@@ -16,6 +16,7 @@ mod forms;
 mod framing;
 mod lab;
 mod offline;
+mod page;
 mod paths;
 mod recordings;
 mod secrets;
