@@ -2,7 +2,6 @@
 
 use crate::keys;
 use crate::place::verdict_config;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use understudy_collector::store::Store;
@@ -18,10 +17,7 @@ pub(crate) fn serve(config: &Config, proxy: &Arc<Proxy>, store: Store, runtime: 
     let table_keys = keys::for_command(&config.keys_dir(), config.encrypt_store, false);
     let store = store.with_table_keys(table_keys.unwrap_or_default());
     let (start, proxy) = (settings(config), proxy.clone());
-    let source = move || Settings {
-        splits: splits(&proxy.routes()),
-        ..start.clone()
-    };
+    let source = move || of_routes(&proxy.routes(), start.clone());
     let web = Web::new(store, Box::new(source));
     runtime.spawn(web.clone().keep_fresh());
     Arc::new(ServedPages(web))
@@ -49,22 +45,25 @@ pub(crate) fn settings(config: &Config) -> Settings {
         let model = upstream.model.clone()?;
         Some((name.clone(), model))
     };
-    Settings {
+    let settings = Settings {
         verdict: verdict_config(config),
-        splits: splits(&config.routes),
         models: config.upstreams.iter().filter_map(model).collect(),
-    }
+        ..Settings::default()
+    };
+    of_routes(&config.routes, settings)
 }
 
-/// Weights of the routes that name a task.
-fn splits(routes: &Routes) -> BTreeMap<String, Vec<(String, u32)>> {
-    let mut splits = BTreeMap::new();
+/// With the routes that name a task, and their weights.
+fn of_routes(routes: &Routes, mut settings: Settings) -> Settings {
+    settings.splits.clear();
+    settings.routes.clear();
     for route in routes.all() {
         if let Some(task) = &route.matching.task {
             let arms = route.arms.iter().map(|arm| (arm.upstream.clone(), arm.weight));
             // The first route that matches wins.
-            splits.entry(task.clone()).or_insert_with(|| arms.collect());
+            settings.splits.entry(task.clone()).or_insert_with(|| arms.collect());
+            settings.routes.insert(route.id.clone(), task.clone());
         }
     }
-    splits
+    settings
 }

@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use understudy_call::taskbook::{CompiledBook, TaskBook};
 use view::{Medium, View};
 
@@ -140,6 +140,8 @@ pub struct Web {
     settings: SettingsSource,
     state: Mutex<State>,
     latest: RwLock<Option<(Instant, Arc<Report>)>>,
+    /// Told whenever there is a newer report.
+    shown: Notify,
 }
 
 impl Web {
@@ -150,6 +152,7 @@ impl Web {
             settings,
             state: Mutex::default(),
             latest: RwLock::default(),
+            shown: Notify::new(),
         })
     }
 
@@ -359,6 +362,7 @@ impl Web {
     fn show(&self, report: Report) -> Arc<Report> {
         let report = Arc::new(report);
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), report.clone()));
+        self.shown.notify_waiters();
         report
     }
 
@@ -370,12 +374,11 @@ impl Web {
         {
             return report.clone();
         }
+        let shown = self.shown.notified();
         let web = self.clone();
-        let refreshed = tokio::spawn(async move { web.refresh(|_, _| {}).await });
+        tokio::spawn(async move { web.refresh(|_, _| {}).await });
         let wait = if known.is_some() { WAIT } else { FIRST_WAIT };
-        if let Ok(Ok(Ok(report))) = tokio::time::timeout(wait, refreshed).await {
-            return report;
-        }
+        let _ = tokio::time::timeout(wait, shown).await;
         self.latest().map(|(_, report)| report).unwrap_or_else(|| {
             Arc::new(Report {
                 counting: Some((0, 0)),

@@ -1,12 +1,16 @@
-//! What was done, for the page's history: entries of the audit log that changed something, each read once.
+//! What was done, for the page's history: entries of the audit log that changed something, and steps of rollouts
+//! (`control/<route>/v000012.json`), each read once.
 
 use crate::audit_log::{Entry, FOLDER};
 use crate::store::{Store, StoreError, numbered_key};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Entries looked back at, where none was read yet.
 const LOOKED_BACK: u32 = 500;
+/// Where the control objects of routes are.
+const CONTROL: &str = "control";
 /// Events kept.
 const EVENTS: usize = 200;
 /// What somebody only looked at is in the log, and not here.
@@ -25,12 +29,16 @@ pub struct Event {
     pub details: String,
     /// The task that it names, where it does.
     pub task: Option<String>,
+    /// The route that it names, where it does.
+    pub route: Option<String>,
 }
 
 /// The log as far as it was read.
 #[derive(Default, Serialize, Deserialize)]
 pub struct History {
     read: u32,
+    /// The newest control object of each route that was read.
+    controls: BTreeMap<String, String>,
     /// The latest last.
     pub events: Vec<Event>,
 }
@@ -51,6 +59,29 @@ impl History {
             }
             self.read = number;
         }
+        self.read_controls(store).await
+    }
+
+    async fn read_controls(&mut self, store: &Store) -> Result<(), StoreError> {
+        for object in store.list(CONTROL).await? {
+            let Some((route, _)) = object.key.rsplit_once('/') else {
+                continue;
+            };
+            if self.controls.get(route).is_some_and(|newest| *newest >= object.key) {
+                continue;
+            }
+            match store.get(&object.key).await {
+                Ok(json) => self
+                    .events
+                    .extend(serde_json::from_slice(&json).ok().and_then(|json| step(&json))),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+            self.controls.insert(route.to_owned(), object.key.clone());
+        }
+        self.events.sort_by_key(|event| event.at);
+        let too_many = self.events.len().saturating_sub(EVENTS);
+        self.events.drain(..too_many);
         Ok(())
     }
 
@@ -61,17 +92,34 @@ impl History {
         if LOOKS.contains(&entry.action.as_str()) {
             return;
         }
+        let text = |name: &str| entry.details.get(name).and_then(Value::as_str).map(str::to_owned);
         self.events.push(Event {
             at: entry.at,
-            task: entry.details.get("task").and_then(Value::as_str).map(str::to_owned),
+            task: text("task"),
+            route: text("route"),
             details: words(&entry.details),
             what: entry.action,
             by: entry.by,
         });
-        if self.events.len() > EVENTS {
-            self.events.remove(0);
-        }
     }
+}
+
+/// A control object as an event; none where it says no action.
+fn step(control: &Value) -> Option<Event> {
+    let text = |name: &str| control.get(name).and_then(Value::as_str).unwrap_or_default();
+    let weights = control
+        .get("weights")
+        .filter(|weights| weights.as_object().is_some_and(|weights| !weights.is_empty()));
+    let weights = weights.map_or_else(String::new, |weights| format!(" ({})", words(weights)));
+    let action = Some(text("action")).filter(|action| !action.is_empty())?;
+    Some(Event {
+        at: control.get("at").and_then(Value::as_i64).unwrap_or_default(),
+        what: format!("rollout: {action}"),
+        by: text("by").to_owned(),
+        details: format!("{}{weights}", text("why")),
+        task: None,
+        route: Some(text("route").to_owned()),
+    })
 }
 
 /// `{"on": true, "number": 3}` as `on: true, number: 3`.
@@ -114,5 +162,43 @@ mod tests {
             .collect();
         assert_eq!(seen, [("bypass", "on: true"), ("rollout", "task: t, weight: 5")]);
         assert_eq!(history.events[1].task.as_deref(), Some("t"));
+    }
+
+    #[tokio::test]
+    async fn steps_of_rollouts_are_in_it_by_their_time() {
+        let store = Store::in_memory();
+        append(&store, "bypass", "ops", 20, json!({ "on": true }))
+            .await
+            .unwrap();
+        let step = |at: i64, weight: u32| {
+            json!({ "route": "bills", "at": at, "by": "ops", "action": "step", "why": "all checks held", "weights": { "slm": weight } })
+                .to_string()
+        };
+        let mut history = History::default();
+        store
+            .put("control/bills/v000001.json", step(10, 5).into())
+            .await
+            .unwrap();
+        store.put("control/bills/v000002.json", "no JSON".into()).await.unwrap();
+        history.refresh(&store).await.unwrap();
+        store
+            .put("control/bills/v000003.json", step(30, 10).into())
+            .await
+            .unwrap();
+        history.refresh(&store).await.unwrap();
+        let seen: Vec<(&str, &str)> = history
+            .events
+            .iter()
+            .map(|event| (event.what.as_str(), event.details.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("rollout: step", "all checks held (slm: 5)"),
+                ("bypass", "on: true"),
+                ("rollout: step", "all checks held (slm: 10)")
+            ]
+        );
+        assert_eq!(history.events[0].route.as_deref(), Some("bills"));
     }
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub verdict: crate::verdict::VerdictConfig,
     /// Weights of routes that name a task: by task id, each arm and its weight.
     pub splits: BTreeMap<String, Vec<(String, u32)>>,
+    /// The task that a route of this id is of.
+    pub routes: BTreeMap<String, String>,
     /// The model of each upstream, where the config says one.
     pub models: BTreeMap<String, String>,
 }
@@ -268,6 +270,13 @@ impl Report {
                 took,
             }
         };
+        let of_task_of_route = |event: &Event| {
+            let task = event.route.as_ref().and_then(|route| settings.routes.get(route));
+            Event {
+                task: event.task.clone().or(task.cloned()),
+                ..event.clone()
+            }
+        };
         let mut tasks: Vec<TaskReport> = places.iter().enumerate().map(of_task).collect();
         tasks.retain(|task| !task.task.ignored);
         tasks.sort_by(|one, other| {
@@ -298,7 +307,7 @@ impl Report {
             min_pairs: settings.verdict.min_pairs,
             simulated,
             tasks,
-            events: events.iter().rev().cloned().collect(),
+            events: events.iter().rev().map(of_task_of_route).collect(),
             ..Report::default()
         }
     }
