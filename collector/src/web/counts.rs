@@ -158,7 +158,7 @@ fn bump(names: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
 
 /// The objects of one hour, and what their calls took by task; the empty id is for calls of no task.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Hour {
+pub(super) struct Hour {
     objects: BTreeMap<String, u64>,
     /// What the calls took.
     pub tasks: BTreeMap<String, Took>,
@@ -166,7 +166,7 @@ pub struct Hour {
 
 /// All kept calls, counted by one task book.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Counts {
+pub(super) struct Counts {
     /// What of the book decides which call is of which task.
     book: String,
     /// By folder, such as `calls/dt=2026-11-21/hour=h07`.
@@ -185,7 +185,7 @@ impl Counts {
     ///
     /// # Errors
     /// Where the store fails; what was counted stays.
-    pub async fn refresh(
+    pub(super) async fn refresh(
         &mut self,
         store: &Store,
         book: Option<Arc<CompiledBook>>,
@@ -262,7 +262,7 @@ impl Counts {
     }
 
     /// Makes objects that could not be read be read again: a key may be there by now.
-    pub fn retry_unreadable(&mut self) {
+    pub(super) fn retry_unreadable(&mut self) {
         for key in std::mem::take(&mut self.unreadable) {
             if let Some((hour, name)) = key.rsplit_once('/')
                 && let Some(hour) = self.hours.get_mut(hour)
@@ -295,7 +295,7 @@ impl Counts {
     }
 
     /// What the calls of each task took, of all hours from `since` on (a folder's name).
-    pub fn totals(&self, since: &str) -> BTreeMap<&str, Took> {
+    pub(super) fn totals(&self, since: &str) -> BTreeMap<&str, Took> {
         let mut totals: BTreeMap<&str, Took> = BTreeMap::new();
         for (_, hour) in self.hours.range(since.to_owned()..) {
             for (task, took) in &hour.tasks {

@@ -35,7 +35,7 @@ pub struct Event {
 
 /// The log as far as it was read.
 #[derive(Default, Serialize, Deserialize)]
-pub struct History {
+pub(super) struct History {
     read: u32,
     /// The newest control object of each route that was read.
     controls: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ impl History {
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
+    pub(super) async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
         let newest = store.latest(FOLDER).await?.map_or(0, |(number, _)| number);
         let first = self.read.max(newest.saturating_sub(LOOKED_BACK)) + 1;
         for number in first..=newest {
