@@ -14,7 +14,6 @@ use crate::store::Store;
 use crate::table::{Columns, TableKeys, call_batches, call_micros};
 use bytes::Bytes;
 use jiff::Timestamp;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -344,18 +343,12 @@ impl Reader {
         let since = fitted_at.map(|at| at.as_microsecond().max(self.since));
         let mut read = Read::default();
         for batch in call_batches(bytes, &columns, &self.keys)? {
-            let mut batch = batch?;
-            batch.retain(|call| !self.tombstones.covers_call(call));
-            let looks: Vec<Option<Look>> = batch.par_iter_mut().map(|call| self.place(call, since)).collect();
-            for (call, look) in batch.into_iter().zip(looks) {
+            for mut call in batch?.into_iter().filter(|call| !self.tombstones.covers_call(call)) {
+                // On one core: the others are the agents'.
+                let look = self.place(&mut call, since);
                 read.latest = read.latest.max(call_micros(&call));
-                let took = match call.task_id.as_deref() {
-                    Some(task) if read.tasks.contains_key(task) => read.tasks.get_mut(task),
-                    task => Some(read.tasks.entry(task.unwrap_or_default().to_owned()).or_default()),
-                };
-                if let Some(took) = took {
-                    took.add(&call);
-                }
+                let task = call.task_id.clone().unwrap_or_default();
+                read.tasks.entry(task).or_default().add(&call);
                 if let Some(look) = look {
                     read.looks.push((call.conversation_id, look));
                 }
