@@ -3,12 +3,8 @@
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
 use crate::commands::bypass;
-<<<<<<< HEAD
-use crate::{keys, log, page, retention};
-=======
 use crate::place::Wrong;
-use crate::{keys, log, retention};
->>>>>>> main
+use crate::{keys, log, page, retention};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;

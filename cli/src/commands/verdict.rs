@@ -9,6 +9,9 @@ use jiff::Timestamp;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::verdict::{Decision, Verdict};
 
+/// Columns that a narrow terminal does without, the first first; `--format json` has all.
+const SPARE: [&str; 5] = ["p95 ms / LLM", "valid / LLM", "p50 ms / LLM", "per 1k / LLM", "pairs"];
+
 /// Prints the verdicts.
 pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
@@ -70,6 +73,7 @@ fn table(verdicts: &[Verdict]) -> Table {
             both(dollars(verdict.cost_per_1k), dollars(verdict.cost_per_1k_baseline)).into(),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 

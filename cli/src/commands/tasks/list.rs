@@ -18,6 +18,8 @@ use understudy_collector::tally::Tally;
 
 /// Kinds of answers shown in a table.
 const ANSWERS: usize = 3;
+/// Columns that a narrow terminal does without, the first first; `--format json` has all.
+const SPARE: [&str; 7] = ["tools", "out", "tokens in", "p95 ms", "name", "answers", "p50 ms"];
 /// Tools shown in a table.
 const TOOLS: usize = 3;
 /// What is read of a call, beside what a tally reads.
@@ -206,6 +208,7 @@ fn table(rows: &[Row]) -> Table {
             output::known(row.p95_ms, 0),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 
