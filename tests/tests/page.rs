@@ -51,7 +51,20 @@ fn rehearsed() -> (Home, String) {
     let tasks: Value = serde_json::from_str(&run(&home, &["tasks", "list", "--format", "json"])).expect("JSON");
     let task = tasks[0]["id"].as_str().expect("a task").to_owned();
     let slm = Upstream::start(|seen| answer_chat(seen, "simulated-slm", &format!("kind 1 candidate {HOSTILE}")));
-    run(&home, &["replay", "--task", &task, "--to", "slm", "--url", &slm.url()]);
+    run(
+        &home,
+        &[
+            "replay",
+            "--task",
+            &task,
+            "--to",
+            "slm",
+            "--url",
+            &slm.url(),
+            "--model",
+            "simulated-slm",
+        ],
+    );
     (home, task)
 }
 
@@ -68,7 +81,9 @@ fn the_page_shows_figures_to_viewers_texts_to_operators_and_does_nothing_that_a_
     home.write_config(&config);
     let program = home.serve(&["--config", "understudy.yaml"], &[("LOOK", LOOK), ("MOVE", MOVE)]);
     assert_eq!(Request::get("/").send(program.admin).status(), 401);
-    eventually("the page has the task", || get(&program, "/", LOOK).text().contains(&task));
+    eventually("the page has the task", || {
+        get(&program, "/", LOOK).text().contains(&task)
+    });
 
     let (one, texts) = (format!("/tasks/{task}"), format!("/tasks/{task}/disagreements/slm"));
     let examples = format!("/tasks/{task}/examples");
@@ -77,12 +92,23 @@ fn the_page_shows_figures_to_viewers_texts_to_operators_and_does_nothing_that_a_
         let html = answer.text();
         assert_eq!(answer.status(), 200, "{path}: {html}");
         let policy = answer.head.header("content-security-policy").expect("a policy");
-        for part in ["default-src 'none'", "style-src 'self'", "script-src 'self'", "form-action 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "style-src 'self'",
+            "script-src 'self'",
+            "form-action 'none'",
+        ] {
             assert!(policy.contains(part) && !policy.contains("unsafe"), "{path}: {policy}");
         }
-        assert!(html.contains("&lt;script&gt;") || path == "/", "{path} shows what was said");
+        assert!(
+            html.contains("&lt;script&gt;") || path == "/",
+            "{path} shows what was said"
+        );
         let others = html.replace("<script src=\"/page.js\" defer></script>", "");
-        assert!(!others.contains("<script") && !others.contains("<img"), "{path}: {html}");
+        assert!(
+            !others.contains("<script") && !others.contains("<img"),
+            "{path}: {html}"
+        );
         assert!(html.contains("simulated"), "{path}: a simulated model is called so");
     }
     assert!(get(&program, &texts, MOVE).text().contains("candidate"));
@@ -93,9 +119,19 @@ fn the_page_shows_figures_to_viewers_texts_to_operators_and_does_nothing_that_a_
     assert_eq!(get(&program, &one, LOOK).status(), 200);
     // A browser's way to send a token: the password of any name.
     let pair = "Basic YW55Ym9keTptbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbQ==";
-    assert_eq!(Request::get(&texts).header("authorization", pair).send(program.admin).status(), 200);
+    assert_eq!(
+        Request::get(&texts)
+            .header("authorization", pair)
+            .send(program.admin)
+            .status(),
+        200
+    );
 
-    for (path, kind) in [("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/icon.svg", "image/svg+xml")] {
+    for (path, kind) in [
+        ("/page.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/icon.svg", "image/svg+xml"),
+    ] {
         let answer = get(&program, path, LOOK);
         let found = answer.head.header("content-type").unwrap_or_default();
         assert!(answer.status() == 200 && found.starts_with(kind), "{path}: {found}");

@@ -161,7 +161,7 @@ async fn texts_are_for_operators_and_each_look_is_noted_first() {
         "figures are no content"
     );
     let (_, html) = page(&web, texts[1], true).await;
-    for said in ["recorded ", "again ", "candidate "] {
+    for said in ["recorded", "again", "candidate"] {
         assert!(html.contains(said), "{said}");
     }
     assert!(
