@@ -7,7 +7,7 @@ mod bars;
 
 pub(super) use bars::{agreement, answers, latency};
 
-use super::report::{Ready, Report, TaskReport};
+use super::report::{Candidate, Ready, Report, TaskReport};
 use super::view::View;
 use super::words::{counted, dollars, excerpt, percent, signed};
 use axis::Axis;
@@ -18,14 +18,18 @@ const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 18.0;
-const TOP: f64 = 22.0;
+const TOP: f64 = 34.0;
 const BOTTOM: f64 = 50.0;
 /// Marks that have their name beside them.
 const NAMED: usize = 6;
 /// Letters of such a name.
 const NAME: usize = 24;
 /// About the width of a letter.
-const LETTER: f64 = 6.4;
+const LETTER: f64 = 7.6;
+/// Differences further below than so many margins lie at the lower edge: there nothing is to be told apart.
+const MARGINS_BELOW: f64 = 5.0;
+/// Where an axis at the left is named.
+const NAMED_AT: f64 = 14.0;
 
 /// The class of a verdict's marks.
 pub(super) fn class(ready: Ready) -> &'static str {
@@ -73,84 +77,140 @@ fn radius(share: f64, least: f64, most: f64) -> f64 {
 }
 
 /// Names beside marks, as far as they have room.
-#[derive(Default)]
-struct Names(Vec<[f64; 4]>);
+struct Names {
+    taken: Vec<[f64; 4]>,
+    named: usize,
+}
 
 impl Names {
-    /// A place for a name beside a mark: right of it, or left, if nothing is there yet.
-    fn place(&mut self, name: &str, x: f64, y: f64, size: f64) -> Option<Markup> {
-        if self.0.len() >= NAMED {
-            return None;
+    /// None yet, and none over these marks: middle and size of each.
+    fn beside(marks: impl Iterator<Item = (f64, f64, f64)>) -> Names {
+        Names {
+            taken: marks
+                .map(|(x, y, size)| [x - size, y - size, x + size, y + size])
+                .collect(),
+            named: 0,
         }
+    }
+
+    /// A name right of a mark, left of it, above or below: where nothing is yet.
+    fn place(&mut self, name: &str, x: f64, y: f64, size: f64) -> Option<Markup> {
         let name = excerpt(name, NAME);
         let width = name.chars().count() as f64 * LETTER;
-        let right = x + size + 5.0;
-        let left = x - size - 5.0 - width;
-        let from = if right + width < WIDTH - 4.0 { right } else { left };
-        let place = [from, y - 8.0, from + width, y + 8.0];
-        let is_free =
-            |other: &[f64; 4]| place[2] < other[0] || other[2] < place[0] || place[3] < other[1] || other[3] < place[1];
-        if from < LEFT || !self.0.iter().all(is_free) {
-            return None;
-        }
-        self.0.push(place);
-        Some(html! { text.name x=(format!("{from:.1}")) y=(format!("{:.1}", y + 4.0)) { (name) } })
+        let middle = (x - width / 2.0).clamp(LEFT, (WIDTH - width).max(LEFT));
+        let gap = size + 6.0;
+        let places = [
+            (x + gap, y),
+            (x - gap - width, y),
+            (middle, y - gap - 6.0),
+            (middle, y + gap + 6.0),
+        ];
+        let free = places.into_iter().find(|(from, y)| {
+            let place = [*from, y - 7.0, from + width, y + 7.0];
+            let is_apart = |other: &[f64; 4]| {
+                place[2] < other[0] || other[2] < place[0] || place[3] < other[1] || other[3] < place[1]
+            };
+            let is_inside = place[0] >= LEFT && place[2] <= WIDTH && place[1] >= TOP && place[3] <= HEIGHT - BOTTOM;
+            is_inside && self.taken.iter().all(is_apart)
+        });
+        let (from, y) = free.filter(|_| self.named < NAMED)?;
+        self.named += 1;
+        self.taken.push([from, y - 7.0, from + width, y + 7.0]);
+        // By its middle, so that a narrower font does not leave a gap on one side alone.
+        let middle = from + width / 2.0;
+        Some(
+            html! { text.name x=(format!("{middle:.1}")) y=(format!("{:.1}", y + 4.0)) text-anchor="middle" { (name) } },
+        )
     }
+}
+
+/// One mark of the plot of savings: what it is of, and where it is.
+struct Mark<'a> {
+    task: &'a TaskReport,
+    own: &'a Candidate,
+    saved: f64,
+    bounds: (f64, f64),
+    x: f64,
+    low: f64,
+    high: f64,
+    size: f64,
 }
 
 /// Savings against risk: a mark for each candidate whose price and interval are known. `None` where there is none.
 pub(super) fn savings(view: &View<'_>) -> Option<Markup> {
     let report = view.report;
-    let pairs = report.by_saving();
-    let known =
-        |(task, own): &(&'_ TaskReport, &'_ super::report::Candidate)| Some((task.saves(own)?, own.lower?, own.upper?));
-    let values: Vec<(f64, f64, f64)> = pairs.iter().filter_map(known).collect();
-    if values.is_empty() {
+    let known = |(task, own): (&'_ TaskReport, &'_ Candidate)| Some((task.saves(own)?, own.lower?, own.upper?));
+    let pairs: Vec<_> = report
+        .by_saving()
+        .into_iter()
+        .filter_map(|(task, own)| known((task, own)).map(|known| (task, own, known)))
+        .collect();
+    if pairs.is_empty() {
         return None;
     }
+    let least = -MARGINS_BELOW * report.margin;
     let most = pairs
         .iter()
-        .map(|(task, _)| task.share)
+        .map(|(task, ..)| task.share)
         .fold(f64::MIN_POSITIVE, f64::max);
     let x = Axis::of(
-        values.iter().map(|(saved, _, _)| *saved).chain([0.0]),
-        LEFT,
+        pairs.iter().map(|(_, _, known)| known.0).chain([0.0]),
+        LEFT + 12.0,
         WIDTH - RIGHT - 12.0,
     );
-    let heights = values
+    let heights = pairs
         .iter()
-        .flat_map(|(_, lower, upper)| [lower.max(-0.6), upper.min(0.3)]);
+        .flat_map(|(_, _, (_, lower, upper))| [lower.max(least), upper.min(-least)]);
     let y = Axis::of(heights.chain([0.0, -2.0 * report.margin]), HEIGHT - BOTTOM, TOP);
-    let margin = y.at(-report.margin);
-    let mut names = Names::default();
+    let marks: Vec<Mark<'_>> = pairs
+        .iter()
+        .map(|(task, own, (saved, lower, upper))| Mark {
+            task,
+            own,
+            saved: *saved,
+            bounds: (*lower, *upper),
+            x: x.at(*saved),
+            low: y.at(lower.max(least)),
+            high: y.at(upper.clamp(least, -least)),
+            size: radius(task.share / most, 5.0, 11.0),
+        })
+        .collect();
+    let mut names = Names::beside(marks.iter().map(|mark| (mark.x, mark.low, mark.size)));
+    let (margin, top) = (y.at(-report.margin), TOP);
+    names.taken.push([WIDTH - 230.0, top, WIDTH, top + 18.0]);
     let words = if report.is_projected() {
         "Saved in a month of 30 days"
     } else {
         "Saved on the calls kept so far"
     };
-    let shown = pairs.iter().filter_map(|pair| Some((pair.0, pair.1, known(pair)?)));
+    let is_cut = marks.iter().any(|mark| mark.bounds.0 < least);
     Some(html! {
         svg.plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="group" aria-label="Savings against risk: each mark is a candidate on a task; the table below has the same figures" {
-            rect.safe x=(LEFT) y=(TOP) width=(WIDTH - LEFT - RIGHT) height=(format!("{:.1}", (margin - TOP).max(0.0))) {}
-            (x.below(HEIGHT - BOTTOM, TOP, |value| dollars(Some(value))))
-            (y.beside(LEFT, WIDTH - RIGHT, |value| signed(Some(value))))
+            rect.safe x=(LEFT) y=(top) width=(WIDTH - LEFT - RIGHT) height=(format!("{:.1}", (margin - top).max(0.0))) {}
+            (x.below(HEIGHT - BOTTOM, top, |value| dollars(Some(value))))
+            (y.beside(LEFT, WIDTH - RIGHT, |value| two_digits(value, is_cut && value <= least)))
             line.margin x1=(LEFT) x2=(WIDTH - RIGHT) y1=(format!("{margin:.1}")) y2=(format!("{margin:.1}")) {}
-            text.note x=(WIDTH - RIGHT - 4.0) y=(format!("{:.1}", margin - 6.0)) text-anchor="end" { "no worse than the LLM by more than the margin ↑" }
-            @for (task, own, (saved, lower, upper)) in shown {
-                @let (px, low, high) = (x.at(saved), y.at(lower.max(-0.6)), y.at(upper.min(0.3)));
-                @let size = radius(task.share / most, 5.0, 12.0);
+            text.note x=(WIDTH - RIGHT - 6.0) y=(top + 14.0) text-anchor="end" { "as good as the LLM, give or take " (report.margin) }
+            @for mark in &marks {
+                @let Mark { task, own, x, low, high, size, .. } = mark;
                 a href=(view.task_href(&task.task.id)) {
-                    title { (task.task.name) ", " (own.name) @if own.is_simulated() { " (simulated)" } ": " (own.verdict) ". Saves " (dollars(Some(saved))) "; difference between " (signed(Some(lower))) " and " (signed(Some(upper))) " on " (counted(own.pairs as u64, "pair")) "; " (counted(task.took.calls, "call")) "." }
-                    line.whisker x1=(format!("{px:.1}")) x2=(format!("{px:.1}")) y1=(format!("{low:.1}")) y2=(format!("{high:.1}")) {}
-                    line.whisker x1=(format!("{:.1}", px - 4.0)) x2=(format!("{:.1}", px + 4.0)) y1=(format!("{high:.1}")) y2=(format!("{high:.1}")) {}
-                    (mark(own.ready, px, low, size))
-                    @if own.ready != Ready::Hold { @if let Some(name) = names.place(&task.task.name, px, low, size) { (name) } }
+                    title { (task.task.name) ", " (own.name) @if own.is_simulated() { " (simulated)" } ": " (own.verdict) ". Saves " (dollars(Some(mark.saved))) "; difference between " (signed(Some(mark.bounds.0))) " and " (signed(Some(mark.bounds.1))) " on " (counted(own.pairs as u64, "pair")) "; " (counted(task.took.calls, "call")) "." }
+                    line.whisker x1=(format!("{x:.1}")) x2=(format!("{x:.1}")) y1=(format!("{low:.1}")) y2=(format!("{high:.1}")) {}
+                    line.whisker x1=(format!("{:.1}", x - 4.0)) x2=(format!("{:.1}", x + 4.0)) y1=(format!("{high:.1}")) y2=(format!("{high:.1}")) {}
+                    (self::mark(own.ready, *x, *low, *size))
+                    @if own.ready != Ready::Hold { @if let Some(name) = names.place(&task.task.name, *x, *low, *size) { (name) } }
                 }
             }
             text.axis x=(format!("{:.0}", (LEFT + WIDTH - RIGHT) / 2.0)) y=(HEIGHT - 10.0) text-anchor="middle" { (words) " →" }
-            text.axis x=(LEFT - 50.0) y=(TOP - 8.0) { "↑ Lower bound of the difference to the LLM" }
+            text.axis x="4" y=(NAMED_AT) { "↑ Lower bound of the difference to the LLM" }
         }
     })
+}
+
+/// A tick of differences; the lowest stands for all below it, where there are any.
+fn two_digits(value: f64, is_cut: bool) -> String {
+    let sign = if value < -0.0005 { "−" } else { "" };
+    format!("{}{sign}{:.2}", if is_cut { "≤ " } else { "" }, value.abs())
 }
 
 /// Where calls and cost are: a bubble for each task. `None` where there are no tasks.
@@ -173,19 +233,23 @@ pub(super) fn bubbles(view: &View<'_>) -> Option<Markup> {
         .iter()
         .map(|task| task.share)
         .fold(f64::MIN_POSITIVE, f64::max);
-    let x = Axis::between(0.0, 1.0, LEFT + 14.0, WIDTH - RIGHT - 14.0);
+    let x = Axis::between(0.0, 1.0, LEFT + 26.0, WIDTH - RIGHT - 26.0);
     let y = Axis::of([0.0, highest * 1.08].into_iter(), HEIGHT - BOTTOM, TOP);
-    let mut names = Names::default();
+    let size_of = |task: &TaskReport| radius(task.share / most, 4.0, 22.0);
+    let place_of = |task: &TaskReport| (x.at(task.narrow.unwrap_or(0.0)), y.at(height(task)));
     // Small ones last, so that none is hidden.
     let mut tasks: Vec<&TaskReport> = report.tasks.iter().filter(|task| task.took.calls > 0).collect();
     tasks.sort_by(|one, other| other.share.total_cmp(&one.share));
+    let mut names = Names::beside(tasks.iter().map(|task| {
+        let (x, y) = place_of(task);
+        (x, y, size_of(task))
+    }));
     Some(html! {
         svg.plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="group" aria-label="Tasks by how repetitive their answers are, their share of cost and of calls; the table of tasks has the same figures" {
             (x.below(HEIGHT - BOTTOM, TOP, |value| percent(Some(value))))
             (y.beside(LEFT, WIDTH - RIGHT, |value| percent(Some(value))))
             @for task in tasks {
-                @let (px, py) = (x.at(task.narrow.unwrap_or(0.0)), y.at(height(task)));
-                @let size = radius(task.share / most, 4.0, 26.0);
+                @let ((px, py), size) = (place_of(task), size_of(task));
                 a href=(view.task_href(&task.task.id)) {
                     title { (task.task.name) ": " (percent(Some(task.share))) " of calls, " (percent(task.cost_share)) " of cost, " (percent(task.narrow)) " narrow answers" @if task.drift.is_some() { "; drifted" } }
                     circle.bubble.drifted[task.drift.is_some()] cx=(format!("{px:.1}")) cy=(format!("{py:.1}")) r=(format!("{size:.1}")) {}
@@ -193,7 +257,7 @@ pub(super) fn bubbles(view: &View<'_>) -> Option<Markup> {
                 }
             }
             text.axis x=(format!("{:.0}", (LEFT + WIDTH - RIGHT) / 2.0)) y=(HEIGHT - 10.0) text-anchor="middle" { "Narrow answers (tool calls, JSON, labels) →" }
-            text.axis x=(LEFT - 50.0) y=(TOP - 8.0) { @if by_cost { "↑ Share of cost" } @else { "↑ Share of calls (no prices are known)" } }
+            text.axis x="4" y=(NAMED_AT) { @if by_cost { "↑ Share of cost" } @else { "↑ Share of calls (no prices are known)" } }
         }
     })
 }

@@ -40,12 +40,12 @@ pub(super) fn task(view: &View<'_>, task: &TaskReport) -> Markup {
             (figures(report, task))
             (candidates(view, task))
             div.pair {
-                section.card { h3 { "What it answers" } (answers(&mix(task).into_iter().take(KINDS).collect::<Vec<_>>())) @if !it.tools.is_empty() { p.hint { "Tools offered: " (it.tools.join(", ")) } } }
-                section.card { h3 { "Time to the last byte" } @match latency(task) { Some(plot) => { (plot) p.hint { "Thick: the median, which is also written; thin: the 95th percentile." } } None => p { "No call was timed." } } }
+                section.card { (view.head("What it answers")) (answers(&mix(task).into_iter().take(KINDS).collect::<Vec<_>>())) @if !it.tools.is_empty() { p.hint { "Tools offered: " (it.tools.join(", ")) } } }
+                section.card { (view.head("Time to the last byte")) @match latency(task) { Some(plot) => { (plot) p.hint { "Thick: the median, which is also written; thin: the 95th percentile." } } None => p { "No call was timed." } } }
             }
-            (split(report, task))
+            (split(view, task))
             (template(view, task))
-            (commands(task))
+            (commands(view, task))
             @if !view.is_served() { p { a href="#top" { "Back to the top" } } }
         }
     }
@@ -84,22 +84,22 @@ fn candidates(view: &View<'_>, task: &TaskReport) -> Markup {
     let report = view.report;
     html! {
         section.card {
-            h3 { "Candidates" }
+            (view.head("Candidates"))
             @if task.candidates.is_empty() {
                 p { "None was rehearsed on this task yet." }
             } @else {
                 @if let Some(plot) = agreement(report, task) {
-                    (plot)
-                    p.hint { "The mark is the agreement with the recorded answers. The upright line is how the LLM agrees with itself when asked again; the shaded band reaches down from it by the margin of " (report.margin) ". A candidate is as good once its whole interval is right of the band’s left edge." }
+                    div.pair {
+                        (plot)
+                        p.hint { "The mark is the agreement with the recorded answers, its line the interval. The upright line is how the LLM agrees with itself when it is asked again; the shaded band reaches down from it by the margin of " (report.margin) ". A candidate is as good once its whole interval lies right of the band’s left edge." }
+                    }
                 }
                 div.scroll tabindex="0" role="region" aria-label="Candidates" {
                     table {
                         thead { tr {
-                            th scope="col" { "Candidate" } th scope="col" { "Verdict" }
-                            th.number scope="col" { "Agreement" } th.number scope="col" { "LLM itself" } th.number scope="col" { "Difference" }
-                            th.number scope="col" { "Pairs" } th.number scope="col" { "Valid" } th.number scope="col" { "LLM valid" }
-                            th.number scope="col" { "Per 1,000" } th.number scope="col" { "LLM" }
-                            th.number scope="col" { "Median" } th.number scope="col" { "LLM" }
+                            th scope="col" { "Candidate" } th scope="col" { "Verdict" } th.number scope="col" { "Agreement" }
+                            th.number scope="col" { "Difference" } th.number scope="col" { "Pairs" } th.number scope="col" { "Valid" }
+                            th.number scope="col" { "Per 1,000 calls" } th.number scope="col" { "Median" } th.number scope="col" { "95th pct." }
                             th.number scope="col" { @if report.is_projected() { "Saves a month" } @else { "Would have saved" } }
                         } }
                         tbody { @for own in &task.candidates { (candidate(task, own)) } }
@@ -116,19 +116,22 @@ fn candidates(view: &View<'_>, task: &TaskReport) -> Markup {
 }
 
 fn candidate(task: &TaskReport, own: &Candidate) -> Markup {
+    let both = |value: String, llm: String| html! { td.number { (value) span.interval { "LLM " (llm) } } };
     html! { tr {
         th scope="row" { (name(own)) } td { (badge(own.ready, &own.verdict)) }
-        td.number { (unit(own.agreement)) } td.number { (unit(own.floor)) }
+        (both(unit(own.agreement), unit(own.floor)))
         td.number { (signed(own.difference)) @if own.lower.is_some() { span.interval { (signed(own.lower)) " to " (signed(own.upper)) } } }
         td.number { (count(own.pairs as u64)) @if own.conversations > 0 { span.interval { (counted(own.conversations as u64, "conversation")) } } }
-        td.number { (percent(own.valid)) } td.number { (percent(own.valid_baseline)) }
-        td.number { (dollars(own.cost_per_1k[0])) } td.number { (dollars(own.cost_per_1k[1])) }
-        td.number { (time(own.p50_ms[0])) } td.number { (time(own.p50_ms[1])) }
+        (both(percent(own.valid), percent(own.valid_baseline)))
+        (both(dollars(own.cost_per_1k[0]), dollars(own.cost_per_1k[1])))
+        (both(time(own.p50_ms[0]), time(own.p50_ms[1])))
+        (both(time(own.p95_ms[0]), time(own.p95_ms[1])))
         td.number { (dollars(task.saves(own))) }
     } }
 }
 
-fn split(report: &Report, task: &TaskReport) -> Markup {
+fn split(view: &View<'_>, task: &TaskReport) -> Markup {
+    let report = view.report;
     let total: u32 = task.weights.iter().map(|(_, weight)| *weight).sum();
     let arms: std::collections::BTreeSet<&String> = task.days.iter().flat_map(|day| day.served.keys()).collect();
     let events: Vec<_> = report
@@ -139,7 +142,7 @@ fn split(report: &Report, task: &TaskReport) -> Markup {
         .collect();
     html! {
         section.card {
-            h3 { "Who serves it" }
+            (view.head("Who serves it"))
             @if task.weights.is_empty() {
                 p { "No route of the config names this task: every call goes where it is addressed." }
             } @else {
@@ -170,7 +173,7 @@ fn template(view: &View<'_>, task: &TaskReport) -> Markup {
     let it = &task.task;
     html! {
         section.card {
-            h3 { "What its prompts have in common" }
+            (view.head("What its prompts have in common"))
             @if it.lines.is_empty() { p { "Nothing constant." } } @else {
                 p.hint { "Constant lines, the most telling first; what varies is a placeholder." }
                 ul.template { @for line in it.lines.iter().take(LINES) { li { code { (excerpt(line, LINE)) } } } }
@@ -185,8 +188,18 @@ fn template(view: &View<'_>, task: &TaskReport) -> Markup {
     }
 }
 
+/// The share that a candidate has by config, if it has any.
+fn weight_of(task: &TaskReport, own: &Candidate) -> Option<f64> {
+    let total: u32 = task.weights.iter().map(|(_, weight)| *weight).sum();
+    let (_, weight) = task
+        .weights
+        .iter()
+        .find(|(arm, weight)| *arm == own.name && *weight > 0)?;
+    Some(f64::from(*weight) / f64::from(total))
+}
+
 /// What to type next.
-fn commands(task: &TaskReport) -> Markup {
+fn commands(view: &View<'_>, task: &TaskReport) -> Markup {
     let id = &task.task.id;
     let ready = task.candidates.iter().find(|own| own.ready == Ready::Promote);
     let other = task.candidates.first().map_or("CANDIDATE", |own| own.name.as_str());
@@ -198,10 +211,15 @@ fn commands(task: &TaskReport) -> Markup {
         .map_or("LLM", |(name, _)| name.as_str());
     html! {
         section.card {
-            h3 { "What to run" }
+            (view.head("What to run"))
             @if let Some(own) = ready {
-                p { "Move the first " (FIRST_WEIGHT) " % to " (name(own)) ": these lines in the config are taken up while running. Weight 0 takes all back." }
-                pre tabindex="0" { code { "routes:\n  - match: { task: " (id) " }\n    split: { " (baseline) ": " (100 - FIRST_WEIGHT) ", " (own.name) ": " (FIRST_WEIGHT) " }" } }
+                @match weight_of(task, own) {
+                    Some(share) => p { (name(own)) " has " (percent(Some(share))) " of its conversations by config. Change its weight there, step by step; weight 0 takes all back. Both are taken up while running." }
+                    None => {
+                        p { "Move the first " (FIRST_WEIGHT) " % to " (name(own)) ": these lines in the config are taken up while running. Weight 0 takes all back." }
+                        pre tabindex="0" { code { "routes:\n  - match: { task: " (id) " }\n    split: { " (baseline) ": " (100 - FIRST_WEIGHT) ", " (own.name) ": " (FIRST_WEIGHT) " }" } }
+                    }
+                }
             }
             p { "Rehearse, and weigh again:" }
             pre tabindex="0" { code { "understudy replay --task " (id) " --to " (other) " --floor --config u.yaml\nunderstudy verdict --task " (id) " --config u.yaml" } }

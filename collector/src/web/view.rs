@@ -61,6 +61,14 @@ impl View<'_> {
         (self.is_served() && self.may_read).then(|| format!("/tasks/{task}/disagreements/{name}"))
     }
 
+    /// The head of a part of a task: one level deeper in a file, where all tasks are in one document.
+    pub(super) fn head(&self, words: &str) -> Markup {
+        match self.medium {
+            Medium::Served => html! { h2 { (words) } },
+            Medium::File => html! { h3 { (words) } },
+        }
+    }
+
     /// A whole document.
     pub(super) fn document(&self, title: &str, content: &Markup) -> Markup {
         let report = self.report;

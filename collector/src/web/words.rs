@@ -58,6 +58,7 @@ pub(super) fn dollars(amount: Option<f64>) -> String {
 pub(super) fn time(milliseconds: Option<f64>) -> String {
     match milliseconds {
         None => "?".into(),
+        Some(0.0) => "0 ms".into(),
         Some(time) if time >= 9_950.0 => format!("{:.0} s", time / 1000.0),
         Some(time) if time >= 995.0 => format!("{:.1} s", time / 1000.0),
         Some(time) if time >= 9.95 => format!("{time:.0} ms"),
