@@ -221,14 +221,35 @@ fn text(text: Option<&str>) -> Markup {
     }
 }
 
+/// A text cut into words, white space, and all else sign by sign: so that values are compared, whatever stands around them.
+fn pieces(text: &str) -> Vec<&str> {
+    let class = |letter: char| match letter {
+        _ if letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.') => 0,
+        _ if letter.is_whitespace() => 1,
+        _ => 2,
+    };
+    let (mut pieces, mut begin, mut last) = (Vec::new(), 0, None);
+    for (at, letter) in text.char_indices() {
+        let now = class(letter);
+        if last.is_some_and(|last| last != now || now == 2) {
+            pieces.push(&text[begin..at]);
+            begin = at;
+        }
+        last = Some(now);
+    }
+    pieces.push(&text[begin..]);
+    pieces
+}
+
 /// A text, marked where it differs from another.
 fn difference(from: Option<&str>, to: &str) -> Markup {
     let Some(from) = from.filter(|from| *from != to) else {
         return text(Some(to));
     };
+    let (from, to) = (pieces(from), pieces(to));
     let diff = TextDiff::configure()
         .deadline(Instant::now() + DIFF)
-        .diff_words(from, to);
+        .diff_slices(&from, &to);
     html! {
         pre tabindex="0" {
             @for change in diff.iter_all_changes() {
@@ -251,6 +272,10 @@ mod tests {
         let marked = difference(Some("total <b>41</b> eur"), "total <b>42</b> eur").into_string();
         assert!(marked.contains("<del>") && marked.contains("<ins>"), "{marked}");
         assert!(!marked.contains("<b>"), "{marked}");
+        assert_eq!(
+            pieces("a-1 {\"b\":2}"),
+            ["a-1", " ", "{", "\"", "b", "\"", ":", "2", "}"]
+        );
         assert!(!difference(Some("same"), "same").into_string().contains("<ins>"));
     }
 
