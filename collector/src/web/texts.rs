@@ -172,7 +172,7 @@ fn request(call: &CallRecord) -> Markup {
             @if left_out > 0 { p.hint { "The first " (counted(left_out as u64, "message")) " left out." } }
             @for message in request.messages.iter().skip(left_out) {
                 div.message {
-                    h4 { (role(message.role)) }
+                    h3.role { (role(message.role)) }
                     (text(Some(&answer(Some(&message.text), &message.tool_calls))))
                 }
             }
