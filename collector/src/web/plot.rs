@@ -170,7 +170,8 @@ pub(super) fn savings(view: &View<'_>) -> Option<Markup> {
             saved: *saved,
             bounds: (*lower, *upper),
             x: x.at(*saved),
-            low: y.at(lower.max(least)),
+            // The axis ends at the lower edge.
+            low: y.at(if *lower < least { f64::MIN } else { *lower }),
             high: y.at(upper.clamp(least, -least)),
             size: radius(task.share / most, 5.0, 11.0),
         })
