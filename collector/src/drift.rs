@@ -193,6 +193,8 @@ fn hash(text: &str) -> u32 {
 #[derive(Serialize, Deserialize)]
 pub struct Watch {
     tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    /// Too many to be kept: after a restart they are gathered anew.
+    #[serde(skip)]
     lines: HashMap<usize, lines::Latest>,
     drifted: BTreeMap<usize, Drift>,
 }
