@@ -157,12 +157,13 @@ pub(crate) fn table(heads: &[&str]) -> Table {
     table
 }
 
-/// Hides columns of a table, the first named first, until a row fits a line of the terminal; what is not shown to a
-/// terminal stays whole.
+/// Hides columns of a table, the first named first, until a row fits a line of the terminal, and says which; what is not
+/// shown to a terminal stays whole.
 pub(crate) fn fit(table: &mut Table, spare: &[&str]) {
     let Some(width) = table.width().map(usize::from) else {
         return;
     };
+    let mut hidden = Vec::new();
     for head in spare {
         let widest = table.trim_fmt().lines().map(measured).max().unwrap_or(0);
         if widest <= width {
@@ -172,7 +173,14 @@ pub(crate) fn fit(table: &mut Table, spare: &[&str]) {
         let at = table.header().and_then(|row| row.cell_iter().position(is_meant));
         if let Some(column) = at.and_then(|at| table.column_mut(at)) {
             column.set_constraint(ColumnConstraint::Hidden);
+            hidden.push(*head);
         }
+    }
+    if !hidden.is_empty() {
+        eprintln!(
+            "too wide for this terminal: {}; `--format json` has them",
+            hidden.join(", ")
+        );
     }
 }
 
