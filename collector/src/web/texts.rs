@@ -250,13 +250,22 @@ fn difference(from: Option<&str>, to: &str) -> Markup {
     let diff = TextDiff::configure()
         .deadline(Instant::now() + DIFF)
         .diff_slices(&from, &to);
+    let mut runs: Vec<(ChangeTag, String)> = Vec::new();
+    for change in diff.iter_all_changes() {
+        match runs.last_mut().filter(|(tag, _)| *tag == change.tag()) {
+            Some((_, run)) => run.push_str(change.value()),
+            None => runs.push((change.tag(), change.value().to_owned())),
+        }
+    }
     html! {
         pre tabindex="0" {
-            @for change in diff.iter_all_changes() {
-                @match change.tag() {
-                    ChangeTag::Equal => (change.value()),
-                    ChangeTag::Delete => del { (change.value()) },
-                    ChangeTag::Insert => ins { (change.value()) },
+            @for (tag, run) in &runs {
+                @match tag {
+                    // White space alone is no difference in what is said.
+                    _ if run.trim().is_empty() => (run),
+                    ChangeTag::Equal => (run),
+                    ChangeTag::Delete => del { (run) },
+                    ChangeTag::Insert => ins { (run) },
                 }
             }
         }
