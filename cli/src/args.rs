@@ -123,8 +123,8 @@ pub(crate) enum Command {
     Verdict(VerdictArguments),
     /// Write the operator's page as one HTML file: tasks, candidates, savings against risk.
     ///
-    /// The file needs nothing else, no network and no script, and holds no text of a call. `serve` shows the same, and
-    /// examples and disagreements besides, on its admin port. Figures of calls that were counted before are taken from the
+    /// The file needs nothing else, no network and no script, and without `--texts` it holds no text of a call. `serve` shows
+    /// the same, and examples besides, on its admin port. Figures of calls that were counted before are taken from the
     /// store, so that a second report is quick.
     Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
@@ -571,6 +571,9 @@ pub(crate) struct ReportArguments {
     /// The file; `-` is standard output.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub(crate) out: PathBuf,
+    /// Put in where each candidate disagrees, answers side by side: masked text of calls, as they are kept.
+    #[arg(long)]
+    pub(crate) texts: bool,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }

@@ -56,6 +56,8 @@ const PARTS: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// With fewer calls than this, counting them again is quicker than keeping what was counted.
 const SAVED_FROM: u64 = 20_000;
+/// Disagreements of one candidate in a file.
+const IN_FILE: usize = 5;
 /// Verdicts of the same scores are weighed anew after so many microseconds: scores age, and prices change.
 const WEIGHED: i64 = 6 * 3_600_000_000;
 /// Weighing takes at most this share of the time.
@@ -448,6 +450,32 @@ impl Web {
         }
     }
 
+    /// A report as one HTML document that needs nothing else, with (masked) text of calls: where each candidate disagrees.
+    /// `who` reads it is noted in the audit log first.
+    ///
+    /// # Errors
+    /// Where the store fails; what can't be noted is not read.
+    pub async fn file_with_texts(&self, report: &Report, who: &str) -> Result<String, WebError> {
+        self.note(who, json!({ "page": "report" })).await?;
+        let view = overview::file_view(report, true);
+        let mut parts: BTreeMap<String, Vec<Markup>> = BTreeMap::new();
+        for task in &report.tasks {
+            let id = &task.task.id;
+            for candidate in &task.candidates {
+                let found = texts::disagreements(&self.store, id, &candidate.name, IN_FILE).await?;
+                let part = texts::disagreements_page(&view, &task.task, candidate, &found);
+                parts.entry(id.clone()).or_default().push(part);
+            }
+        }
+        Ok(overview::file(report, Some(&parts)))
+    }
+
+    async fn note(&self, who: &str, what: Value) -> Result<(), WebError> {
+        let now = Timestamp::now().as_microsecond();
+        audit_log::append(&self.store, "read_content", who, now, what).await?;
+        Ok(())
+    }
+
     /// A page with text of calls. That it is read is noted first; what can't be noted is not shown.
     async fn texts(
         &self,
@@ -457,16 +485,16 @@ impl Web {
         who: &str,
     ) -> Result<Option<Markup>, WebError> {
         let (id, store) = (&task.task.id, &self.store);
-        let note = |what: Value| audit_log::append(store, "read_content", who, Timestamp::now().as_microsecond(), what);
         if let [_, name] = rest {
             let Some(candidate) = task.candidates.iter().find(|own| own.name == *name) else {
                 return Ok(None);
             };
-            note(json!({ "page": "disagreements", "task": id, "candidate": name })).await?;
-            let found = texts::disagreements(store, id, name).await?;
+            self.note(who, json!({ "page": "disagreements", "task": id, "candidate": name }))
+                .await?;
+            let found = texts::disagreements(store, id, name, texts::SHOWN).await?;
             return Ok(Some(texts::disagreements_page(view, &task.task, candidate, &found)));
         }
-        note(json!({ "page": "examples", "task": id })).await?;
+        self.note(who, json!({ "page": "examples", "task": id })).await?;
         let calls = texts::examples(store, &task.task).await?;
         Ok(Some(texts::examples_page(view, &task.task, &calls)))
     }
@@ -474,7 +502,7 @@ impl Web {
 
 /// A report as one HTML document that needs nothing else; no text of a call is in it.
 pub fn file(report: &Report) -> String {
-    overview::file(report)
+    overview::file(report, None)
 }
 
 fn report_of(

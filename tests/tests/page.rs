@@ -159,6 +159,12 @@ fn the_report_is_one_file_with_the_same_figures_and_no_text() {
         assert!(!html.contains(elsewhere), "{elsewhere}");
     }
     assert_eq!(html.matches("<script").count(), 1, "its own script alone");
+    run(&home, &["report", "--texts", "--out", &file.to_string_lossy()]);
+    let html = std::fs::read_to_string(&file).expect("a report");
+    assert!(html.contains("href=\"#disagreements-") && html.contains("candidate") && html.contains("&lt;script&gt;"));
+    assert_eq!(html.matches("<script").count(), 1, "texts do nothing");
+    let log = run(&home, &["audit", "--log", "--format", "json"]);
+    assert!(log.contains("report"), "that texts were read is noted: {log}");
     let printed = run(&home, &["report", "--out", "-"]);
     assert!(printed.starts_with("<!DOCTYPE html>") && printed.contains(&task));
 }

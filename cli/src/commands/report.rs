@@ -2,8 +2,8 @@
 
 use crate::args::ReportArguments;
 use crate::output::{self, Out, count};
-use crate::page;
 use crate::place::Place;
+use crate::{log, page};
 use anyhow::{Context, Result};
 use understudy_collector::web::{Settings, Web, file};
 
@@ -26,7 +26,10 @@ pub(crate) async fn run(arguments: ReportArguments) -> Result<()> {
     });
     let report = report.await?;
     bar.finish_and_clear();
-    let html = file(&report);
+    let html = match arguments.texts {
+        true => web.file_with_texts(&report, &log::by()).await?,
+        false => file(&report),
+    };
     if arguments.out.as_os_str() == "-" {
         let mut out = Out::new();
         out.line(&html)?;

@@ -5,6 +5,7 @@ use super::report::{Candidate, Ready, Report, TaskReport, time_of};
 use super::view::{Medium, View, badge, drifted, figure, name};
 use super::words::{count, counted, dollars, excerpt, percent, short, signed, time, unit};
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 
 /// Things to look at first.
 const FIRST: usize = 3;
@@ -310,16 +311,25 @@ pub(super) fn event_table<'a>(events: impl Iterator<Item = &'a super::history::E
     }
 }
 
-/// Overview and all tasks in one document.
-pub(super) fn file(report: &Report) -> String {
-    let view = View {
-        report,
-        medium: Medium::File,
-        may_read: false,
-    };
+/// Overview and all tasks in one document; `texts` are the parts with disagreements, by task, where they may be read.
+pub(super) fn file(report: &Report, texts: Option<&BTreeMap<String, Vec<Markup>>>) -> String {
+    let view = file_view(report, texts.is_some());
+    let of_task = |task: &TaskReport| texts.and_then(|texts| texts.get(&task.task.id)).into_iter().flatten();
     let content = html! {
         (overview(&view))
-        @for task in &report.tasks { (super::task::task(&view, task)) }
+        @for task in &report.tasks {
+            (super::task::task(&view, task))
+            @for part in of_task(task) { (part) }
+        }
     };
     view.document("Understudy report", &content).into_string()
+}
+
+/// A report on its way to a file.
+pub(super) fn file_view(report: &Report, may_read: bool) -> View<'_> {
+    View {
+        report,
+        medium: Medium::File,
+        may_read,
+    }
 }

@@ -18,7 +18,7 @@ use understudy_call::record::{CallRecord, ScoreRecord};
 use understudy_call::taskbook::Task;
 
 /// Disagreements on a page: the worst ones.
-const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 20;
 /// Examples near the centre, and at the rim.
 const EXAMPLES: usize = 3;
 /// Letters of a text.
@@ -37,12 +37,23 @@ pub(super) struct Disagreement {
     call: Option<CallRecord>,
 }
 
-/// Where a candidate's newest version agrees least; how many calls were scored and in how many it disagrees.
+/// Where a candidate disagrees.
+pub(super) struct Disagreements {
+    /// The worst.
+    shown: Vec<Disagreement>,
+    /// How many calls were scored.
+    scored: usize,
+    /// In how many it disagrees.
+    all: usize,
+}
+
+/// Where a candidate's newest version agrees least, at most `most` of them.
 pub(super) async fn disagreements(
     store: &Store,
     task: &str,
     candidate: &str,
-) -> Result<(Vec<Disagreement>, usize, usize), ScanError> {
+    most: usize,
+) -> Result<Disagreements, ScanError> {
     let filter = ScoreFilter {
         task: Some(task.to_owned()),
         ..ScoreFilter::default()
@@ -62,13 +73,13 @@ pub(super) async fn disagreements(
     }
     let scored = latest.len();
     let mut worst: Vec<&ScoreRecord> = latest.into_values().filter(|row| agreed(row) < SAME).collect();
-    let disagreed = worst.len();
+    let all = worst.len();
     worst.sort_by(|one, other| {
         agreed(one)
             .total_cmp(&agreed(other))
             .then_with(|| one.call_id.cmp(&other.call_id))
     });
-    worst.truncate(SHOWN);
+    worst.truncate(most);
     let wanted: BTreeSet<String> = worst.iter().map(|row| row.call_id.clone()).collect();
     let mut calls = by_id(calls_by_id(store, &wanted).await?);
     let mut again: HashMap<String, ScoreRecord> = floor.into_iter().map(|row| (row.call_id.clone(), row)).collect();
@@ -77,7 +88,11 @@ pub(super) async fn disagreements(
         again: again.remove(&row.call_id),
         score: row.clone(),
     });
-    Ok((shown.collect(), scored, disagreed))
+    Ok(Disagreements {
+        shown: shown.collect(),
+        scored,
+        all,
+    })
 }
 
 fn agreed(row: &ScoreRecord) -> f64 {
@@ -88,49 +103,60 @@ fn by_id(calls: Vec<CallRecord>) -> HashMap<String, CallRecord> {
     calls.into_iter().map(|call| (call.call_id.clone(), call)).collect()
 }
 
-/// The page of a candidate's disagreements.
-pub(super) fn disagreements_page(
-    view: &View<'_>,
-    task: &Task,
-    candidate: &Candidate,
-    (shown, scored, disagreed): &(Vec<Disagreement>, usize, usize),
-) -> Markup {
+/// A candidate's disagreements: a page of their own, or a part of a file.
+pub(super) fn disagreements_page(view: &View<'_>, task: &Task, candidate: &Candidate, found: &Disagreements) -> Markup {
+    let anchor = view.disagreements_anchor(candidate);
     html! {
-        nav.crumbs aria-label="Breadcrumb" { a href="/" { "All tasks" } " / " a href=(view.task_href(&task.id)) { (task.id) } " / " span aria-current="page" { "disagreements" } }
-        h1 { "Where " (name(candidate)) " disagrees" }
-        p.lead { (badge(candidate.ready, &candidate.verdict)) " " (task.name) ": in " (count(*disagreed as u64)) " of " (counted(*scored as u64, "scored call")) " it does not say what was recorded." @if disagreed > &shown.len() { " The " (shown.len()) " worst are here." } }
+        @if view.is_served() {
+            nav.crumbs aria-label="Breadcrumb" { a href="/" { "All tasks" } " / " a href=(view.task_href(&task.id)) { (task.id) } " / " span aria-current="page" { "disagreements" } }
+            h1 { "Where " (name(candidate)) " disagrees" }
+        } @else {
+            h3 id=(anchor) { "Where " (name(candidate)) " disagrees" }
+        }
+        p.lead { (badge(candidate.ready, &candidate.verdict)) " " (task.name) ": in " (count(found.all as u64)) " of " (counted(found.scored as u64, "scored call")) " it does not say what was recorded." @if found.all > found.shown.len() { " The " (found.shown.len()) " worst are here." } }
         p.hint { "Texts are masked, as they are kept. " del { "Struck out" } " is only in the recorded answer, " ins { "underlined" } " only in the other. Where the LLM, asked again, differs as well, the fault need not be the candidate’s." }
-        @if shown.is_empty() { section.card { p { "There is none." } } }
-        @for (number, one) in shown.iter().enumerate() { (disagreement(number + 1, candidate, one)) }
+        @if found.shown.is_empty() { section.card { p { "There is none." } } }
+        @for (at, one) in found.shown.iter().enumerate() { (disagreement(view, &format!("{anchor}-{}", at + 1), at + 1, candidate, one)) }
     }
 }
 
-fn disagreement(number: usize, candidate: &Candidate, one: &Disagreement) -> Markup {
+fn disagreement(view: &View<'_>, anchor: &str, number: usize, candidate: &Candidate, one: &Disagreement) -> Markup {
     let recorded = one
         .call
         .as_ref()
         .map(|call| answer(call.output_text.as_deref(), &call.tool_calls));
     let of = |row: &ScoreRecord| answer(row.output_text.as_deref(), &row.tool_calls);
+    let title = html! { (number) ". " code { (one.score.call_id) } };
+    let again = html! { "LLM, asked again" @if let Some(again) = &one.again { span.interval { "agrees " (unit(again.floor_agreement.or(again.agreement))) } } };
+    let own = html! { (name(candidate)) span.interval { "agrees " (unit(one.score.agreement)) @if !one.score.valid { ", not valid" } } };
     html! {
-        section.card aria-labelledby=(format!("d{number}")) {
-            h2.small id=(format!("d{number}")) { (number) ". " code { (one.score.call_id) } }
+        section.card aria-labelledby=(anchor) {
+            @if view.is_served() { h2.small id=(anchor) { (title) } } @else { h4.small id=(anchor) { (title) } }
             @match &one.call {
-                Some(call) => (request(call)),
+                Some(call) => (request(view, call)),
                 None => p.hint { "The call is no longer kept." }
             }
             div.answers {
-                div { h3 { "Recorded" } (text(recorded.as_deref())) }
+                div { (label(view, &html! { "Recorded" })) (text(recorded.as_deref())) }
                 div {
-                    h3 { "LLM, asked again" @if let Some(again) = &one.again { span.interval { "agrees " (unit(again.floor_agreement.or(again.agreement))) } } }
+                    (label(view, &again))
                     @match &one.again { Some(again) => (difference(recorded.as_deref(), &of(again))), None => p.quiet { "It was not asked again." } }
                 }
                 div {
-                    h3 { (name(candidate)) span.interval { "agrees " (unit(one.score.agreement)) @if !one.score.valid { ", not valid" } } }
+                    (label(view, &own))
                     @if one.score.outcome != understudy_call::record::Outcome::Ok { p.quiet { "It ended with " code { (one.score.outcome.as_str()) } "." } }
                     @else { (difference(recorded.as_deref(), &of(&one.score))) }
                 }
             }
         }
+    }
+}
+
+/// The head of a text.
+fn label(view: &View<'_>, words: &Markup) -> Markup {
+    match view.is_served() {
+        true => html! { h3.label { (words) } },
+        false => html! { h5.label { (words) } },
     }
 }
 
@@ -152,8 +178,8 @@ pub(super) fn examples_page(view: &View<'_>, task: &Task, calls: &[CallRecord]) 
         @for call in calls {
             section.card {
                 h2.small { code { (call.call_id) } " " span.quiet { @if task.rim.contains(&call.call_id) { "at the rim of the task" } @else { "near its centre" } } }
-                (request(call))
-                h3 { "Answer" }
+                (request(view, call))
+                h3.label { "Answer" }
                 (text(Some(&answer(call.output_text.as_deref(), &call.tool_calls))))
             }
         }
@@ -161,7 +187,7 @@ pub(super) fn examples_page(view: &View<'_>, task: &Task, calls: &[CallRecord]) 
 }
 
 /// The last messages of a call's request.
-fn request(call: &CallRecord) -> Markup {
+fn request(view: &View<'_>, call: &CallRecord) -> Markup {
     let Some((request, _)) = chat_of(call) else {
         return html! { p.hint { "Its request can’t be shown as messages." } };
     };
@@ -172,7 +198,7 @@ fn request(call: &CallRecord) -> Markup {
             @if left_out > 0 { p.hint { "The first " (counted(left_out as u64, "message")) " left out." } }
             @for message in request.messages.iter().skip(left_out) {
                 div.message {
-                    h3.role { (role(message.role)) }
+                    (label(view, &html! { (role(message.role)) }))
                     (text(Some(&answer(Some(&message.text), &message.tool_calls))))
                 }
             }

@@ -55,10 +55,18 @@ impl View<'_> {
         (self.is_served() && self.may_read).then(|| format!("/tasks/{}/examples", part(id)))
     }
 
-    /// Where a candidate's disagreements are read; nowhere in a file.
+    /// Where a candidate's disagreements are read: nowhere by those who may not.
     pub(super) fn disagreements_href(&self, candidate: &Candidate) -> Option<String> {
         let (task, name) = (part(&candidate.task), part(&candidate.name));
-        (self.is_served() && self.may_read).then(|| format!("/tasks/{task}/disagreements/{name}"))
+        self.may_read.then(|| match self.medium {
+            Medium::Served => format!("/tasks/{task}/disagreements/{name}"),
+            Medium::File => format!("#{}", self.disagreements_anchor(candidate)),
+        })
+    }
+
+    /// What the part with a candidate's disagreements is called in its document.
+    pub(super) fn disagreements_anchor(&self, candidate: &Candidate) -> String {
+        format!("disagreements-{}-{}", part(&candidate.task), part(&candidate.name))
     }
 
     /// The head of a part of a task: one level deeper in a file, where all tasks are in one document.
