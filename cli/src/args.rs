@@ -29,6 +29,7 @@ Find tasks:
 Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
   verdict   Say which candidates are ready, with the evidence
+  report    Write all of it as one HTML page
   export    Write a task's calls as a data set for fine-tuning
 
 Run jobs:
@@ -123,6 +124,12 @@ pub(crate) enum Command {
     Feedback(FeedbackCommand),
     /// Say for each task and candidate: promote, hold, or need more; with sample sizes, intervals and costs.
     Verdict(VerdictArguments),
+    /// Write the operator's page as one HTML file: tasks, candidates, savings against risk.
+    ///
+    /// The file needs nothing else, no network and no script, and without `--texts` it holds no text of a call. `serve` shows
+    /// the same, and examples besides, on its admin port. Figures of calls that were counted before are taken from the
+    /// store, so that a second report is quick.
+    Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
     Export(ExportArguments),
     /// Validate a config file: exit code 0 if `serve` would take it, 1 if not, with the reason.
@@ -600,6 +607,19 @@ pub(crate) struct VerdictArguments {
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The file; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) out: PathBuf,
+    /// Put in where each candidate disagrees, answers side by side: masked text of calls, as they are kept.
+    #[arg(long)]
+    pub(crate) texts: bool,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }

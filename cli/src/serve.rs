@@ -4,7 +4,7 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{keys, log, retention, shadow};
+use crate::{keys, log, page, retention, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -83,7 +83,8 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     };
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
     let gate = Gate::new(&config.admin_tokens).context("the system gives no random bytes")?;
-    cold.spawn(admin::serve(Door::Admin(Arc::new(gate)), admin_socket, registry));
+    let pages = page::serve(&config, &proxy, store.clone(), &cold);
+    cold.spawn(admin::serve(Door::Admin(Arc::new(gate), pages), admin_socket, registry));
     cold.spawn(bypass::watch(proxy.clone(), store.clone()));
     cold.spawn(log::configs(proxy.clone(), store.clone()));
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));

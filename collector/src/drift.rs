@@ -11,7 +11,7 @@
 mod lines;
 
 use crate::answer::kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use understudy_call::call::{Operation, Request, Response};
@@ -34,7 +34,7 @@ const VALUES: usize = 12;
 const OTHERS: u32 = 0;
 
 /// What may change in a task's calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// The system prompt, literals masked.
@@ -65,7 +65,7 @@ impl Aspect {
 }
 
 /// A change that chance does not explain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// What changed.
     pub aspect: Aspect,
@@ -190,14 +190,17 @@ fn hash(text: &str) -> u32 {
 }
 
 /// Watches all tasks of a book; a few kilobytes a task.
+#[derive(Serialize, Deserialize)]
 pub struct Watch {
     tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    /// Too many to be kept: after a restart they are gathered anew.
+    #[serde(skip)]
     lines: HashMap<usize, lines::Latest>,
     drifted: BTreeMap<usize, Drift>,
 }
 
 /// The latest conversations and their value of one aspect.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Latest {
     window: VecDeque<(u64, u32)>,
 }

@@ -29,3 +29,4 @@ pub mod table;
 pub mod tally;
 pub mod thread;
 pub mod verdict;
+pub mod web;

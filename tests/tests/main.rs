@@ -18,6 +18,7 @@ mod framing;
 mod lab;
 mod naming;
 mod offline;
+mod page;
 mod paths;
 mod recordings;
 mod rehearsal;

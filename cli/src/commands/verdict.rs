@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::verdict::{Decision, Verdict};
 
+/// Columns that a narrow terminal does without, the first first; `--format json` has all.
+const SPARE: [&str; 5] = ["p95 ms / LLM", "valid / LLM", "p50 ms / LLM", "per 1k / LLM", "pairs"];
+
 /// Prints the verdicts.
 pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
@@ -110,6 +113,7 @@ fn table(verdicts: &[Verdict]) -> Table {
             pays_from(verdict).into(),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 
