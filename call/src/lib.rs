@@ -4,6 +4,8 @@
 
 pub mod account;
 pub mod call;
+pub mod control;
+pub mod detector;
 pub mod features;
 pub mod frame;
 pub mod keys;

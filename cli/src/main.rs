@@ -11,6 +11,7 @@ mod log;
 mod output;
 mod place;
 mod retention;
+mod rollouts;
 mod serve;
 
 use anyhow::{Context, Result};
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(arguments) => done(serve(arguments)),
-        Command::Collect(arguments) => done(config_of(&arguments).and_then(|config| serve::collect(&config))),
+        Command::Collect(arguments) => {
+            done(config_of(&arguments).and_then(|config| serve::collect(&config, arguments.config)))
+        }
         Command::Demo { dir, stay } => done(demo::run(dir, stay)),
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
@@ -53,6 +56,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),
         Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
         Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Rollout(command) => done(block_on(commands::rollout::run(command))),
         Command::Check { file } => Ok(commands::check::run(&file)),
         Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),
     }

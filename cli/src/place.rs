@@ -133,9 +133,11 @@ impl Place {
 
     /// Settings of verdicts.
     pub(crate) fn verdict(&self) -> VerdictConfig {
-        let Some(config) = &self.config else {
-            return VerdictConfig::default();
-        };
+        self.config.as_ref().map(Place::verdict_of).unwrap_or_default()
+    }
+
+    /// Settings of verdicts that a config gives.
+    pub(crate) fn verdict_of(config: &Config) -> VerdictConfig {
         let settings = config.verdict;
         VerdictConfig {
             alpha: settings.alpha,

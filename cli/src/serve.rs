@@ -3,17 +3,22 @@
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
 use crate::commands::bypass;
-use crate::{keys, log, retention};
+use crate::{keys, log, retention, rollouts};
 use anyhow::{Context, Result};
 use prometheus::Registry;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use understudy_call::control::Trip;
 use understudy_call::keys::Keys;
+use understudy_collector::control;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
@@ -22,7 +27,13 @@ use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
-use understudy_proxy::{NewestBook, TaskBookSource, watch_certificate, watch_config, watch_task_book};
+use understudy_proxy::{
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    watch_certificate, watch_config, watch_controls, watch_task_book,
+};
+
+/// The longest that a start without a local copy waits for the controls in force.
+const CONTROLS_AT_START: Duration = Duration::from_secs(2);
 
 /// What `serve` is asked to do.
 pub(crate) struct Serve {
@@ -67,7 +78,16 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let cold = cold_runtime()?;
     let collector = if collect {
         let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
-        Some(Collector::start(&config, &keys, store.clone(), metrics, true, &cold)?)
+        let watched = file.clone();
+        Some(Collector::start(
+            &config,
+            watched,
+            &keys,
+            store.clone(),
+            metrics,
+            true,
+            &cold,
+        )?)
     } else {
         None
     };
@@ -76,6 +96,18 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     cold.spawn(admin::serve(Door::Admin(Arc::new(gate)), admin_socket, registry));
     cold.spawn(bypass::watch(proxy.clone(), store.clone()));
     cold.spawn(log::configs(proxy.clone(), store.clone()));
+    let (controls, copy) = (StoreControls(store.clone()), config.spool_dir().join("control.json"));
+    // A candidate that was taken out must not come back with a restart, nor with a new replica.
+    if !load_controls(&proxy, &copy) {
+        let asked = tokio::time::timeout(CONTROLS_AT_START, read_controls(&proxy, &controls));
+        if let Err(error) = cold.block_on(async { asked.await.unwrap_or(Err("no answer in time".into())) }) {
+            tracing::warn!(
+                error,
+                "the store does not say what controls are in force: config alone is, until it does"
+            );
+        }
+    }
+    cold.spawn(watch_controls(proxy.clone(), Box::new(controls), copy));
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
@@ -96,7 +128,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-pub(crate) fn collect(config: &Config) -> Result<()> {
+pub(crate) fn collect(config: &Config, file: Option<PathBuf>) -> Result<()> {
     start_log(config);
     let keys = keys::load(&config.keys_dir(), false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
@@ -106,7 +138,7 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
-    let collector = Collector::start(config, &keys, store, metrics, false, &cold)?;
+    let collector = Collector::start(config, file, &keys, store, metrics, false, &cold)?;
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -147,9 +179,11 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Starts ingest from the config's spool into `store`; `own_writer` says that the spool's writer is in this process.
+    /// Starts ingest from the config's spool into `store`, and the rollouts of the config's file as it is from time to time;
+    /// `own_writer` says that the spool's writer is in this process.
     pub(crate) fn start(
         config: &Config,
+        file: Option<PathBuf>,
         keys: &Keys,
         store: Store,
         metrics: understudy_collector::metrics::Metrics,
@@ -157,6 +191,7 @@ impl Collector {
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
+        let in_store = store.clone();
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -170,6 +205,7 @@ impl Collector {
             metrics,
             runtime.handle().clone(),
         )?;
+        runtime.spawn(rollouts::run(config.clone(), file, in_store, ingest.drifted()));
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
@@ -257,6 +293,33 @@ impl TaskBookSource for StoreBooks {
             Ok(newer_book(&store, version)
                 .await?
                 .map(|book| book.to_json().into_bytes()))
+        })
+    }
+}
+
+/// Controls come from the store, and trips of the guard go there and into the audit log.
+struct StoreControls(Store);
+
+impl ControlSource for StoreControls {
+    fn newer_than(&self, known: BTreeMap<String, u32>) -> ControlsRead {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let newer = control::newer_than(&store, &known).await;
+            newer.map_err(|error| error.to_string())
+        })
+    }
+
+    fn trip(&self, route: String, trip: Trip) -> ControlWritten {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let written = control::trip(&store, &route, "guard", &trip).await;
+            let written = written.map_err(|error| error.to_string())?;
+            let details = json!({ "route": route, "version": written.version, "trip": trip });
+            // The trip stands whether or not it could be noted.
+            if let Err(error) = log::note(&store, "trip", details).await {
+                tracing::warn!(%error, route, "the trip is not in the audit log");
+            }
+            Ok(written)
         })
     }
 }

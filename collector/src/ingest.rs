@@ -12,7 +12,7 @@ mod waiting;
 
 pub use accounts::ACCOUNTS;
 
-use crate::drift::Watch;
+use crate::drift::{Drifted, Watch};
 use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
@@ -121,6 +121,7 @@ pub struct Ingest {
     known: Known,
     gauge: Gauge,
     watch: Watch,
+    drifted: Drifted,
     accounts: Accounts,
     book_asked: Option<Instant>,
     read_failures: u32,
@@ -149,6 +150,11 @@ struct Batch {
 }
 
 impl Ingest {
+    /// The tasks that it sees to drift.
+    pub fn drifted(&self) -> Drifted {
+        self.drifted.clone()
+    }
+
     /// Opens the spool's folder for reading, with all keys that its segments may be sealed with; finishes what a crash left half done at the first turn.
     ///
     /// # Errors
@@ -179,6 +185,7 @@ impl Ingest {
             known,
             gauge,
             watch: Watch::new(),
+            drifted: Drifted::default(),
             accounts: Accounts::default(),
             book_asked: None,
             read_failures: 0,
@@ -385,6 +392,7 @@ impl Ingest {
             {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
+                self.drifted.add(task, drift);
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
@@ -641,6 +649,7 @@ impl Ingest {
             Ok(Ok(Some(book))) => {
                 self.rows.book = Some(Arc::new(book.compile()));
                 self.watch = Watch::new();
+                self.drifted.clear();
                 self.metrics.task_drifted.reset();
             }
             Ok(Ok(None)) => {}

@@ -7,7 +7,7 @@
 mod ask;
 mod sample;
 
-pub use ask::Arm;
+pub use ask::{Arm, candidate_version};
 pub use sample::{Drawn, Sample, draw, lot};
 
 use crate::scan::{ScanError, ScoreFilter, scores};

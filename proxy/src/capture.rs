@@ -5,6 +5,7 @@
 
 use crate::config::{Bodies, CaptureConfig};
 use crate::form::ModelScan;
+use crate::guard::Watched;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Ledger, Spool, Submitted};
@@ -131,6 +132,7 @@ impl Capture {
             response: copy(),
             attempt: None,
             committed: false,
+            watched: None,
             permit: None,
             capture: self.clone(),
         }
@@ -145,6 +147,8 @@ pub struct OpenCall {
     pub not_kept: Option<NotKept>,
     /// When its first byte came.
     pub started: Instant,
+    /// What the guard is to be told at its end, where its route is guarded.
+    pub(crate) watched: Option<Watched>,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
     request: Arc<Mutex<RequestCopy>>,
@@ -274,6 +278,9 @@ impl OpenCall {
         };
         let duration = self.micros();
         self.head.duration_us = Some(duration);
+        if let Some(watched) = self.watched.take() {
+            watched.ended(&self.head);
+        }
         self.head.response_bytes = self.response.seen();
         let scanned = self.lock_request().model.take().and_then(|scan| scan.model());
         self.head.request_model = self.head.request_model.take().or(scanned);

@@ -12,7 +12,7 @@ pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, Mas
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
-use crate::route::{Route, RouteError, Routes};
+use crate::route::{Guard, Rollout, Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
 use understudy_client::{Secret, UpstreamConfig};
-use units::Span;
+use units::{Percent, Span};
 use url::Url;
 
 /// Fewest characters of an admin token: it is no password that somebody thinks of.
@@ -438,12 +438,7 @@ impl Validation<'_> {
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
         self.not_built("shadow", !file.shadow.is_empty())?;
         for (index, route) in file.routes.iter().enumerate() {
-            let parts = [
-                ("fallback", &route.fallback),
-                ("hold", &route.hold),
-                ("rollout", &route.rollout),
-                ("guard", &route.guard),
-            ];
+            let parts = [("fallback", &route.fallback), ("hold", &route.hold)];
             for (key, value) in parts {
                 self.not_built(&format!("routes[{index}].{key}"), value.is_some())?;
             }
@@ -520,14 +515,51 @@ impl Validation<'_> {
         upstreams: &BTreeMap<String, UpstreamConfig>,
         default_upstream: &str,
     ) -> Result<Routes, ConfigError> {
-        let routes = file.routes.iter().map(|raw| Route {
-            name: raw.name.clone(),
-            matching: raw.matching.clone(),
-            split: raw.split.clone(),
-        });
-        Routes::new(routes.collect(), upstreams, default_upstream)
+        let mut routes = Vec::with_capacity(file.routes.len());
+        for (index, raw) in file.routes.iter().enumerate() {
+            let rollout = raw.rollout.as_ref().map(rollout).transpose();
+            routes.push(Route {
+                name: raw.name.clone(),
+                matching: raw.matching.clone(),
+                split: raw.split.clone(),
+                guard: raw.guard.as_ref().map(guard),
+                rollout: rollout.map_err(|message| self.invalid(format!("routes[{index}].rollout.{message}")))?,
+                on_drift: raw.on_drift,
+                when: raw.when,
+            });
+        }
+        Routes::new(routes, upstreams, default_upstream)
             .map_err(|RouteError { index, message }| self.invalid(format!("routes[{index}]: {message}")))
     }
+}
+
+fn guard(raw: &raw::Guard) -> Guard {
+    let share = |percent: Option<Percent>| percent.map(|percent| percent.0 / 100.0);
+    Guard {
+        error: share(raw.error),
+        invalid: share(raw.invalid),
+        fallback: share(raw.fallback),
+        p95_latency: raw.p95_latency.map(|times| times.0),
+        agreement: share(raw.agreement),
+    }
+}
+
+fn rollout(raw: &raw::Rollout) -> Result<Rollout, String> {
+    if raw.step_weight == 0 {
+        return Err("stepWeight: 0 is no step: give it 1 or more".into());
+    }
+    if raw.max_weight < raw.step_weight {
+        let (step, most) = (raw.step_weight, raw.max_weight);
+        return Err(format!("maxWeight: {most} is less than a step of {step}: raise it"));
+    }
+    Ok(Rollout {
+        step_weight: raw.step_weight,
+        max_weight: raw.max_weight,
+        interval: raw.interval.map_or(Duration::from_secs(600), |span| span.0),
+        min_calls: raw.min_calls.unwrap_or(200),
+        threshold: raw.threshold.unwrap_or(3),
+        auto: raw.promote == raw::Promote::Auto,
+    })
 }
 
 /// A duration as config writes it: `90d`, `12h`, `30m`, `20ms`.

@@ -12,12 +12,14 @@ pub mod certificate;
 pub mod choose;
 pub mod config;
 mod connection;
-mod control;
+pub mod control;
+mod easy;
 mod end;
 mod exchange;
 mod filter;
 mod form;
 mod gate;
+pub mod guard;
 mod head;
 pub mod headers;
 mod line;
@@ -36,5 +38,8 @@ mod target;
 pub mod tee;
 mod tunnel;
 
-pub use control::{NewestBook, TaskBookSource, watch_task_book};
+pub use control::{
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    watch_controls, watch_task_book,
+};
 pub use reload::{watch_certificate, watch_config};

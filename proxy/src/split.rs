@@ -21,6 +21,14 @@ pub fn choose<'a>(arms: &'a [Arm], affinity_key: &str, route: &str) -> Option<&'
         .min_by(|a, b| draw(a).total_cmp(&draw(b)))
 }
 
+/// Whether a conversation that has an arm keeps it where the arm's weight is lowered to `weight` for now; the others go
+/// to the baseline. Of two weights the higher one keeps all that the lower one keeps.
+pub fn keeps(arm: &Arm, weight: u32, affinity_key: &str, route: &str) -> bool {
+    // A draw of its own, so that who keeps an arm does not depend on how it was won.
+    let draw = || unit_interval(affinity_key, route, &format!("{}\0kept", arm.upstream));
+    weight >= arm.weight || (weight > 0 && draw() <= f64::from(weight) / f64::from(arm.weight))
+}
+
 /// A number in (0, 1] from a hash of the three texts.
 fn unit_interval(affinity_key: &str, route: &str, arm: &str) -> f64 {
     let mut hasher = blake3::Hasher::new();
@@ -82,6 +90,28 @@ mod tests {
         let differ =
             (0..1000).filter(|i| choose(&split, &format!("c{i}"), "a") != choose(&split, &format!("c{i}"), "b"));
         assert!((400..600).contains(&differ.count()));
+    }
+
+    #[test]
+    fn a_lowered_arm_has_its_share_and_gives_the_rest_to_the_baseline_alone() {
+        let highest = arms(&[("base", 40), ("small", 50), ("other", 10)]);
+        let at = |weight: u32, i: u32| {
+            let key = format!("c{i}");
+            let arm = choose(&highest, &key, "r").unwrap();
+            match arm.upstream.as_str() {
+                "small" if !keeps(arm, weight, &key, "r") => "base".to_owned(),
+                name => name.to_owned(),
+            }
+        };
+        let n = 20_000;
+        for weight in [0, 5, 20, 50] {
+            let taken = (0..n).filter(|i| at(weight, *i) == "small").count() as f64 / f64::from(n);
+            assert!((taken - f64::from(weight) / 100.0).abs() < 0.012, "{weight}: {taken}");
+        }
+        for i in 0..n {
+            let (low, high) = (at(5, i), at(10, i));
+            assert!(low == high || (low == "base" && high == "small"), "{i}: {low} {high}");
+        }
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use understudy_call::call::{Api, Response};
 use understudy_call::keys::hex;
 use understudy_call::record::{Outcome, ScoreRecord};
 use understudy_call::wire;
-use understudy_client::{Answer, AskError, Upstream};
+use understudy_client::{Answer, AskError, Upstream, UpstreamConfig};
 
 /// Fields of a request that steer delivery, name a person, or keep state at the provider; none changes an answer.
 const LEFT_OUT: [&str; 8] = [
@@ -41,14 +41,17 @@ pub struct Arm {
     is_baseline: bool,
 }
 
+/// The version of a candidate that is configured like this.
+pub fn candidate_version(config: &UpstreamConfig) -> String {
+    digest(&[config.model.as_deref().unwrap_or_default(), config.url.as_str()])
+}
+
 impl Arm {
     /// A candidate: asked for its own model, where it has one.
     pub fn candidate(upstream: Arc<Upstream>) -> Arm {
-        let model = upstream.config.model.clone().unwrap_or_default();
-        let version = digest(&[&model, upstream.config.url.as_str()]);
         Arm {
+            version: candidate_version(&upstream.config),
             upstream,
-            version,
             is_baseline: false,
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
-use super::units::{Percent, Size, Span};
+use super::units::{Percent, Size, Span, Times};
 use crate::admin::Role;
-use crate::route::RouteMatch;
+use crate::route::{OnDrift, RouteMatch, When};
 use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -310,10 +310,42 @@ pub(super) struct Route {
     pub(super) fallback: NotBuilt,
     #[serde(default)]
     pub(super) hold: NotBuilt,
+    pub(super) rollout: Option<Rollout>,
+    pub(super) guard: Option<Guard>,
     #[serde(default)]
-    pub(super) rollout: NotBuilt,
+    pub(super) on_drift: OnDrift,
+    pub(super) when: Option<When>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Rollout {
+    pub(super) step_weight: u32,
+    pub(super) max_weight: u32,
+    pub(super) interval: Option<Span>,
+    pub(super) min_calls: Option<u64>,
+    pub(super) threshold: Option<u32>,
     #[serde(default)]
-    pub(super) guard: NotBuilt,
+    pub(super) promote: Promote,
+}
+
+/// Who takes the next step of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Promote {
+    #[default]
+    Manual,
+    Auto,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guard {
+    pub(super) error: Option<Percent>,
+    pub(super) invalid: Option<Percent>,
+    pub(super) fallback: Option<Percent>,
+    pub(super) p95_latency: Option<Times>,
+    pub(super) agreement: Option<Percent>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -79,10 +79,35 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let text = error(&format!(
-        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"
+        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    hold: {{ for: 2s }}\n"
     ));
-    assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
+    assert!(text.contains("`routes[0].hold` is known but not built yet"), "{text}");
     assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
+}
+
+#[test]
+fn guard_and_rollout_are_read_as_the_design_writes_them() {
+    let route = "routes:\n  - match: { task: t }\n    split: { openai: 95, small: 5 }\n    \
+        rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n    \
+        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
+    let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
+    let route_read = &config.routes.all()[0];
+    let guard = route_read.guard.unwrap();
+    assert_eq!((guard.error, guard.p95_latency), (Some(0.02), Some(1.2)));
+    let rollout = route_read.rollout.unwrap();
+    assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
+    assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);
+    for (good, bad, told) in [
+        ("2%", "2", "a percentage such as"),
+        ("1.2x", "0.9x", "1x or more"),
+        ("stepWeight: 5", "stepWeight: 0", "is no step"),
+        ("maxWeight: 50", "maxWeight: 4", "less than a step"),
+        ("maxWeight", "max_weight", "did you mean `maxWeight`"),
+        ("when: easy", "when: hard", "easy"),
+    ] {
+        let text = error(&format!("{UPSTREAMS}{}", route.replacen(good, bad, 1)));
+        assert!(text.contains(told), "{bad}: {text}");
+    }
 }
 
 #[test]
