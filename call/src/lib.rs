@@ -8,6 +8,7 @@ pub mod control;
 pub mod detector;
 pub mod features;
 pub mod frame;
+pub mod guard;
 pub mod keys;
 pub mod price;
 pub mod record;

@@ -12,13 +12,14 @@ pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, Mas
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
-use crate::route::{Guard, Rollout, Route, RouteError, Routes};
+use crate::route::{Rollout, Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use understudy_call::guard;
 use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
 use understudy_client::{Secret, UpstreamConfig};
@@ -533,9 +534,9 @@ impl Validation<'_> {
     }
 }
 
-fn guard(raw: &raw::Guard) -> Guard {
+fn guard(raw: &raw::Guard) -> guard::Limits {
     let share = |percent: Option<Percent>| percent.map(|percent| percent.0 / 100.0);
-    Guard {
+    guard::Limits {
         error: share(raw.error),
         invalid: share(raw.invalid),
         fallback: share(raw.fallback),

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use understudy_call::guard::Limits;
 use understudy_client::UpstreamConfig;
 
 /// What a route takes; all fields given must hold.
@@ -23,21 +24,6 @@ pub struct RouteMatch {
     pub header: BTreeMap<String, String>,
     /// Upstream addressed.
     pub upstream: Option<String>,
-}
-
-/// How much worse than the concurrent baseline a candidate may be; what is `None` is not guarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Guard {
-    /// Share of calls that it fails, more than the baseline's.
-    pub error: Option<f64>,
-    /// Share of answers that are not valid, more than the baseline's.
-    pub invalid: Option<f64>,
-    /// Share of calls that fall back.
-    pub fallback: Option<f64>,
-    /// 95th percentile of its calls' durations, times the baseline's.
-    pub p95_latency: Option<f64>,
-    /// Agreement with the baseline's answers, less than the baseline's own with itself.
-    pub agreement: Option<f64>,
 }
 
 /// How a candidate's weight grows, in the units of the split.
@@ -86,7 +72,7 @@ pub struct Route {
     /// Weights by upstream.
     pub split: BTreeMap<String, u32>,
     /// What puts the split back.
-    pub guard: Option<Guard>,
+    pub guard: Option<Limits>,
     /// How weights grow.
     pub rollout: Option<Rollout>,
     /// What becomes of the split when its task drifts.
@@ -118,7 +104,7 @@ pub struct ValidRoute {
     /// The upstream that its calls are addressed to.
     pub baseline: String,
     /// What puts the split back.
-    pub guard: Option<Guard>,
+    pub guard: Option<Limits>,
     /// How weights grow.
     pub rollout: Option<Rollout>,
     /// What becomes of the split when its task drifts.
@@ -296,7 +282,7 @@ fn highest_arms(route: &Route, baseline: &str) -> Result<Vec<Arm>, String> {
 }
 
 /// Hash of what a trip and a rollout happened under. Of the values, so that another layout of the file changes nothing.
-fn stamp(split: &BTreeMap<String, u32>, guard: Option<&Guard>) -> String {
+fn stamp(split: &BTreeMap<String, u32>, guard: Option<&Limits>) -> String {
     let mut text = String::new();
     for (name, weight) in split {
         text.push_str(&format!("{name}={weight};"));
@@ -441,9 +427,9 @@ mod tests {
         assert_eq!(weights(&alone), [("openai".into(), 95), ("small".into(), 5)]);
         assert_eq!(routes.all()[0].split["small"], 5);
         assert_eq!(routes.all()[0].stamp, alone.all()[0].stamp);
-        growing.guard = Some(Guard {
+        growing.guard = Some(Limits {
             error: Some(0.02),
-            ..Guard::default()
+            ..Limits::default()
         });
         let guarded = Routes::new(vec![growing.clone()], &upstreams(), "openai").unwrap();
         assert_ne!(routes.all()[0].stamp, guarded.all()[0].stamp);
@@ -454,7 +440,7 @@ mod tests {
         let error = Routes::new(vec![growing], &upstreams(), "openai").unwrap_err();
         assert!(error.message.contains("maxWeight"), "{error:?}");
         let mut nothing = route(RouteMatch::default(), &[]);
-        nothing.guard = Some(Guard::default());
+        nothing.guard = Some(Limits::default());
         let error = Routes::new(vec![nothing], &upstreams(), "openai").unwrap_err();
         assert!(error.message.contains("no `split`"), "{error:?}");
     }

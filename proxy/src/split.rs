@@ -114,6 +114,67 @@ mod tests {
         }
     }
 
+    /// A million calls in conversations of 1 to 40: shares of keys and of calls, stickiness, and what a raised weight moves.
+    #[test]
+    fn a_million_calls_go_where_the_weights_say_and_conversations_stay() {
+        const CALLS: usize = 1_000_000;
+        let before = arms(&[("base", 95), ("small", 5)]);
+        let after = arms(&[("base", 90), ("small", 10)]);
+        let mut dice = 7u64;
+        let mut roll = |below: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % below
+        };
+        // Calls of each conversation, and whether it is canaried.
+        let mut conversations: Vec<(u64, bool)> = Vec::new();
+        let (mut calls, mut moved) = (0, 0);
+        while calls < CALLS {
+            let key = format!("{:016x}", roll(u64::MAX));
+            let length = (1 + roll(40)).min((CALLS - calls) as u64);
+            let first = choose(&before, &key, "r").unwrap();
+            assert!(
+                (1..length).all(|_| choose(&before, &key, "r").unwrap() == first),
+                "{key} changed its arm"
+            );
+            let later = choose(&after, &key, "r").unwrap();
+            assert!(
+                later.upstream == first.upstream || later.upstream == "small",
+                "{key} moved for nothing"
+            );
+            moved += u64::from(later.upstream != first.upstream);
+            conversations.push((length, first.upstream == "small"));
+            calls += length as usize;
+        }
+        let keys = conversations.len() as f64;
+        // Five standard deviations: one false alarm in a million seeds.
+        let bound = |share: f64| 5.0 * (share * (1.0 - share) / keys).sqrt();
+        let canaried = conversations.iter().filter(|(_, small)| *small).count() as f64;
+        assert!((canaried / keys - 0.05).abs() < bound(0.05), "{}", canaried / keys);
+        assert!(
+            (moved as f64 / keys - 0.05).abs() < bound(0.05),
+            "{}",
+            moved as f64 / keys
+        );
+        // Calls of one conversation go together, so their share is bounded by drawing conversations again.
+        let share = |drawn: &[(u64, bool)]| {
+            let of_small: u64 = drawn.iter().filter(|(_, small)| *small).map(|(length, _)| length).sum();
+            of_small as f64 / drawn.iter().map(|(length, _)| length).sum::<u64>() as f64
+        };
+        let seen = share(&conversations);
+        let mut again: Vec<f64> = Vec::new();
+        for _ in 0..100 {
+            let drawn: Vec<(u64, bool)> = conversations
+                .iter()
+                .map(|_| conversations[roll(keys as u64) as usize])
+                .collect();
+            again.push(share(&drawn) - seen);
+        }
+        let deviation = (again.iter().map(|off| off * off).sum::<f64>() / again.len() as f64).sqrt();
+        assert!((seen - 0.05).abs() < 5.0 * deviation, "{seen} ± {deviation}");
+    }
+
     proptest! {
         #[test]
         fn a_grown_arm_only_gains(before in 0u32..100, more in 1u32..100, key in "[a-z]{1,8}") {

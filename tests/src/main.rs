@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, leave, models, origin::Origin, reload, restart, soak, streams,
+    self, Report, clock, crash, disk, guard, leave, models, origin::Origin, reload, restart, soak, streams, weights,
 };
 
 #[derive(Parser)]
@@ -80,6 +80,22 @@ enum Goal {
         #[arg(default_value_t = 20.0)]
         seconds: f64,
     },
+    /// The guard on simulated calls: false trips, and how soon a regression is seen
+    Guard {
+        #[arg(default_value_t = 100)]
+        runs: u64,
+        /// Canaried calls of a run without a regression
+        #[arg(default_value_t = 20_000)]
+        calls: u64,
+    },
+    /// Weights change under load
+    Weights {
+        #[arg(default_value_t = 100)]
+        changes: usize,
+        /// Calls per second
+        #[arg(default_value_t = 1000)]
+        rate: u64,
+    },
     /// Clients go away
     Leave {
         #[arg(default_value_t = 200)]
@@ -102,6 +118,8 @@ fn main() -> ExitCode {
         Goal::Streams { streams, seconds } => with_origin(|origin| streams::run(streams, seconds, origin, true)),
         Goal::Soak { seconds, rate } => soak::run(seconds, rate),
         Goal::Clock { seconds } => clock::run(seconds),
+        Goal::Guard { runs, calls } => guard::run(runs, calls),
+        Goal::Weights { changes, rate } => weights::run(changes, rate, true),
         Goal::Leave { clients } => leave::run(clients, true),
         Goal::Origin => return origin(),
     };

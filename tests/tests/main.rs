@@ -18,6 +18,7 @@ mod lab;
 mod offline;
 mod paths;
 mod recordings;
+mod rollout;
 mod secrets;
 mod security;
 mod sockets;
