@@ -214,10 +214,55 @@ fn words(metric: &str, tally: &Tally, guard: &Limits) -> String {
             "{canary} % of its last {calls} answers were not valid, {baseline} % of the baseline's {others} meanwhile; {} % more may be",
             more(guard.invalid)
         ),
+        "agreement" => format!(
+            "its answers to the last {calls} calls agree {} % with the baseline's, which agrees {} % with itself; {} % less may be",
+            percent(1.0 - tally.canary_rate()),
+            percent(1.0 - tally.baseline_rate()),
+            more(guard.agreement)
+        ),
         _ => format!(
             "{canary} % of its last {calls} calls failed, {baseline} % of the baseline's {others} meanwhile; {} % more may",
             more(guard.error)
         ),
+    }
+}
+
+/// Watches how a candidate's answers agree with what the baseline answers to the same calls: for who sends canaried calls to
+/// the baseline too, and compares.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    detector: Detector,
+    limits: Limits,
+}
+
+impl Agreement {
+    /// Nothing seen yet; `None` where agreement is not limited.
+    pub fn new(limits: &Limits) -> Option<Agreement> {
+        Some(Agreement {
+            detector: Detector::new(limits.agreement?, RUN_LENGTH),
+            limits: *limits,
+        })
+    }
+
+    /// A canaried call was compared: how far the candidate's answer agrees with the baseline's, in 0..=1. `floor` is how far the
+    /// baseline agrees with itself, where that is known on average; where it is measured on calls of these days, they are told by
+    /// [`Agreement::baseline`], and here it is `None`.
+    pub fn canary(&mut self, candidate: &str, agreement: f64, floor: Option<f64>) -> Option<Worse> {
+        let known = floor.and_then(|floor| self.detector.baseline(1.0 - floor));
+        let tally = self.detector.canary(1.0 - agreement).or(known)?;
+        Some(self.worse(candidate, &tally))
+    }
+
+    /// A call of the baseline was sent to it again: how far its two answers agree, in 0..=1.
+    pub fn baseline(&mut self, candidate: &str, agreement: f64) -> Option<Worse> {
+        let tally = self.detector.baseline(1.0 - agreement)?;
+        Some(self.worse(candidate, &tally))
+    }
+
+    fn worse(&mut self, candidate: &str, tally: &Tally) -> Worse {
+        // It begins anew when it comes back.
+        self.detector = Detector::new(self.limits.agreement.unwrap_or_default(), RUN_LENGTH);
+        Worse::of(candidate, "agreement", tally, &self.limits)
     }
 }
 
@@ -310,5 +355,24 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn answers_that_agree_less_than_the_baseline_with_itself_trip() {
+        let limits = Limits {
+            agreement: Some(0.05),
+            ..Limits::default()
+        };
+        let mut watch = Agreement::new(&limits).unwrap();
+        // In turns 1 and 0.8: 0.9 on average, as the floor is.
+        let turns = |call: usize| if call.is_multiple_of(2) { 1.0 } else { 0.8 };
+        assert!((0..1_000).all(|call| watch.canary("small", turns(call), Some(0.9)).is_none()));
+        let worse = (0..200).find_map(|call| watch.canary("small", turns(call) - 0.3, Some(0.9)));
+        let worse = worse.expect("30 points less are seen within 200 calls");
+        assert!(
+            worse.metric == "agreement" && worse.why.contains("with itself"),
+            "{worse:?}"
+        );
+        assert!(Agreement::new(&Limits::default()).is_none());
     }
 }

@@ -528,6 +528,9 @@ pub(crate) struct VerdictArguments {
     /// Only this task: its id, or its name.
     #[arg(long)]
     pub(crate) task: Option<String>,
+    /// Instead of the verdicts, what they amount to: a diff of the config file, to be reviewed and applied.
+    #[arg(long, requires = "config")]
+    pub(crate) propose: bool,
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,

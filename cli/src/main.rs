@@ -10,6 +10,7 @@ mod keys;
 mod log;
 mod output;
 mod place;
+mod propose;
 mod retention;
 mod rollouts;
 mod serve;

@@ -1,8 +1,9 @@
 //! `verdict`: which candidates are ready, with the evidence.
 
 use crate::args::VerdictArguments;
-use crate::output::{self, count, dollars, known, percent};
+use crate::output::{self, Out, count, dollars, known, percent};
 use crate::place::{Place, book, task};
+use crate::propose::{Proposal, propose};
 use anyhow::Result;
 use comfy_table::{Color, Table};
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
     if found.is_empty() {
         eprintln!("there are no scores yet: `understudy replay --task TASK --to CANDIDATE` makes some");
     }
+    if let (true, Some(path), Some(config)) = (arguments.propose, &arguments.place.config, &place.config) {
+        return say_proposal(&propose(path, config, &found)?);
+    }
     output::print_with(
         arguments.format,
         &found,
@@ -38,6 +42,19 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
             format!("{task}, {candidate}: {verdict}: {reason}")
         },
     )
+}
+
+fn say_proposal(proposal: &Proposal) -> Result<()> {
+    for words in &proposal.words {
+        eprintln!("{words}");
+    }
+    if proposal.diff.is_empty() {
+        eprintln!("there is nothing to change in the config");
+        return Ok(());
+    }
+    let mut out = Out::new();
+    out.line(proposal.diff.trim_end())?;
+    out.finish()
 }
 
 fn table(verdicts: &[Verdict]) -> Table {
