@@ -19,7 +19,13 @@ const WATCHED: usize = 1024;
 
 /// All that is watched.
 #[derive(Debug, Default)]
-pub(crate) struct Guards(Mutex<HashMap<(String, Option<String>), Post>>);
+pub(crate) struct Guards(Mutex<Posts>);
+
+#[derive(Debug, Default)]
+struct Posts {
+    of: HashMap<(String, Option<String>), Post>,
+    calls: u64,
+}
 
 /// A route, or one task of it, under watch.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ struct Post {
     watch: Watch,
     /// The split and guard that it is watched under.
     stamp: String,
-    /// The higher, the later it was used.
+    /// The number of the call that it was used for last.
     used: u64,
 }
 
@@ -110,25 +116,26 @@ fn duration(attempt: &Attempt, failed: bool) -> Option<f64> {
 
 impl Guards {
     fn saw(&self, call: &Watched, seen: &Seen) -> Option<Worse> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = all.values().map(|post| post.used).max().unwrap_or_default();
+        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.calls += 1;
+        let Posts { of, calls } = &mut *posts;
         let key = (call.route.clone(), call.task.clone());
-        if all.len() >= WATCHED
-            && !all.contains_key(&key)
-            && let Some(oldest) = all.iter().min_by_key(|(_, post)| post.used).map(|(key, _)| key.clone())
-        {
-            all.remove(&oldest);
+        if of.len() >= WATCHED && !of.contains_key(&key) {
+            let oldest = of.iter().min_by_key(|(_, post)| post.used);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                of.remove(&oldest);
+            }
         }
         let begun = || Post {
             watch: Watch::new(call.limits),
             stamp: call.stamp.clone(),
             used: 0,
         };
-        let post = all.entry(key).or_insert_with(begun);
+        let post = of.entry(key).or_insert_with(begun);
         if post.stamp != call.stamp {
             *post = begun();
         }
-        post.used = newest + 1;
+        post.used = *calls;
         match &call.candidate {
             Some(candidate) => post.watch.canary(candidate, seen),
             None => post.watch.baseline(seen),
