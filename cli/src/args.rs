@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Run the proxy and, unless told otherwise, a collector in the same process.
     Serve(ServeArguments),
     /// Run a collector alone, beside a `serve --no-collect` that shares its spool.
-    Collect(ServeArguments),
+    Collect(CollectArguments),
     /// Play the whole way once on simulated models: serve, capture, tasks, rehearsals, verdicts, a canary.
     Demo {
         /// A new folder for the demo's config and data.
@@ -170,6 +170,16 @@ pub(crate) struct ServeArguments {
     /// Leave the spool to a `collect` of its own.
     #[arg(long)]
     pub(crate) no_collect: bool,
+}
+
+/// Flags of `collect`.
+#[derive(Debug, Args)]
+pub(crate) struct CollectArguments {
+    #[command(flatten)]
+    pub(crate) serve: ServeArguments,
+    /// Read the spool a second time, under this name and with a position of its own, into another store (`--data`).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reader: Option<String>,
 }
 
 /// Where the data is.
@@ -284,6 +294,13 @@ pub(crate) struct EraseArguments {
     /// key.
     #[arg(long)]
     pub(crate) client_value_stdin: bool,
+    /// Calls of this user, as the column `user_id` shows it.
+    #[arg(long, value_name = "HASH")]
+    pub(crate) user: Vec<String>,
+    /// Calls of the users given on standard input, one a line, as requests name them (`user`, `safety_identifier`,
+    /// `metadata.user_id`); under all generations of the origin key.
+    #[arg(long, conflicts_with = "client_value_stdin")]
+    pub(crate) user_value_stdin: bool,
     /// Calls of this conversation.
     #[arg(long, value_name = "ID")]
     pub(crate) conversation: Vec<String>,

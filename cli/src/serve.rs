@@ -3,6 +3,7 @@
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
 use crate::commands::bypass;
+use crate::place::Wrong;
 use crate::{keys, log, retention, rollouts};
 use anyhow::{Context, Result};
 use prometheus::Registry;
@@ -17,8 +18,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use understudy_call::control::Trip;
-use understudy_call::keys::Keys;
+use understudy_call::keys::{Keys, Origins};
 use understudy_collector::control;
+use understudy_collector::drift::Drifted;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
@@ -78,14 +80,13 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let cold = cold_runtime()?;
     let collector = if collect {
         let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
-        let watched = file.clone();
         Some(Collector::start(
             &config,
-            watched,
             &keys,
             store.clone(),
             metrics,
             true,
+            None,
             &cold,
         )?)
     } else {
@@ -108,6 +109,10 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
         }
     }
     cold.spawn(watch_controls(proxy.clone(), Box::new(controls), copy));
+    if let Some(collector) = &collector {
+        let drifted = collector.drifted.clone();
+        cold.spawn(rollouts::run(config.clone(), file.clone(), store.clone(), drifted));
+    }
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
@@ -128,8 +133,19 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-pub(crate) fn collect(config: &Config, file: Option<PathBuf>) -> Result<()> {
+/// With `reader` it is a further reader of that spool, for a store of its own, whose controls no proxy follows.
+pub(crate) fn collect(config: &Config, file: Option<PathBuf>, reader: Option<String>) -> Result<()> {
+    let is_first = reader.is_none();
     start_log(config);
+    if let Some(name) = &reader {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+            return Err(Wrong(format!(
+                "`{name}` is no name of a reader: letters, digits, - and _ alone"
+            ))
+            .into());
+        }
+    }
     let keys = keys::load(&config.keys_dir(), false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
     let registry = Registry::new();
@@ -138,7 +154,10 @@ pub(crate) fn collect(config: &Config, file: Option<PathBuf>) -> Result<()> {
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
-    let collector = Collector::start(config, file, &keys, store, metrics, false, &cold)?;
+    let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
+    if is_first {
+        cold.spawn(rollouts::run(config.clone(), file, store, collector.drifted.clone()));
+    }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -176,25 +195,26 @@ fn cold_runtime() -> Result<Runtime> {
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    /// The tasks that it sees to drift.
+    drifted: Drifted,
 }
 
 impl Collector {
-    /// Starts ingest from the config's spool into `store`, and the rollouts of the config's file as it is from time to time;
-    /// `own_writer` says that the spool's writer is in this process.
+    /// Starts ingest from the config's spool into `store`; `own_writer` says that the spool's writer is in this process.
     pub(crate) fn start(
         config: &Config,
-        file: Option<PathBuf>,
         keys: &Keys,
         store: Store,
         metrics: understudy_collector::metrics::Metrics,
         own_writer: bool,
+        reader: Option<String>,
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
-        let in_store = store.clone();
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
+                reader,
                 flush_after: config.flush.after,
                 flush_bytes: config.flush.bytes,
                 own_writer,
@@ -205,13 +225,17 @@ impl Collector {
             metrics,
             runtime.handle().clone(),
         )?;
-        runtime.spawn(rollouts::run(config.clone(), file, in_store, ingest.drifted()));
+        let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
             .spawn(move || ingest.run(&told))?;
-        Ok(Collector { finish, thread })
+        Ok(Collector {
+            finish,
+            thread,
+            drifted,
+        })
     }
 
     /// Stores what is left in the spool; a writer in this process has ended.
@@ -229,6 +253,7 @@ pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
         mask: Arc::new(mask(config, keys)?),
         prices: config.prices.clone(),
         store_key: keys.store.clone(),
+        origins: Arc::new(Origins::new(&keys.origin)),
         book: None,
     })
 }

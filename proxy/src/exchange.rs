@@ -47,6 +47,7 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
 
     // From here on it is a call: counted, and kept or dropped with a reason.
     let mut call = proxy.capture.begin(started, upstream.name(), api);
+    call.head.address_id = line.address_id().map(str::to_owned);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
     note_request(&proxy, &mut call, &parts, path_and_query, &told, &routing);
