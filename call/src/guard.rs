@@ -340,13 +340,10 @@ mod tests {
 
     #[test]
     fn what_is_not_limited_trips_nothing() {
-        let mut watch = Watch::new(
-            Limits {
-                error: Some(0.02),
-                ..Limits::default()
-            },
-            "s",
-        );
+        let mut watch = Watch::new(Limits {
+            error: Some(0.02),
+            ..Limits::default()
+        });
         assert_eq!(
             run(&mut watch, 500, |_| Seen {
                 invalid: Some(true),
