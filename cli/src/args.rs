@@ -443,6 +443,21 @@ pub(crate) enum TasksCommand {
         #[command(flatten)]
         place: DataArguments,
     },
+    /// Let an LLM name the tasks, from their templates and two example requests each, masked as they are kept.
+    ///
+    /// One call a task, with the upstream's own credential. Names outlive later fits; ids never change.
+    Name {
+        /// Only this task: its id, or its name [default: all].
+        task: Option<String>,
+        /// The upstream of the config that is asked.
+        #[arg(long, value_name = "UPSTREAM")]
+        with: String,
+        /// The model that is asked for [default: the upstream's].
+        #[arg(long)]
+        model: Option<String>,
+        #[command(flatten)]
+        place: DataArguments,
+    },
     /// Show how much of the traffic, and of its cost, is in tasks with narrow answers: tool calls, JSON, labels, forms.
     ///
     /// A task is narrow where nine in ten of its answers are. Needs no rehearsal: it says where to look first.

@@ -19,6 +19,7 @@ pub mod import;
 pub mod ingest;
 pub mod mask;
 pub mod metrics;
+pub mod naming;
 pub mod replay;
 pub mod rollout;
 pub mod row;

@@ -15,6 +15,7 @@ mod faults;
 mod forms;
 mod framing;
 mod lab;
+mod naming;
 mod offline;
 mod paths;
 mod recordings;
