@@ -100,8 +100,11 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let (controls, copy) = (StoreControls(store.clone()), config.spool_dir().join("control.json"));
     // A candidate that was taken out must not come back with a restart, nor with a new replica.
     if !load_controls(&proxy, &copy) {
-        let asked = tokio::time::timeout(CONTROLS_AT_START, read_controls(&proxy, &controls));
-        if let Err(error) = cold.block_on(async { asked.await.unwrap_or(Err("no answer in time".into())) }) {
+        let asked = cold.block_on(async {
+            let asked = tokio::time::timeout(CONTROLS_AT_START, read_controls(&proxy, &controls));
+            asked.await.unwrap_or(Err("no answer in time".into()))
+        });
+        if let Err(error) = asked {
             tracing::warn!(
                 error,
                 "the store does not say what controls are in force: config alone is, until it does"

@@ -72,6 +72,10 @@ impl Watched {
     /// The call ended as its record says.
     pub(crate) fn ended(self, head: &FrameHead) {
         let Some(seen) = self.seen(head) else { return };
+        // Calls that were on their way when it was taken out are not held against it once it is back.
+        if self.is_out() {
+            return;
+        }
         let Some(Worse { candidate, metric, why }) = self.proxy.guards.saw(&self, &seen) else {
             return;
         };
@@ -85,6 +89,16 @@ impl Watched {
             stamp: self.stamp.clone(),
         };
         self.proxy.trip(&self.route, trip);
+    }
+
+    fn is_out(&self) -> bool {
+        let controls = self.proxy.controls.load();
+        let trip = |candidate| {
+            controls
+                .get(&self.route)?
+                .trip_of(candidate, self.task.as_deref(), &self.stamp)
+        };
+        self.candidate.as_deref().and_then(trip).is_some()
     }
 
     fn seen(&self, head: &FrameHead) -> Option<Seen> {
