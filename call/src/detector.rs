@@ -124,11 +124,8 @@ impl Detector {
             let stake = ((worse - limit) / (limit * (1.0 - limit)))
                 .min(CAUTION / limit)
                 .min(CAUTION / (ratio * (1.0 - usual)));
-            let against: f64 = canary.iter().map(|loss| (stake * (loss - limit)).ln_1p()).sum();
-            let for_it: f64 = baseline
-                .iter()
-                .map(|loss| (-stake * ratio * (loss - usual)).ln_1p())
-                .sum();
+            let against = log_growth(&canary, stake, limit);
+            let for_it = log_growth(&baseline, -stake * ratio, usual);
             *bet = bet.max(0.0) + against + for_it;
         }
         // Only now: what is bet on must not depend on what it is bet against.
@@ -149,6 +146,22 @@ impl Detector {
         let sum: f64 = self.bets.iter().map(|bet| (bet - most).exp()).sum();
         most + (sum / EXCESS.len() as f64).ln()
     }
+}
+
+/// Logarithm of Π (1 + stake (loss − from)); most losses are 0 or 1.
+fn log_growth(losses: &[f64], stake: f64, from: f64) -> f64 {
+    let growth = |loss: f64| (stake * (loss - from)).ln_1p();
+    let (mut nothing, mut whole, mut rest) = (0.0, 0.0, 0.0);
+    for loss in losses {
+        match *loss {
+            0.0 => nothing += 1.0,
+            1.0 => whole += 1.0,
+            loss => rest += growth(loss),
+        }
+    }
+    // No call, no growth: also where one could end the bet.
+    let of = |count: f64, loss: f64| if count > 0.0 { count * growth(loss) } else { 0.0 };
+    of(nothing, 0.0) + of(whole, 1.0) + rest
 }
 
 /// What is no number says nothing good.

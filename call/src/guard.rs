@@ -9,9 +9,9 @@ use crate::detector::{Detector, Tally};
 use std::collections::{HashMap, VecDeque};
 
 /// Mean number of canaried calls to a false trip, at least, of a candidate that is exactly as bad as it may be.
-pub const RUN_LENGTH: f64 = 1e6;
+pub const RUN_LENGTH: f64 = 1e5;
 /// The same for latency, where a candidate as good as the baseline is far from what is allowed.
-pub const RUN_LENGTH_LATENCY: f64 = 1e5;
+pub const RUN_LENGTH_LATENCY: f64 = 1e4;
 /// Durations of the baseline that its percentile is of.
 const DURATIONS: usize = 400;
 /// Fewest of them.

@@ -21,7 +21,7 @@ impl Dice {
 /// After how many calls of the canary an alarm is raised, at a weight of 5 %.
 fn alarm_after(seed: u64, canary: f64, baseline: f64, most: u64) -> Option<u64> {
     let mut dice = Dice(seed);
-    let mut detector = Detector::new(0.02, 1e6);
+    let mut detector = Detector::new(0.02, 1e5);
     let mut calls = 0;
     while calls < most {
         let alarm = if dice.roll() < 0.05 {
@@ -56,7 +56,7 @@ fn a_canary_that_is_no_worse_raises_no_alarm() {
 #[test]
 fn a_baseline_that_is_worse_or_out_raises_none_and_the_canary_is_not_excused_after_it() {
     assert_eq!(alarm_after(1, 0.01, 0.3, 5_000), None);
-    let mut detector = Detector::new(0.02, 1e6);
+    let mut detector = Detector::new(0.02, 1e5);
     let mut feed = |canary: f64, baseline: f64, steps: usize| {
         let alarms = (0..steps).filter(|_| {
             let mut alarm = false;
@@ -77,7 +77,7 @@ fn a_baseline_that_is_worse_or_out_raises_none_and_the_canary_is_not_excused_aft
 #[test]
 fn a_regression_after_many_good_calls_is_seen_as_soon() {
     let mut dice = Dice(7);
-    let mut detector = Detector::new(0.02, 1e6);
+    let mut detector = Detector::new(0.02, 1e5);
     for step in 0..10_200 {
         for _ in 0..19 {
             assert_eq!(detector.baseline(dice.loss(0.01)), None);
@@ -94,7 +94,7 @@ fn a_regression_after_many_good_calls_is_seen_as_soon() {
 
 #[test]
 fn without_a_baseline_at_the_same_time_nothing_is_said() {
-    let mut detector = Detector::new(0.02, 1e6);
+    let mut detector = Detector::new(0.02, 1e5);
     assert!((0..10_000).all(|_| detector.canary(1.0).is_none()));
     assert!(detector.canary.len() <= BLOCK);
 }
@@ -103,7 +103,7 @@ fn without_a_baseline_at_the_same_time_nothing_is_said() {
 fn agreement_is_a_loss_too() {
     // 30 points less agreement, both in fractions.
     let mut dice = Dice(3);
-    let mut detector = Detector::new(0.05, 1e6);
+    let mut detector = Detector::new(0.05, 1e5);
     let after = (1..200).find(|_| {
         let _ = detector.baseline(dice.roll() * 0.2);
         detector.canary(0.3 + dice.roll() * 0.2).is_some()
@@ -130,7 +130,7 @@ proptest! {
 
     #[test]
     fn nothing_panics(losses in proptest::collection::vec((any::<bool>(), any::<f64>()), 0..300), tolerance in any::<f64>()) {
-        let mut detector = Detector::new(tolerance, 1e6);
+        let mut detector = Detector::new(tolerance, 1e5);
         for (is_canary, loss) in losses {
             let _ = if is_canary { detector.canary(loss) } else { detector.baseline(loss) };
         }
