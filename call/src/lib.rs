@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod call;
+pub mod check;
 pub mod features;
 pub mod frame;
 pub mod keys;

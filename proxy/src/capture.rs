@@ -4,13 +4,15 @@
 //! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
 
 use crate::config::{Bodies, CaptureConfig};
+use crate::fallback::Reason;
 use crate::form::ModelScan;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Ledger, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget, RequestCopy};
+use crate::trial::{ArmResult, Ended, Trial, Trials};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -37,6 +39,8 @@ pub struct Capture {
     /// Numbers the calls.
     ledger: Arc<Ledger>,
     metrics: Metrics,
+    /// Is told how the arms of splits do.
+    pub trials: Trials,
 }
 
 /// Why a call is not to be kept, by config or by the client; the label of `dropped_total`.
@@ -83,6 +87,7 @@ impl Capture {
             copy_limit,
             budget: Budget::new(config.memory),
             metrics,
+            trials: Trials::default(),
         }
     }
 
@@ -132,6 +137,7 @@ impl Capture {
             attempt: None,
             committed: false,
             permit: None,
+            trial: None,
             capture: self.clone(),
         }
     }
@@ -147,6 +153,8 @@ pub struct OpenCall {
     pub started: Instant,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Set while an arm that a split chose works on it.
+    pub trial: Option<Trial>,
     request: Arc<Mutex<RequestCopy>>,
     response: BodyCopy,
     attempt: Option<(Attempt, Instant)>,
@@ -205,20 +213,6 @@ impl OpenCall {
         self.head.header_usage = (counted != Usage::default()).then_some(counted);
     }
 
-    /// Adds the response headers of `expose_headers`.
-    pub fn expose(&self, headers: &mut HeaderMap, served_by: &str) {
-        let told = [
-            ("x-understudy-served-by", Some(served_by)),
-            ("x-understudy-task", self.head.task_id.as_deref()),
-            ("x-understudy-call", Some(self.head.call_id.as_str())),
-        ];
-        for (name, value) in told {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-    }
-
     /// The attempt ended; `served` says whether the client got its answer.
     pub fn attempt_ends(&mut self, outcome: Outcome, served: bool, reason: Option<String>) {
         if let Some((mut attempt, began)) = self.attempt.take() {
@@ -228,6 +222,50 @@ impl OpenCall {
             attempt.reason = reason.or(attempt.reason);
             self.head.attempts.push(attempt);
         }
+    }
+
+    /// What the open attempt used and cost, as far as it is known: for one that loses, since its answer is not kept.
+    pub fn attempt_used(&mut self, output_tokens: Option<i64>, cost_usd: Option<f64>) {
+        if let Some((attempt, _)) = &mut self.attempt {
+            attempt.output_tokens = output_tokens;
+            attempt.cost_usd = cost_usd;
+        }
+    }
+
+    /// The candidate's answer is not the client's: the open attempt ends, all that the record says of its answer is
+    /// forgotten, and the baseline is next.
+    pub fn falls_back(&mut self, reason: Reason, outcome: Outcome, words: String) {
+        let candidate = self.attempt.as_ref().map(|(attempt, _)| attempt.upstream.clone());
+        let route = self.head.route.as_deref().unwrap_or("none");
+        let labels = [route, candidate.as_deref().unwrap_or_default(), reason.as_str()];
+        self.capture.metrics.fallbacks.with_label_values(&labels).inc();
+        self.trial_ends(Ended::FellBack(reason));
+        self.attempt_ends(outcome, false, Some(format!("{}: {words}", reason.as_str())));
+        self.permit = None;
+        let head = &mut self.head;
+        head.arm = Some(head.upstream.clone());
+        head.status = None;
+        head.content_type = None;
+        head.content_encoding = None;
+        head.response_model = None;
+        head.header_usage = None;
+    }
+
+    /// The part of the arm that a split chose is over.
+    fn trial_ends(&mut self, ended: Ended) {
+        let Some(trial) = self.trial.take() else { return };
+        let head = &self.head;
+        self.capture.trials.ended(&ArmResult {
+            route: &trial.route,
+            task: head.task_id.as_deref(),
+            arm: &trial.arm,
+            is_candidate: trial.is_candidate,
+            affinity_key: head.affinity_key.as_deref(),
+            ended,
+            status: head.status,
+            first_byte: head.first_chunk_us.map(Duration::from_micros),
+            latency: self.started.elapsed(),
+        });
     }
 
     /// Takes note of a piece of the response's body. `streamed` keeps its arrival too.
@@ -272,6 +310,11 @@ impl OpenCall {
             (Outcome::Ok, Some(400..)) => Outcome::UpstreamStatus,
             (outcome, _) => outcome,
         };
+        self.trial_ends(match self.head.outcome {
+            Outcome::Ok => Ended::Answered,
+            Outcome::ClientClosed => Ended::ClientClosed,
+            failed => Ended::Failed(failed),
+        });
         let duration = self.micros();
         self.head.duration_us = Some(duration);
         self.head.response_bytes = self.response.seen();

@@ -3,6 +3,7 @@
 //! Pure but for the memory of accepted clients, which it is handed. The same function serves live calls and `explain`.
 
 use crate::accepted::Accepted;
+use crate::fallback::Fallback;
 use crate::headers::{Told, known_session};
 use crate::route::{Facts, Routes, ValidRoute};
 use crate::split;
@@ -46,6 +47,8 @@ pub struct Chosen {
     pub translated: Option<Box<Translated>>,
     /// Whether a split was in play.
     pub split: bool,
+    /// When the baseline answers in the candidate's place.
+    pub fallback: Option<Fallback>,
     /// Why the call stays with its baseline although the split gave it to a candidate.
     pub not_canaried: Option<&'static str>,
     /// More words on why.
@@ -123,6 +126,7 @@ impl Choice<'_> {
         };
         let route = self.routes.first_match(facts);
         chosen.route = route.map(|route| route.id.clone());
+        chosen.fallback = route.map(|route| route.fallback);
         let wanted = match (self.pin(asked), route) {
             (Some(pinned), _) => Some(pinned),
             (None, Some(route)) if !route.arms.is_empty() => {
@@ -239,6 +243,7 @@ pub fn shares(route: &ValidRoute) -> impl Iterator<Item = (&str, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fallback::Given;
     use crate::route::{Route, RouteMatch};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -262,6 +267,7 @@ mod tests {
             name: None,
             matching: RouteMatch::default(),
             split,
+            fallback: Given::default(),
         };
         let routes = Routes::new(vec![route], &upstreams, "big").unwrap();
         let origins = Origins::new(&Key::new([1; 32]));

@@ -12,6 +12,7 @@ pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, Mas
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
+use crate::fallback;
 use crate::route::{Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
@@ -438,12 +439,7 @@ impl Validation<'_> {
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
         self.not_built("shadow", !file.shadow.is_empty())?;
         for (index, route) in file.routes.iter().enumerate() {
-            let parts = [
-                ("fallback", &route.fallback),
-                ("hold", &route.hold),
-                ("rollout", &route.rollout),
-                ("guard", &route.guard),
-            ];
+            let parts = [("rollout", &route.rollout), ("guard", &route.guard)];
             for (key, value) in parts {
                 self.not_built(&format!("routes[{index}].{key}"), value.is_some())?;
             }
@@ -524,6 +520,11 @@ impl Validation<'_> {
             name: raw.name.clone(),
             matching: raw.matching.clone(),
             split: raw.split.clone(),
+            fallback: fallback::Given {
+                on: raw.fallback.as_ref().and_then(|fallback| fallback.on.clone()),
+                timeout: raw.fallback.as_ref().and_then(|fallback| Some(fallback.timeout?.0)),
+                hold: raw.hold,
+            },
         });
         Routes::new(routes.collect(), upstreams, default_upstream)
             .map_err(|RouteError { index, message }| self.invalid(format!("routes[{index}]: {message}")))

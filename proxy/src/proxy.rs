@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use understudy_call::keys::{Keys, Origins};
+use understudy_call::price::PriceTable;
 use understudy_call::taskbook::CompiledBook;
 use understudy_client::{OpenError, Upstream, UpstreamConfig};
 
@@ -52,6 +53,7 @@ pub struct Proxy {
     pub(crate) allow_pins: bool,
     pub(crate) tunnels: Tunnels,
     pub(crate) in_flight: BTreeMap<String, Arc<Semaphore>>,
+    pub(crate) prices: Arc<PriceTable>,
     /// The proxy's metrics.
     pub metrics: Metrics,
     bypass: AtomicBool,
@@ -126,6 +128,7 @@ impl Proxy {
         };
         let proxy = Proxy {
             in_flight: config.upstreams.iter().filter_map(limited).collect(),
+            prices: config.prices.clone(),
             upstreams,
             default_upstream,
             routing: ArcSwap::from_pointee(Routing {

@@ -2,6 +2,7 @@
 //!
 //! Pure. Neither `host`, nor an absolute URI, nor a body ever names an upstream: only config does.
 
+use crate::fallback::{Fallback, Given};
 use crate::split::Arm;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub struct Route {
     pub matching: RouteMatch,
     /// Weights by upstream.
     pub split: BTreeMap<String, u32>,
+    /// When the baseline answers in a candidate's place.
+    pub fallback: Given,
 }
 
 /// A route that can't be used.
@@ -53,6 +56,8 @@ pub struct ValidRoute {
     pub matching: RouteMatch,
     /// Its arms; empty where calls just go where they are addressed.
     pub arms: Vec<Arm>,
+    /// When the baseline answers in a candidate's place.
+    pub fallback: Fallback,
 }
 
 /// All routes, in order.
@@ -145,6 +150,7 @@ fn check(
     if !route.split.is_empty() && route.split.values().all(|weight| *weight == 0) {
         return Err("split: all weights are 0: give one upstream a weight".into());
     }
+    let fallback = Fallback::new(&route.fallback, !route.split.is_empty())?;
     let arms = route
         .split
         .into_iter()
@@ -155,6 +161,7 @@ fn check(
         id,
         matching: route.matching,
         arms,
+        fallback,
     })
 }
 
@@ -258,6 +265,7 @@ mod tests {
             name: None,
             matching,
             split: split.iter().map(|&(name, weight)| (name.to_owned(), weight)).collect(),
+            fallback: Given::default(),
         }
     }
 

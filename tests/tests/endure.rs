@@ -1,7 +1,9 @@
 //! The endurance commands, each in its short form: the same code as the long runs, and no goal of speed.
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
-use understudy_tests::endure::{clock, crash, disk, leave, origin::Origin, reload, restart, runtime, soak, streams};
+use understudy_tests::endure::{
+    clock, crash, disk, hold, leave, origin::Origin, reload, restart, runtime, soak, streams,
+};
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
 use understudy_tests::http::Request;
@@ -77,4 +79,9 @@ fn a_wall_clock_that_jumps_spoils_no_duration_and_no_partition() {
 #[test]
 fn clients_that_leave_cancel_their_calls() {
     leave::run(10, false).assert();
+}
+
+#[test]
+fn held_streams_are_as_whole_as_others() {
+    hold::run(1, false).assert();
 }
