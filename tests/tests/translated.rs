@@ -374,7 +374,7 @@ fn a_candidates_chat_is_edited_in_place() {
         )
     };
     let sent = event("small-1", &long);
-    let stage = Stage::new(move |_| stream(std::slice::from_ref(&sent)));
+    let stage = Stage::with("hold: none", move |_| stream(std::slice::from_ref(&sent)));
     let body = json!({"model": "gpt-5", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let answer = stage.call("chat", &body).to(CHAT).send(stage.program.listen);
     let id = answer

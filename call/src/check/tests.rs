@@ -86,7 +86,7 @@ fn each_fault_of_an_answer_is_told() {
     let refused = json!({"role": "assistant", "content": null, "refusal": "No."});
     for (more, answer, expected) in [
         (none(), calls(&[("cook", "{}")]), Fault::UnknownTool),
-        (none(), calls(&[("", r#"{"a":1}"#)]), Fault::UnknownTool),
+        (none(), calls(&[("", r#"{"a":1}"#)]), Fault::Empty),
         (none(), calls(&[("book", r#"{"city": "#)]), Fault::ArgumentsNotJson),
         (none(), calls(&[("list", "[]")]), Fault::ArgumentsNotJson),
         (
