@@ -104,6 +104,8 @@ pub struct FrameHead {
     pub pieces: Vec<(u32, u64)>,
     /// HMAC of the client's credential.
     pub client_id: Option<String>,
+    /// HMAC of the IP address that the call came from.
+    pub address_id: Option<String>,
     /// Which key made the HMACs.
     pub key_id: Option<String>,
     /// Keyed hash that decides the bucket of a split.

@@ -137,6 +137,10 @@ pub struct CallRecord {
     pub affinity_key: Option<String>,
     /// HMAC of the client's credential.
     pub client_id: Option<String>,
+    /// HMAC of the end user that the request names.
+    pub user_id: Option<String>,
+    /// HMAC of the IP address that the call came from.
+    pub address_id: Option<String>,
     /// Which key made the HMACs.
     pub key_id: Option<String>,
     /// Microseconds since the epoch, UTC; the request's first byte.

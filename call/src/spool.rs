@@ -12,6 +12,9 @@ pub const WRITER_LOCK: &str = "writer.lock";
 pub const COLLECTOR_LOCK: &str = "collector.lock";
 /// The collector's [`Position`], as JSON.
 pub const POSITION: &str = "collector.json";
+/// The folder of further readers, each a folder of its own: the writer links each new segment into all of them, so that
+/// every reader has its own position and deletes its own links.
+pub const READERS: &str = "readers";
 /// File extension of segments.
 pub const SEGMENT_EXTENSION: &str = "seg";
 

@@ -78,7 +78,7 @@ pub struct Task {
     /// The task that most of its calls were of before it was born.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// What its calls are usually like, by aspect (`system`, `template`, `tools`, `answer`, `length`): what a drift is
+    /// What its calls are usually like, by aspect (`system`, `template`, `lines`, `tools`, `answer`, `length`): what a drift is
     /// told by.
     #[serde(default)]
     pub usual: BTreeMap<String, Usual>,

@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Run the proxy and, unless told otherwise, a collector in the same process.
     Serve(ServeArguments),
     /// Run a collector alone, beside a `serve --no-collect` that shares its spool.
-    Collect(ServeArguments),
+    Collect(CollectArguments),
     /// Play the whole way once on simulated models: serve, capture, tasks, rehearsals, verdicts, a canary.
     Demo {
         /// A new folder for the demo's config and data.
@@ -161,6 +161,16 @@ pub(crate) struct ServeArguments {
     /// Leave the spool to a `collect` of its own.
     #[arg(long)]
     pub(crate) no_collect: bool,
+}
+
+/// Flags of `collect`.
+#[derive(Debug, Args)]
+pub(crate) struct CollectArguments {
+    #[command(flatten)]
+    pub(crate) serve: ServeArguments,
+    /// Read the spool a second time, under this name and with a position of its own, into another store (`--data`).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reader: Option<String>,
 }
 
 /// Where the data is.
@@ -275,6 +285,13 @@ pub(crate) struct EraseArguments {
     /// key.
     #[arg(long)]
     pub(crate) client_value_stdin: bool,
+    /// Calls of this user, as the column `user_id` shows it.
+    #[arg(long, value_name = "HASH")]
+    pub(crate) user: Vec<String>,
+    /// Calls of the users given on standard input, one a line, as requests name them (`user`, `safety_identifier`,
+    /// `metadata.user_id`); under all generations of the origin key.
+    #[arg(long, conflicts_with = "client_value_stdin")]
+    pub(crate) user_value_stdin: bool,
     /// Calls of this conversation.
     #[arg(long, value_name = "ID")]
     pub(crate) conversation: Vec<String>,
@@ -414,6 +431,21 @@ pub(crate) enum TasksCommand {
         /// How the calls are printed; `jsonl` gives lines `{"id", "task"}`.
         #[arg(long, value_enum, default_value = "jsonl")]
         format: RowFormat,
+        #[command(flatten)]
+        place: DataArguments,
+    },
+    /// Let an LLM name the tasks, from their templates and two example requests each, masked as they are kept.
+    ///
+    /// One call a task, with the upstream's own credential. Names outlive later fits; ids never change.
+    Name {
+        /// Only this task: its id, or its name [default: all].
+        task: Option<String>,
+        /// The upstream of the config that is asked.
+        #[arg(long, value_name = "UPSTREAM")]
+        with: String,
+        /// The model that is asked for [default: the upstream's].
+        #[arg(long)]
+        model: Option<String>,
         #[command(flatten)]
         place: DataArguments,
     },

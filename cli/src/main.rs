@@ -39,14 +39,16 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(arguments) => done(serve(arguments)),
-        Command::Collect(arguments) => done(config_of(&arguments).and_then(|config| serve::collect(&config))),
+        Command::Collect(arguments) => {
+            done(config_of(&arguments.serve).and_then(|config| serve::collect(&config, arguments.reader)))
+        }
         Command::Demo { dir, stay } => done(demo::run(dir, stay)),
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
         Command::Audit(arguments) => block_on(commands::audit::run(arguments)),
         Command::Bypass(arguments) => done(block_on(commands::bypass::run(arguments))),
         Command::Erase(arguments) => done(block_on(commands::erase::run(arguments))),
-        Command::Keys(command) => done(commands::keys::run(command)),
+        Command::Keys(command) => done(block_on(commands::keys::run(command))),
         Command::Job(command) => done(block_on(commands::job::run(command))),
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),

@@ -3,6 +3,7 @@
 //! On SIGTERM: listening stops, open calls end, the spool is closed, the collector stores what is left, exit 0.
 
 use crate::commands::bypass;
+use crate::place::Wrong;
 use crate::{keys, log, retention};
 use anyhow::{Context, Result};
 use prometheus::Registry;
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use understudy_call::keys::Keys;
+use understudy_call::keys::{Keys, Origins};
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
@@ -67,7 +68,15 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let cold = cold_runtime()?;
     let collector = if collect {
         let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
-        Some(Collector::start(&config, &keys, store.clone(), metrics, true, &cold)?)
+        Some(Collector::start(
+            &config,
+            &keys,
+            store.clone(),
+            metrics,
+            true,
+            None,
+            &cold,
+        )?)
     } else {
         None
     };
@@ -96,8 +105,18 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-pub(crate) fn collect(config: &Config) -> Result<()> {
+/// With `reader` it is a further reader of that spool, for a store of its own.
+pub(crate) fn collect(config: &Config, reader: Option<String>) -> Result<()> {
     start_log(config);
+    if let Some(name) = &reader {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+            return Err(Wrong(format!(
+                "`{name}` is no name of a reader: letters, digits, - and _ alone"
+            ))
+            .into());
+        }
+    }
     let keys = keys::load(&config.keys_dir(), false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
     let registry = Registry::new();
@@ -106,7 +125,7 @@ pub(crate) fn collect(config: &Config) -> Result<()> {
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
-    let collector = Collector::start(config, &keys, store, metrics, false, &cold)?;
+    let collector = Collector::start(config, &keys, store, metrics, false, reader, &cold)?;
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -154,12 +173,14 @@ impl Collector {
         store: Store,
         metrics: understudy_collector::metrics::Metrics,
         own_writer: bool,
+        reader: Option<String>,
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
+                reader,
                 flush_after: config.flush.after,
                 flush_bytes: config.flush.bytes,
                 own_writer,
@@ -193,6 +214,7 @@ pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
         mask: Arc::new(mask(config, keys)?),
         prices: config.prices.clone(),
         store_key: keys.store.clone(),
+        origins: Arc::new(Origins::new(&keys.origin)),
         book: None,
     })
 }

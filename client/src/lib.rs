@@ -5,11 +5,13 @@
 //! owner addressed it.
 
 mod answer;
+mod connect;
 mod error;
 mod resolve;
 mod secret;
 pub mod sigv4;
 mod tls;
+mod upload;
 mod upstream;
 
 pub use answer::{Answer, AskError};

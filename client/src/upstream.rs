@@ -1,10 +1,12 @@
 //! One configured upstream: where it is, what it speaks, and a pool of connections to it.
 
+use crate::connect::{Connect, UnknownProxy};
 use crate::error::{SendError, SendErrorKind};
 use crate::resolve::{Guarded, is_refused_url};
 use crate::secret::Secret;
 use crate::sigv4::Signing;
 use crate::tls::{self, TlsError};
+use crate::upload::watched;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
@@ -14,6 +16,7 @@ use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +26,7 @@ use url::Url;
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Connects to upstreams, and to nothing that none may be.
-type Connector = HttpsConnector<HttpConnector<Guarded>>;
+type Connector = HttpsConnector<Connect>;
 /// The body of a request to an upstream.
 pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -138,6 +141,16 @@ pub enum OpenError {
     /// Calls are to be signed, and there is nothing to sign them with.
     #[error("upstream {0}: `sign: aws` needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")]
     NoCredentials(String),
+    /// The environment names a forward proxy of a kind that is not spoken.
+    #[error(
+        "upstream {name}: HTTPS_PROXY names a `{scheme}://` proxy: only `http://` ones are spoken (NO_PROXY exempts upstreams)"
+    )]
+    Proxy {
+        /// The upstream.
+        name: String,
+        /// What the proxy's URL begins with.
+        scheme: String,
+    },
     /// TLS can't be set up.
     #[error("upstream {name}: {source}")]
     Tls {
@@ -210,6 +223,16 @@ impl Upstream {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeouts.connect));
+        let base = Uri::builder()
+            .scheme(scheme.clone())
+            .authority(authority.clone())
+            .path_and_query("/");
+        let base = base.build().map_err(|_| bad_url())?;
+        let connect = Connect::new(&base, tcp, timeouts.connect, &Matcher::from_env());
+        let connect = connect.map_err(|UnknownProxy(scheme)| OpenError::Proxy {
+            name: config.name.clone(),
+            scheme,
+        })?;
         let connector = || {
             hyper_rustls::HttpsConnectorBuilder::new()
                 .with_tls_config(tls.clone())
@@ -229,8 +252,8 @@ impl Upstream {
                 .set_host(false);
             client
         };
-        let upgrades = client().build(connector().wrap_connector(tcp.clone()));
-        let client = client().build(connector().enable_http2().wrap_connector(tcp));
+        let upgrades = client().build(connector().wrap_connector(connect.clone()));
+        let client = client().build(connector().enable_http2().wrap_connector(connect));
         let base_path = config.url.path().trim_end_matches('/').to_owned();
         Ok(Upstream {
             config,
@@ -267,7 +290,7 @@ impl Upstream {
     }
 
     /// Sends a request whose URI came from [`Upstream::uri`], and waits for the response's head for `first_byte` at
-    /// most. The `host` header is set here. Dropping the future, or the response, cancels the call upstream.
+    /// most after the last piece of the request. The `host` header is set here. Dropping the future, or the response, cancels the call upstream.
     ///
     /// # Errors
     /// Where no head came, with its kind.
@@ -289,16 +312,23 @@ impl Upstream {
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         request.headers_mut().insert(header::HOST, self.host.clone());
-        match tokio::time::timeout(self.timeouts.first_byte, client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(SendError::of_legacy(&error)),
-            Err(_) => Err(SendError::new(
-                SendErrorKind::Timeout,
-                format!(
-                    "no response within {:?} (timeouts.first_byte)",
-                    self.timeouts.first_byte
-                ),
-            )),
+        let (request, uploaded) = watched(request);
+        let mut response = std::pin::pin!(client.request(request));
+        loop {
+            let deadline = uploaded.last() + self.timeouts.first_byte;
+            match tokio::time::timeout_at(deadline.into(), response.as_mut()).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(SendError::of_legacy(&error)),
+                // An upload that goes on is no silence of the upstream's.
+                Err(_) if uploaded.last() + self.timeouts.first_byte > deadline => {}
+                Err(_) => {
+                    let text = format!(
+                        "no response within {:?} (timeouts.first_byte)",
+                        self.timeouts.first_byte
+                    );
+                    return Err(SendError::new(SendErrorKind::Timeout, text));
+                }
+            }
         }
     }
 

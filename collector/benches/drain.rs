@@ -60,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .build()?;
         let store = Store::open(&data.to_string_lossy())?;
         let config = IngestConfig {
+            reader: None,
             spool_dir: spool,
             flush_after: Duration::from_secs(60),
             flush_bytes: 64 << 20,
@@ -108,6 +109,7 @@ fn rows() -> Result<RowMaker, Box<dyn Error>> {
         mask: Arc::new(Mask::new(&MaskConfig::default(), &[3; 32])?),
         prices: Arc::new(PriceTable::builtin()),
         store_key: Key::new([4; 32]),
+        origins: Arc::new(Origins::new(&Key::new([5; 32]))),
         book: None,
     })
 }

@@ -5,7 +5,10 @@
 //! of the last conversations and compares: a value whose share moved by a quarter, and by more than chance explains, is a
 //! drift. Chance is bounded by Chernoff's inequality for binomial counts, against the fit's share give or take its own
 //! error, at odds so long that looking after every call raises no false alarm. The unit is the conversation: its steps
-//! repeat one another, so a value counts once in it. Pure: no IO, no clock.
+//! repeat one another, so a value counts once in it. The latest are looked at in runs of several lengths, so that what
+//! changed just now is not lost among what came before. Pure: no IO, no clock.
+
+mod lines;
 
 use crate::answer::kind;
 use serde::Serialize;
@@ -38,6 +41,8 @@ pub enum Aspect {
     System,
     /// How much of the prompt's template is missing.
     Template,
+    /// A line of the opening prompt that is new, or gone.
+    Lines,
     /// Names and schemas of the tools offered.
     Tools,
     /// What kind of answer comes back.
@@ -51,6 +56,7 @@ impl Aspect {
         match self {
             Aspect::System => "system",
             Aspect::Template => "template",
+            Aspect::Lines => "lines",
             Aspect::Tools => "tools",
             Aspect::Answer => "answer",
             Aspect::Length => "length",
@@ -76,6 +82,7 @@ impl fmt::Display for Drift {
         let what = match self.aspect {
             Aspect::System => "the system prompt",
             Aspect::Template => "the prompt's template",
+            Aspect::Lines => "a line of the prompt",
             Aspect::Tools => "the tools offered",
             Aspect::Answer => "the kind of answer",
             Aspect::Length => "the length of answers",
@@ -95,6 +102,8 @@ pub struct Look {
     /// The task whose template is nearest, though too far for the call to be of it: its place in the book.
     task: usize,
     values: Vec<(Aspect, u32)>,
+    /// Hashes of the opening prompt's lines.
+    lines: Vec<u32>,
 }
 
 impl Look {
@@ -116,7 +125,11 @@ impl Look {
                 values.push((Aspect::Length, 1 + response.output_text.len().ilog2()));
             }
         }
-        Some(Look { task, values })
+        Some(Look {
+            task,
+            values,
+            lines: lines::of(request),
+        })
     }
 }
 
@@ -124,10 +137,12 @@ impl Look {
 pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = (&'a str, &'a Request, Option<&'a Response>)>) {
     let compiled = book.clone().compile();
     let mut seen: BTreeSet<(usize, Aspect, u32, &str)> = BTreeSet::new();
+    let mut openings: BTreeMap<(usize, &str), Vec<u32>> = BTreeMap::new();
     for (conversation, request, response) in calls {
         let Some(look) = Look::at(&compiled, request, response) else {
             continue;
         };
+        openings.entry((look.task, conversation)).or_insert(look.lines);
         let value = |(aspect, value)| (look.task, aspect, value, conversation);
         seen.extend(look.values.into_iter().map(value));
     }
@@ -143,6 +158,9 @@ pub fn learn<'a>(book: &mut TaskBook, calls: impl Iterator<Item = (&'a str, &'a 
         book.tasks[task]
             .usual
             .insert(aspect.name().to_owned(), Usual { values, total });
+    }
+    for (task, usual) in lines::usual(&openings) {
+        book.tasks[task].usual.insert(Aspect::Lines.name().to_owned(), usual);
     }
 }
 
@@ -174,6 +192,7 @@ fn hash(text: &str) -> u32 {
 /// Watches all tasks of a book; a few kilobytes a task.
 pub struct Watch {
     tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    lines: HashMap<usize, lines::Latest>,
     drifted: BTreeMap<usize, Drift>,
 }
 
@@ -188,6 +207,7 @@ impl Watch {
     pub fn new() -> Watch {
         Watch {
             tasks: HashMap::new(),
+            lines: HashMap::new(),
             drifted: BTreeMap::new(),
         }
     }
@@ -217,6 +237,16 @@ impl Watch {
                     .chain(found)
                     .max_by(|one, other| one.moved().total_cmp(&other.moved()));
             }
+        }
+        // A line says least: what else changed has a name.
+        if let Some(usual) = known
+            .usual
+            .get(Aspect::Lines.name())
+            .filter(|usual| usual.total >= KNOWN)
+        {
+            let latest = self.lines.entry(look.task).or_default();
+            let drift = latest.push(conversation, &look.lines, usual);
+            found = found.or(drift);
         }
         let drift = found?;
         match self.drifted.entry(look.task) {
@@ -257,25 +287,43 @@ impl Latest {
     }
 
     fn drift(&self, aspect: Aspect, usual: &Usual) -> Option<Drift> {
-        let now = self.window.len() as f64;
         let then = f64::from(usual.total);
-        let count_now = |value: u32| self.window.iter().filter(|(_, seen)| *seen == value).count() as f64;
         let named: u32 = usual.values.iter().map(|(_, count)| count).sum();
         let others = (OTHERS, usual.total.saturating_sub(named));
-        let moved = usual.values.iter().chain([&others]).filter_map(|(value, count)| {
-            let (share, usual) = (count_now(*value) / now, f64::from(*count) / then);
-            let limit = reach(usual, then, share > usual);
-            let is_beyond = if share > usual { share > limit } else { share < limit };
-            let is_sure = is_beyond && now * divergence(share, limit) > SURE;
-            (is_sure && (share - usual).abs() >= MOVED).then_some(Drift {
-                aspect,
-                share,
-                usual,
-                conversations: self.window.len(),
-            })
+        let moved = runs(self.window.len()).filter_map(|run| {
+            let latest = self.window.iter().rev().take(run);
+            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+            latest.for_each(|(_, value)| *counts.entry(*value).or_default() += 1);
+            let moved = usual.values.iter().chain([&others]).filter_map(|(value, count)| {
+                let count_now = counts.get(value).copied().unwrap_or(0);
+                moved(aspect, count_now, run, f64::from(*count) / then, then)
+            });
+            moved.max_by(|one, other| one.moved().total_cmp(&other.moved()))
         });
         moved.max_by(|one, other| one.moved().total_cmp(&other.moved()))
     }
+}
+
+/// How many of the latest conversations are looked at: all, half of them, and so on.
+fn runs(all: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(all), |run| Some(run / 2)).take_while(|run| *run > 4)
+}
+
+/// The drift of one value, seen in `count` of the latest `run` conversations; its share was `usual` in `then` of the fit.
+fn moved(aspect: Aspect, count: usize, run: usize, usual: f64, then: f64) -> Option<Drift> {
+    let now = run as f64;
+    let share = count as f64 / now;
+    if (share - usual).abs() < MOVED {
+        return None;
+    }
+    let limit = reach(usual, then, share > usual);
+    let is_beyond = if share > usual { share > limit } else { share < limit };
+    (is_beyond && now * divergence(share, limit) > SURE).then_some(Drift {
+        aspect,
+        share,
+        usual,
+        conversations: run,
+    })
 }
 
 /// How far above (or below) a share seen in `count` cases the true one may lie.

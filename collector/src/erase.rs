@@ -17,9 +17,10 @@ use understudy_call::record::{CallRecord, ScoreRecord};
 /// The store's folder of tombstones and receipts.
 pub const ERASURES: &str = "erasures";
 /// Columns that say whether a call is erased, and which it was.
-pub const ERASURE_COLUMNS: [&str; 7] = [
+pub const ERASURE_COLUMNS: [&str; 8] = [
     "call_id",
     "client_id",
+    "user_id",
     "conversation_id",
     "started_at",
     "route",
@@ -63,6 +64,8 @@ pub struct Tombstone {
     pub at: i64,
     /// Pseudonyms of clients.
     pub clients: BTreeSet<String>,
+    /// Pseudonyms of users.
+    pub users: BTreeSet<String>,
     /// Conversations.
     pub conversations: BTreeSet<String>,
     /// Whatever is older.
@@ -79,11 +82,12 @@ impl Tombstone {
         self.names(call) || self.aged.iter().any(|aged| aged.covers(begun, route))
     }
 
-    /// Whether it is of a client or a conversation that is erased.
+    /// Whether it is of a client, a user or a conversation that is erased.
     fn names(&self, call: &CallRecord) -> bool {
-        let of_client = |client: &String| self.clients.contains(client);
-        let is_named =
-            call.client_id.as_ref().is_some_and(of_client) || self.conversations.contains(&call.conversation_id);
+        let is_one = |id: &Option<String>, erased: &BTreeSet<String>| id.as_ref().is_some_and(|id| erased.contains(id));
+        let is_named = is_one(&call.client_id, &self.clients)
+            || is_one(&call.user_id, &self.users)
+            || self.conversations.contains(&call.conversation_id);
         is_named && call_micros(call) <= self.at
     }
 

@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use understudy_call::account::Numbers;
 use understudy_call::keys::Key;
 use understudy_call::record::CallRecord;
-use understudy_call::spool::{COLLECTOR_LOCK, Pending};
+use understudy_call::spool::{COLLECTOR_LOCK, Pending, READERS};
 use understudy_call::taskbook::TaskBook;
 use waiting::Gauge;
 
@@ -57,6 +57,8 @@ const READ_TRIES: u32 = 5;
 pub struct IngestConfig {
     /// The spool's folder.
     pub spool_dir: PathBuf,
+    /// The name of a further reader, which has a position of its own and tells no accounts; none for the first.
+    pub reader: Option<String>,
     /// Rows become an object after this time.
     pub flush_after: Duration,
     /// Or when their frames have this many bytes.
@@ -91,6 +93,16 @@ pub enum IngestError {
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+impl IngestConfig {
+    /// The folder whose segments are read.
+    fn dir(&self) -> PathBuf {
+        match &self.reader {
+            Some(name) => self.spool_dir.join(READERS).join(name),
+            None => self.spool_dir.clone(),
+        }
+    }
 }
 
 impl IngestError {
@@ -161,8 +173,12 @@ impl Ingest {
         metrics: Metrics,
         runtime: Handle,
     ) -> Result<Ingest, IngestError> {
-        let segments = Segments::new(config.spool_dir.clone(), spool_keys, config.own_writer);
-        let journal = Journal::load(&config.spool_dir)?;
+        let dir = config.dir();
+        let segments = Segments::new(dir.clone(), config.spool_dir.clone(), spool_keys, config.own_writer);
+        let journal = Journal::load(&dir)?;
+        if config.reader.is_some() {
+            segments.join(&journal.position.finished)?;
+        }
         let known = Known::new(segments.names()?);
         let gauge = Gauge::new(metrics.clone());
         let mut ingest = Ingest {
@@ -259,10 +275,11 @@ impl Ingest {
     /// Whether no other collector reads this spool: two would store each call twice. The second one waits, so that it
     /// takes over when the first ends.
     fn is_alone(&mut self) -> Result<bool, IngestError> {
-        if self.lock.is_some() || !self.config.spool_dir.exists() {
+        let dir = self.config.dir();
+        if self.lock.is_some() || !dir.exists() {
             return Ok(self.lock.is_some());
         }
-        let path = self.config.spool_dir.join(COLLECTOR_LOCK);
+        let path = dir.join(COLLECTOR_LOCK);
         let failed = |source| IngestError::Lock {
             path: path.clone(),
             source,
@@ -286,7 +303,7 @@ impl Ingest {
         }
         self.lock = Some(file);
         // The former one may have come further since this one was opened.
-        self.journal = Journal::load(&self.config.spool_dir)?;
+        self.journal = Journal::load(&dir)?;
         Ok(true)
     }
 

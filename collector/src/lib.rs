@@ -17,6 +17,7 @@ pub mod import;
 pub mod ingest;
 pub mod mask;
 pub mod metrics;
+pub mod naming;
 pub mod replay;
 pub mod row;
 pub mod scan;

@@ -98,6 +98,12 @@ pub enum MaskError {
         /// The automaton's own words.
         source: aho_corasick::BuildError,
     },
+    /// A dictionary has more text than can be indexed.
+    #[error("the dictionaries {names} are too large: over 1.4 GB")]
+    TooLarge {
+        /// The dictionaries.
+        names: String,
+    },
     /// A pattern is no regular expression, or too large.
     #[error("reading the pattern {name}: {source}")]
     Pattern {

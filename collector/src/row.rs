@@ -6,6 +6,7 @@
 
 mod masking;
 mod media;
+mod origin;
 mod plain;
 mod timing;
 mod unmasked;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use timing::Timing;
 use understudy_call::call::{Api, Request, Response, ToolOffered, Usage};
 use understudy_call::frame::{BodyNote, FrameHead, RawCall};
-use understudy_call::keys::{Key, keyed_digest};
+use understudy_call::keys::{Key, Origins, keyed_digest};
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, CallRecord, Outcome, SCHEMA_VERSION};
 use understudy_call::taskbook::CompiledBook;
@@ -38,6 +39,8 @@ pub struct RowMaker {
     pub prices: Arc<PriceTable>,
     /// Keys the digests.
     pub store_key: Key,
+    /// Makes the pseudonyms of users and sessions that bodies name.
+    pub origins: Arc<Origins>,
     /// Assigns calls that no task book has seen yet.
     pub book: Option<Arc<CompiledBook>>,
 }
@@ -69,8 +72,11 @@ impl RowMaker {
         let api = head.api.unwrap_or(Api::Other);
         let asked = Plain::of(&raw.request, head.request_encoding.as_deref(), &[]);
         let answered = Plain::of(&raw.response, head.content_encoding.as_deref(), &head.pieces);
-        let asking = Unmasked::request(&self.store_key, api, &asked.bytes);
-        let answering = Unmasked::response(&self.store_key, api, head, &answered.bytes);
+        let mut asking = Unmasked::request(&self.store_key, api, &asked.bytes);
+        let mut answering = Unmasked::response(&self.store_key, api, head, &answered.bytes);
+        let mut hide = |body: &mut Unmasked<'_>| origin::hide(&self.origins, &mut body.bytes);
+        let user_id = asking.as_mut().and_then(&mut hide);
+        answering.as_mut().map(hide);
         let digests = self.digests(api, head, asking.as_ref(), answering.as_ref());
 
         let model = noted_model(head);
@@ -96,6 +102,11 @@ impl RowMaker {
         };
         let mut record = of_head(head, api, masked);
         record.body_note = head.body_note.or(note).map(|note| note.as_str().to_owned());
+        if user_id.is_some() {
+            // An imported call has no other pseudonyms.
+            record.key_id.get_or_insert_with(|| self.origins.key_id.clone());
+        }
+        record.user_id = user_id;
         record.system_digest = digests.system;
         record.tools_digest = digests.tools;
         let request = request.and_then(|read| read.parsed);
@@ -217,6 +228,7 @@ fn of_head(head: &FrameHead, api: Api, masked: Masked) -> CallRecord {
         conversation_id: head.call_id.clone(),
         affinity_key: head.affinity_key.clone(),
         client_id: head.client_id.clone(),
+        address_id: head.address_id.clone(),
         key_id: head.key_id.clone(),
         started_at: (head.started_at > 0).then_some(head.started_at),
         upstream: given(&head.upstream),

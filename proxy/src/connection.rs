@@ -45,15 +45,21 @@ pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch:
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
+    // Once a connection: what is kept of an address is the same for all of its calls.
+    let address = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical().to_string());
+    let origins = &proxy.capture.origins;
+    let address_id: AddressId = address.map(|address| origins.pseudonym("address", address.as_bytes()).into());
     let reason = match proxy.certificate.as_ref().map(|certificate| certificate.in_force()) {
-        None => sniff(stream, &proxy, shutdown).await.err(),
+        None => sniff(stream, address_id, &proxy, shutdown).await.err(),
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             match timeout(proxy.patience.header_read, handshake).await {
                 Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    speak_http2(stream, Bytes::new(), &proxy, shutdown).await.err()
+                    speak_http2(stream, Bytes::new(), address_id, &proxy, shutdown)
+                        .await
+                        .err()
                 }
-                Ok(Ok(stream)) => sniff(stream, &proxy, shutdown).await.err(),
+                Ok(Ok(stream)) => sniff(stream, address_id, &proxy, shutdown).await.err(),
                 Ok(Err(_)) => Some("tls"),
                 Err(_) => Some("header_read"),
             }
@@ -64,12 +70,16 @@ pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch:
     }
 }
 
+/// The pseudonym of the address that a connection came from, where the system tells it.
+type AddressId = Option<Arc<str>>;
+
 /// Why a request was refused before it was a call, as a label.
 type Refused = &'static str;
 
 /// Tells HTTP/2 by its first bytes.
 async fn sniff<T: Transport + 'static>(
     mut stream: T,
+    address_id: AddressId,
     proxy: &Arc<Proxy>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Refused> {
@@ -98,15 +108,16 @@ async fn sniff<T: Transport + 'static>(
         Ok(Ok(_)) => {}
     }
     if ahead.starts_with(PREFACE) {
-        speak_http2(stream, ahead.freeze(), proxy, shutdown).await
+        speak_http2(stream, ahead.freeze(), address_id, proxy, shutdown).await
     } else {
-        speak_http1(stream, ahead.freeze(), proxy, shutdown).await
+        speak_http1(stream, ahead.freeze(), address_id, proxy, shutdown).await
     }
 }
 
 async fn speak_http1<T: Transport + 'static>(
     stream: T,
     ahead: Bytes,
+    address_id: AddressId,
     proxy: &Arc<Proxy>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Refused> {
@@ -117,7 +128,7 @@ async fn speak_http1<T: Transport + 'static>(
         .max_headers(proxy.limits.headers)
         .max_header_size(proxy.limits.head)
         .max_buf_size(proxy.limits.head.max(MIN_BUFFER));
-    let line = Arc::new(Line::default());
+    let line = Arc::new(Line::from_address(address_id));
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
     let service = service_fn(|request| answer(proxy.clone(), line.clone(), shutdown.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
@@ -128,6 +139,7 @@ async fn speak_http1<T: Transport + 'static>(
 async fn speak_http2<T: Transport + 'static>(
     stream: T,
     ahead: Bytes,
+    address_id: AddressId,
     proxy: &Arc<Proxy>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Refused> {
@@ -141,8 +153,9 @@ async fn speak_http2<T: Transport + 'static>(
         .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX));
     let line = Arc::new(Line::default());
     line.free();
+    let of_call = move || Arc::new(Line::from_address(address_id.clone()));
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
-    let service = service_fn(|request| answer(proxy.clone(), Arc::default(), shutdown.clone(), request));
+    let service = service_fn(|request| answer(proxy.clone(), of_call(), shutdown.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service);
     // HTTP/2 says for itself which requests it still takes.
     let mut going_down = shutdown.clone();

@@ -68,6 +68,7 @@ async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option
     if let Some(exposed) = exposed {
         exposed.call.clone_from(&call.head.call_id);
     }
+    call.head.address_id = line.address_id().map(str::to_owned);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
     note_request(&proxy, &mut call, &parts, path_and_query, &told, &routing);

@@ -51,9 +51,23 @@ pub(crate) struct Line {
     fault: AtomicU8,
     is_cut_short: AtomicBool,
     is_ambiguous: AtomicBool,
+    address_id: Option<Arc<str>>,
 }
 
 impl Line {
+    /// A connection from an address, given as its pseudonym.
+    pub(crate) fn from_address(address_id: Option<Arc<str>>) -> Line {
+        Line {
+            address_id,
+            ..Line::default()
+        }
+    }
+
+    /// The pseudonym of the address that the connection came from.
+    pub(crate) fn address_id(&self) -> Option<&str> {
+        self.address_id.as_deref()
+    }
+
     /// What it is at.
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {

@@ -157,6 +157,13 @@ impl Home {
         command
     }
 
+    /// Starts a `collect` with these arguments.
+    pub fn collect(&self, arguments: &[&str]) -> Program {
+        let mut command = self.command(&["collect", "--metrics", "127.0.0.1:0"]);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        Program::start_and_wait(command, ["", "metrics on", ""])
+    }
+
     /// Starts `serve` in front of one upstream.
     pub fn serve_upstream(&self, url: &str) -> Program {
         self.serve(&["--upstream", url], &[])
@@ -243,7 +250,7 @@ pub fn rows_of(store: &Store) -> Vec<CallRecord> {
         .unwrap_or_else(|error| panic!("the stored calls can't be read: {error}"))
 }
 
-/// A running `serve`; killed when dropped.
+/// A running `serve` or `collect`; killed when dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -266,7 +273,12 @@ pub struct Ended {
 }
 
 impl Program {
-    fn start(mut command: Command) -> Program {
+    fn start(command: Command) -> Program {
+        Program::start_and_wait(command, ["listening on", "metrics on", "admin on"])
+    }
+
+    /// Starts it, and waits until it has said an address after each of these words that is not empty.
+    fn start_and_wait(mut command: Command, words: [&str; 3]) -> Program {
         let mut child = command.spawn().expect("the program starts");
         let stderr: Arc<Mutex<String>> = Arc::default();
         let (writer, pipe) = (stderr.clone(), child.stderr.take().expect("stderr is piped"));
@@ -280,9 +292,11 @@ impl Program {
         let text = || stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let begun = Instant::now();
         let addresses = loop {
-            let words = ["listening on", "metrics on", "admin on"];
-            let found: Vec<SocketAddr> = words.iter().filter_map(|words| address_after(&text(), words)).collect();
-            if let [listen, metrics, admin] = found[..] {
+            let told = words.map(|words| match words {
+                "" => Some(SocketAddr::from(([0, 0, 0, 0], 0))),
+                words => address_after(&text(), words),
+            });
+            if let [Some(listen), Some(metrics), Some(admin)] = told {
                 break [listen, metrics, admin];
             }
             let ended = child.try_wait().expect("a child can be asked");
@@ -291,7 +305,7 @@ impl Program {
                 std::thread::sleep(std::time::Duration::from_millis(50));
                 let _ = child.kill();
                 panic!(
-                    "serve did not say where it listens (ended: {ended:?}); stderr:\n{}",
+                    "it did not say where it listens (ended: {ended:?}); stderr:\n{}",
                     text()
                 );
             }

@@ -1,11 +1,14 @@
 //! The audit: every call of every boot is where it says, and after a crash the missing ones are named.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use understudy_call::record::CallRecord;
+use understudy_collector::store::Store;
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
 use understudy_tests::http::{Request, Wire};
-use understudy_tests::program::{Home, Program};
+use understudy_tests::program::{Home, Program, rows_of};
 use understudy_tests::upstream::{Step, Upstream};
 
 /// Nothing is flushed before the end, and waits never time out.
@@ -187,4 +190,57 @@ fn a_table_says_it_in_words() {
     let output = home.run(&["audit", "--data", "nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
+}
+
+fn segments_in(folder: &Path) -> usize {
+    let files = folder.read_dir().into_iter().flatten().filter_map(Result::ok);
+    files
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"))
+        .count()
+}
+
+#[test]
+fn a_further_reader_has_a_position_of_its_own_and_a_store_of_its_own() {
+    let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
+    let home = Home::new();
+    let data = home.data().to_str().expect("a plain path").to_owned();
+    let folders = format!("keys: {{ dir: {data}/keys }}\ncapture: {{ spool: {{ dir: {data}/spool }} }}\n");
+    let program = serve(&home, &upstream, &folders);
+    let call = |text: &str| {
+        let answer = Request::post(CHAT, chat_request("gpt-4o", text, false)).send(program.listen);
+        assert_eq!(answer.status(), 200);
+    };
+    let mirror = home.path().join("mirror");
+    let reader = || {
+        let mirror = mirror.to_str().expect("a plain path");
+        home.collect(&["--reader", "mirror", "--config", "understudy.yaml", "--data", mirror])
+    };
+    let folder = home.data().join("spool/readers/mirror");
+    let texts = |rows: &[CallRecord]| -> BTreeSet<String> {
+        rows.iter()
+            .map(|row| row.request_body.clone().expect("a body"))
+            .collect()
+    };
+    let mirrored = || match Store::open(mirror.to_str().expect("a plain path")) {
+        Ok(store) => rows_of(&store),
+        Err(_) => Vec::new(),
+    };
+    let first = reader();
+    eventually("it has joined", || folder.is_dir());
+    call("one");
+    call("two");
+    eventually("the segment is linked", || segments_in(&folder) > 0);
+    first.terminate();
+    assert_eq!(mirrored().len(), 2, "stored when it ends");
+    // While it is away the first reader stores and deletes; its links stay.
+    call("three");
+    program.terminate();
+    assert_eq!(home.rows().len(), 3);
+    let again = reader();
+    eventually("it goes on where it was", || mirrored().len() == 3);
+    again.terminate();
+    assert_eq!(texts(&mirrored()), texts(&home.rows()));
+    assert_eq!(segments_in(&folder), 0);
+    let refused = home.run(&["collect", "--reader", "../up", "--config", "understudy.yaml"]);
+    assert_eq!(refused.status.code(), Some(2));
 }

@@ -73,6 +73,8 @@ fn a_persons_calls_are_erased_by_credential_under_all_generations_of_the_key() {
     let ids: std::collections::BTreeSet<_> = home.rows().into_iter().map(|row| row.client_id).collect();
     assert_eq!(ids.len(), 4, "a rotated key makes other pseudonyms");
 
+    let log = json(&home, &["audit", "--log"], "").to_string();
+    assert!(log.contains("rotate_key"), "{log}");
     let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-ann-1234\n");
     assert_eq!(receipt[0]["erased"]["calls"], 2, "{receipt}");
     let not_reached = receipt[0]["not_reached"].to_string();
@@ -92,6 +94,24 @@ fn a_persons_calls_are_erased_by_credential_under_all_generations_of_the_key() {
         .into_iter()
         .filter(|(path, _)| path.to_string_lossy().ends_with(".receipt.json"));
     assert_eq!(receipts.count(), 1);
+}
+
+#[test]
+fn a_users_calls_are_erased_by_the_name_that_requests_give() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, ""));
+    for (user, text) in [("ann", "of hers"), ("bob", "of his"), ("ann", "again of hers")] {
+        let body = chat_request("gpt-4o", text, false).replacen('{', &format!(r#"{{"user":"{user}","#), 1);
+        assert_eq!(Request::post(CHAT, body).send(program.listen).status(), 200);
+    }
+    program.terminate();
+    let receipt = json(&home, &["erase", "--user-value-stdin"], "ann\n");
+    assert_eq!(receipt[0]["erased"]["calls"], 2, "{receipt}");
+    assert_eq!(prompts(&home), ["of his"]);
+    let rest = json(&home, &["calls"], "");
+    let bob = rest[0]["user_id"].as_str().expect("a pseudonym").to_owned();
+    json(&home, &["erase", "--user", &bob], "");
+    assert_eq!(prompts(&home), Vec::<String>::new());
 }
 
 #[test]

@@ -133,6 +133,30 @@ fn an_upstream_that_hangs_is_a_504_when_the_deadline_passes() {
 }
 
 #[test]
+fn an_upload_that_goes_on_is_no_silence_of_the_upstream() {
+    let upstream = Upstream::start(|_| understudy_tests::upstream::json(200, &json!({})));
+    let home = Home::new();
+    let program = home.serve_config(&format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\ntimeouts: {{ first_byte: 1s }}\n",
+        upstream.url()
+    ));
+    let mut wire = Wire::connect(program.listen).expect("it listens");
+    wire.write(b"POST /v1/files HTTP/1.1\r\nhost: h\r\ncontent-length: 80\r\n\r\n")
+        .expect("it reads");
+    for _ in 0..8 {
+        wire.write(b"0123456789").expect("it reads");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let head = wire.read_head().expect("an answer").expect("an answer");
+    assert_eq!(head.status(), 200, "{head:?}");
+    let request = &upstream.requests()[0];
+    assert_eq!(
+        (request.body.len(), request.head.header("content-length")),
+        (80, Some("80"))
+    );
+}
+
+#[test]
 fn a_stream_that_falls_silent_is_cut_when_the_idle_deadline_passes() {
     let upstream = faulty(vec![
         stream_head(),

@@ -16,6 +16,7 @@ mod faults;
 mod forms;
 mod framing;
 mod lab;
+mod naming;
 mod offline;
 mod paths;
 mod recordings;

@@ -256,6 +256,46 @@ fn requirement_2_origins_are_keyed_stable_and_unlinkable_between_deployments() {
 }
 
 #[test]
+fn requirement_2_users_sessions_and_addresses_are_kept_as_pseudonyms_alone() {
+    let (upstream, home) = (chats(), Home::new());
+    let program = home.serve_config(&config(&upstream, ""));
+    let named = [
+        json!({"user": "jdoe-of-blue-team", "prompt_cache_key": "jdoe-of-blue-team-session"}),
+        json!({"metadata": {"user_id": "jdoe-of-blue-team"}}),
+        json!({"safety_identifier": "another-of-blue-team"}),
+        json!({}),
+    ];
+    for names in &named {
+        let mut body: Value = serde_json::from_str(&chat_request("gpt-4o", "hello", false)).expect("JSON");
+        let members = body.as_object_mut().expect("an object");
+        members.extend(names.as_object().expect("an object").clone());
+        assert_eq!(Request::post(CHAT, body.to_string()).send(program.listen).status(), 200);
+    }
+    // The upstream gets what was sent.
+    let seen = upstream.requests();
+    assert!(contains(&seen[0].body, "jdoe-of-blue-team-session"));
+    program.terminate();
+    assert_eq!(files_with(&home, "blue-team"), Vec::<String>::new());
+    let rows = home.rows();
+    let user = |at: i64| {
+        rows.iter()
+            .find(|row| row.sequence == Some(at))
+            .and_then(|row| row.user_id.as_deref())
+    };
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(|at| user(at));
+    assert!(first.is_some() && third.is_some(), "{rows:?}");
+    assert_eq!(first, second, "the same user, whatever the API calls it");
+    assert_ne!(first, third);
+    assert_eq!(fourth, None);
+    let addresses: BTreeSet<_> = rows.iter().map(|row| row.address_id.as_deref()).collect();
+    assert!(
+        addresses.len() == 1 && addresses.iter().all(Option::is_some),
+        "{addresses:?}"
+    );
+    assert_eq!(files_with(&home, "127.0.0.1"), Vec::<String>::new());
+}
+
+#[test]
 fn requirement_3_spool_and_objects_are_encrypted_and_what_is_tampered_with_is_no_data() {
     let (upstream, home) = (chats(), Home::new());
     let encrypted = "store: { encryption: on, flush: { after: 600s } }\n";

@@ -197,6 +197,37 @@ pub fn ask_usage(body: &[u8]) -> Option<Vec<u8>> {
     apply(body, vec![splice])
 }
 
+/// Replaces the texts and numbers at these places, each a path of keys from the top-level object; `with` is given a place
+/// and what stands there, decoded. None where nothing stands at any of them.
+pub fn replace_at(body: &[u8], places: &[&[&str]], mut with: impl FnMut(usize, &str) -> String) -> Option<Vec<u8>> {
+    let mut splices = Vec::new();
+    for (place, path) in places.iter().enumerate() {
+        let Some((last, objects)) = path.split_last() else {
+            continue;
+        };
+        let mut within = vec![opening(body)];
+        for key in objects {
+            within = within
+                .into_iter()
+                .flat_map(|object| values(body, object, key).map(|value| value.start))
+                .collect();
+        }
+        for value in within.into_iter().flat_map(|object| values(body, object, last)) {
+            let raw = &body[value.clone()];
+            if raw[0] == b'"' {
+                // One with broken escapes is replaced as it stands.
+                let said = text(body, value.clone()).unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned());
+                splices.push((value, Value::from(with(place, &said)).to_string()));
+            } else if raw[0] == b'-' || raw[0].is_ascii_digit() {
+                let said = String::from_utf8_lossy(raw);
+                let new = Value::from(with(place, &said)).to_string();
+                splices.push((value, new));
+            }
+        }
+    }
+    apply(body, splices)
+}
+
 /// Whether an event of a chat or legacy completions stream is the one that `include_usage` adds: usage and no choice.
 pub fn is_usage_event(data: &[u8]) -> bool {
     let object = opening(data);

@@ -14,7 +14,7 @@ use understudy_call::keys::Origins;
 use understudy_collector::erase::{Aged, Receipt, Wanted, erase};
 use understudy_proxy::config::duration;
 
-/// Most bytes read of credentials.
+/// Most bytes read of standard input.
 const MAX_VALUES: u64 = 1 << 20;
 
 /// Erases, and prints the receipt.
@@ -23,6 +23,7 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
     let mut wanted = Wanted {
         clients: arguments.client.iter().cloned().collect(),
+        users: arguments.user.iter().cloned().collect(),
         conversations: arguments.conversation.iter().cloned().collect(),
         aged: Vec::new(),
     };
@@ -34,15 +35,23 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
         });
     }
     if arguments.client_value_stdin {
-        wanted.clients.extend(pseudonyms(&place)?);
+        let sent = |value: &str| vec![value.to_owned(), format!("Bearer {value}")];
+        wanted.clients.extend(pseudonyms(&place, "client", sent)?);
     }
-    if wanted.clients.is_empty() && wanted.conversations.is_empty() && wanted.aged.is_empty() {
-        return Err(
-            Wrong("erase what? say --client, --client-value-stdin, --conversation or --older-than".into()).into(),
-        );
+    if arguments.user_value_stdin {
+        wanted
+            .users
+            .extend(pseudonyms(&place, "user", |value| vec![value.to_owned()])?);
+    }
+    if wanted == Wanted::default() {
+        return Err(Wrong(
+            "erase what? say --client, --client-value-stdin, --user, --user-value-stdin, --conversation or --older-than"
+                .into(),
+        )
+        .into());
     }
     let store = place.existing_store()?;
-    let what = json!({ "clients": wanted.clients, "conversations": wanted.conversations, "aged": wanted.aged });
+    let what = json!({ "clients": wanted.clients, "users": wanted.users, "conversations": wanted.conversations, "aged": wanted.aged });
     log::note(&store, "erase", what).await?;
     let Some((mut receipt, calls)) = erase(&store, &wanted, now, false).await? else {
         bail!("nothing was erased");
@@ -58,13 +67,13 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
     Ok(())
 }
 
-/// The pseudonyms of the credentials on standard input, as a client may send them, under all generations of the key.
-fn pseudonyms(place: &Place) -> Result<BTreeSet<String>> {
+/// The pseudonyms of what stands on standard input, in all forms that it is `sent` in, under all generations of the key.
+fn pseudonyms(place: &Place, kind: &str, sent: impl Fn(&str) -> Vec<String>) -> Result<BTreeSet<String>> {
     let mut text = String::new();
     std::io::stdin()
         .take(MAX_VALUES)
         .read_to_string(&mut text)
-        .context("reading credentials from standard input")?;
+        .context("reading standard input")?;
     let origins = keys::generations(&place.keys_dir(), "origin")?;
     if origins.is_empty() {
         bail!("there is no origin key in {}", place.keys_dir().display());
@@ -72,13 +81,13 @@ fn pseudonyms(place: &Place) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for value in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         for origins in origins.iter().map(Origins::new) {
-            for sent in [value.to_owned(), format!("Bearer {value}")] {
-                found.insert(origins.pseudonym("client", sent.as_bytes()));
+            for form in sent(value) {
+                found.insert(origins.pseudonym(kind, form.as_bytes()));
             }
         }
     }
     if found.is_empty() {
-        return Err(Wrong("standard input held no credential".into()).into());
+        return Err(Wrong("standard input held nothing".into()).into());
     }
     Ok(found)
 }

@@ -2,11 +2,12 @@
 
 use crate::args::KeysCommand;
 use crate::keys::{self, TABLE_KEYS};
-use crate::output;
 use crate::place::{Place, Wrong};
+use crate::{log, output};
 use anyhow::Result;
 use comfy_table::Table;
 use serde::Serialize;
+use serde_json::json;
 use understudy_call::keys::Keys;
 
 /// A generation of a key, as it is listed; never its bytes.
@@ -19,7 +20,7 @@ struct Listed {
 }
 
 /// Runs it.
-pub(crate) fn run(command: KeysCommand) -> Result<()> {
+pub(crate) async fn run(command: KeysCommand) -> Result<()> {
     match command {
         KeysCommand::List { format, place } => {
             let dir = Place::of(&place)?.keys_dir();
@@ -47,8 +48,12 @@ pub(crate) fn run(command: KeysCommand) -> Result<()> {
             keys::make_missing(&dir, &wanted)
         }
         KeysCommand::Rotate { key, place } => {
-            let dir = Place::of(&place)?.keys_dir();
-            let name = known(&key)?;
+            let place = Place::of(&place)?;
+            let (dir, name) = (place.keys_dir(), known(&key)?);
+            // Where nothing was stored yet there is nothing that the old key has made.
+            if let Ok(store) = place.existing_store() {
+                log::note(&store, "rotate_key", json!({ "key": name })).await?;
+            }
             let (old, new) = keys::rotate(&dir, name)?;
             eprintln!(
                 "{name} is {new} from the next start of each process; {old} stays in {} to read what it made. {}",
@@ -74,7 +79,7 @@ fn does(name: &str) -> &'static str {
     match name {
         "spool" => "wraps the data keys of the spool",
         "store" => "keys the digests in records",
-        "origin" => "makes the pseudonyms of clients and conversations",
+        "origin" => "makes the pseudonyms of clients, users, addresses and conversations",
         "surrogate" => "makes what masked values are replaced by",
         "content" => "wraps the data keys of content columns",
         _ => "wraps the data keys of all other columns",
@@ -86,7 +91,7 @@ fn consequence(name: &str) -> &'static str {
     match name {
         "origin" => {
             "A client's pseudonym changes, and a conversation that goes on may get another arm; \
-             `erase --client-value-stdin` finds both."
+             `erase --client-value-stdin` and `--user-value-stdin` find both."
         }
         "surrogate" => "Values masked from then on do not equal the same values masked before.",
         "store" => "Digests from then on do not equal those before: imports of the same file add its calls again.",

@@ -3,6 +3,7 @@
 mod edit;
 mod fit;
 mod list;
+mod name;
 mod replaceable;
 mod show;
 
@@ -55,6 +56,12 @@ pub(crate) async fn run(command: TasksCommand) -> Result<()> {
             name,
             place,
         } => edit::rename(&Place::of(&place)?, &wanted, &name).await,
+        TasksCommand::Name {
+            task: wanted,
+            with,
+            model,
+            place,
+        } => name::run(&Place::of(&place)?, wanted.as_deref(), &with, model.as_deref()).await,
         TasksCommand::Replaceable { by, format, place } => {
             replaceable::run(&Place::of(&place)?, by.as_deref(), format).await
         }

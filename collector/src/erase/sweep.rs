@@ -15,10 +15,12 @@ use understudy_call::account::Numbers;
 const ROUNDS: u32 = 16;
 
 /// What is to be erased.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Pseudonyms of clients.
     pub clients: BTreeSet<String>,
+    /// Pseudonyms of users.
+    pub users: BTreeSet<String>,
     /// Conversations.
     pub conversations: BTreeSet<String>,
     /// Whatever is older.
@@ -34,6 +36,9 @@ pub struct Receipt {
     pub at: i64,
     /// Pseudonyms of the clients erased.
     pub clients: BTreeSet<String>,
+    /// Pseudonyms of the users erased.
+    #[serde(default)]
+    pub users: BTreeSet<String>,
     /// The conversations erased.
     pub conversations: BTreeSet<String>,
     /// The ages erased.
@@ -75,6 +80,7 @@ pub async fn erase(
     let mut tombstone = Tombstone {
         at: now,
         clients: wanted.clients.clone(),
+        users: wanted.users.clone(),
         conversations: wanted.conversations.clone(),
         aged: wanted.aged.clone(),
         ..Tombstone::default()
@@ -113,6 +119,7 @@ pub async fn erase(
         erasure: id,
         at: now,
         clients: tombstone.clients,
+        users: tombstone.users,
         conversations: tombstone.conversations,
         aged: tombstone.aged,
         erased,

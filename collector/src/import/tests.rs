@@ -5,6 +5,7 @@ use crate::mask::{Mask, MaskConfig};
 use crate::scan::calls;
 use serde_json::json;
 use std::sync::Arc;
+use understudy_call::keys::Origins;
 use understudy_call::price::PriceTable;
 use understudy_call::record::Outcome;
 
@@ -13,6 +14,7 @@ fn maker() -> RowMaker {
         mask: Arc::new(Mask::new(&MaskConfig::default(), &[3; 32]).unwrap()),
         prices: Arc::new(PriceTable::builtin()),
         store_key: Key::new([4; 32]),
+        origins: Arc::new(Origins::new(&Key::new([5; 32]))),
         book: None,
     }
 }

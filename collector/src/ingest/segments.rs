@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use understudy_call::account::{Account, EXTENSION, Numbers, Written};
 use understudy_call::frame::{self, RawCall};
@@ -33,7 +33,7 @@ pub struct SpoolReadError {
 impl SpoolReadError {
     /// Whether the file is gone: evicted by the spool's writer.
     pub(super) fn is_gone(&self) -> bool {
-        self.source.kind() == std::io::ErrorKind::NotFound
+        self.source.kind() == ErrorKind::NotFound
     }
 }
 
@@ -108,6 +108,8 @@ impl OpenSegment {
 /// The segments of one folder.
 pub(super) struct Segments {
     dir: PathBuf,
+    /// The spool's folder: its writer's lock and accounts. That of a further reader holds links to segments alone.
+    spool_dir: PathBuf,
     keys: Vec<Key>,
     set_aside: BTreeSet<String>,
     /// Copies that were deleted, with how many frames were in each.
@@ -117,14 +119,39 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(dir: PathBuf, keys: Vec<Key>, own_writer: bool) -> Segments {
+    pub(super) fn new(dir: PathBuf, spool_dir: PathBuf, keys: Vec<Key>, own_writer: bool) -> Segments {
         Segments {
             dir,
+            spool_dir,
             keys,
             set_aside: BTreeSet::new(),
             copies: Vec::new(),
             own_writer,
         }
+    }
+
+    /// Begins, or goes on, as a further reader: from now on the writer links each new segment into the folder, and what is
+    /// there already is linked here, but for what was stored.
+    pub(super) fn join(&self, finished: &[String]) -> Result<(), SpoolReadError> {
+        let failed = |source| SpoolReadError {
+            action: "making a further reader's folder",
+            path: self.dir.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&self.dir).map_err(failed)?;
+        for name in names_in(&self.spool_dir, SEGMENT_EXTENSION).map_err(failed)? {
+            let file = format!("{name}.{SEGMENT_EXTENSION}");
+            if finished.contains(&name) {
+                continue;
+            }
+            match std::fs::hard_link(self.spool_dir.join(&file), self.dir.join(&file)) {
+                Ok(()) => {}
+                // Linked before, or stored by the first reader meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, segment: &str) -> PathBuf {
@@ -162,7 +189,7 @@ impl Segments {
         if (finishing && self.own_writer) || self.names()?.iter().any(|name| name.as_str() > segment) {
             return Ok(true);
         }
-        Ok(!has_writer(&self.dir))
+        Ok(!has_writer(&self.spool_dir))
     }
 
     /// The segment at hand, by its id, if it is still there, or else the oldest; `None` where there is none, or none yet.
@@ -277,7 +304,7 @@ impl Segments {
 
     /// The account that tells of a segment.
     pub(super) fn account_of(&self, segment: &str) -> Option<Account> {
-        accounts(&self.dir)
+        accounts(&self.spool_dir)
             .into_iter()
             .find(|account| account.segments.contains_key(segment))
     }
@@ -356,7 +383,7 @@ impl Segments {
     pub(super) fn delete(&self, segment: &str) -> Result<(), SpoolReadError> {
         let path = self.path(segment);
         match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(SpoolReadError {
+            Err(source) if source.kind() != ErrorKind::NotFound => Err(SpoolReadError {
                 action: "deleting",
                 path,
                 source,
@@ -395,7 +422,7 @@ pub(crate) fn accounts(spool_dir: &Path) -> Vec<Account> {
 pub(crate) fn names_in(dir: &Path, wanted: &str) -> std::io::Result<Vec<String>> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let mut names = Vec::new();

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use understudy_call::account::{Account, Written};
 use understudy_call::call::Api;
 use understudy_call::frame::{self, FrameHead};
+use understudy_call::keys::Origins;
 use understudy_call::price::PriceTable;
 use understudy_call::segment::{HEADER_LENGTH, SegmentWriter};
 use understudy_call::spool::{POSITION, WRITER_LOCK};
@@ -34,6 +35,7 @@ fn row_maker() -> RowMaker {
         mask: Arc::new(Mask::new(&mask, &[3; 32]).unwrap()),
         prices: Arc::new(PriceTable::builtin()),
         store_key: Key::new([4; 32]),
+        origins: Arc::new(Origins::new(&Key::new([5; 32]))),
         book: None,
     }
 }
@@ -163,6 +165,7 @@ impl Stage {
 
     fn ingest_with(&self, flush_after: Duration) -> Ingest {
         let config = IngestConfig {
+            reader: None,
             spool_dir: self.dir().to_owned(),
             flush_after,
             flush_bytes: 64 << 20,

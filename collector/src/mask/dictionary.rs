@@ -1,6 +1,9 @@
-//! Operator dictionaries, and values learnt from a body: one automaton over all entries, whole words only.
+//! Operator dictionaries, and values learnt from a body: whole words only.
 //!
-//! An entry inside a longer word stays, except in scripts that are written without spaces.
+//! An entry inside a longer word stays, except in scripts that are written without spaces. Dictionaries are indexed by
+//! their entries' first words; what begins with no such word, and the few learnt values, go into an automaton.
+
+mod index;
 
 use super::MaskError;
 use super::kind::Kind;
@@ -8,6 +11,7 @@ use super::person;
 use super::scan::Hit;
 use super::scene::{Scene, has_no_spaces, is_escape_letter};
 use aho_corasick::{AhoCorasick, MatchKind};
+use index::Index;
 use std::collections::BTreeMap;
 
 /// A list of values to mask, whatever they look like.
@@ -25,8 +29,8 @@ pub struct Dictionary {
 
 /// Dictionaries, built for search.
 pub(super) struct Dictionaries {
-    exact: Option<Automaton>,
-    any_case: Option<Automaton>,
+    indexes: Vec<Index>,
+    automata: Vec<Automaton>,
 }
 
 struct Automaton {
@@ -65,15 +69,29 @@ impl Dictionaries {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        Ok(Dictionaries {
-            exact: Automaton::new(exact, false).map_err(|source| MaskError::Dictionary { names: names(), source })?,
-            any_case: Automaton::new(any_case, true)
-                .map_err(|source| MaskError::Dictionary { names: names(), source })?,
-        })
+        let mut built = Dictionaries {
+            indexes: Vec::new(),
+            automata: Vec::new(),
+        };
+        for (entries, ignore_case) in [(exact, false), (any_case, true)] {
+            let (indexed, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(entry, _)| Index::takes(entry));
+            if !indexed.is_empty() {
+                let index = Index::new(indexed, ignore_case).ok_or_else(|| MaskError::TooLarge { names: names() })?;
+                built.indexes.push(index);
+            }
+            let automaton = Automaton::new(others, ignore_case);
+            built
+                .automata
+                .extend(automaton.map_err(|source| MaskError::Dictionary { names: names(), source })?);
+        }
+        Ok(built)
     }
 
     pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
-        for automaton in [&self.exact, &self.any_case].into_iter().flatten() {
+        for index in &self.indexes {
+            index.find(scene.text, hits);
+        }
+        for automaton in &self.automata {
             automaton.find(scene.text, hits);
         }
     }
@@ -198,6 +216,27 @@ mod tests {
     fn case_is_kept_or_not_as_asked() {
         assert_eq!(found(&["Jörg"], true, "jörg JÖRG Jörg"), ["jörg", "JÖRG", "Jörg"]);
         assert_eq!(found(&["Acme"], false, "acme Acme"), ["Acme"]);
+    }
+
+    proptest::proptest! {
+        /// The index finds what an automaton over the same entries finds.
+        #[test]
+        fn index_and_automaton_agree(
+            entries in proptest::collection::vec("[abA]{1,3}([ -][abA]{1,2}){0,2}[.]?", 1..12),
+            text in "([abA]{1,3}[ .,-]{0,2}|\\\\n){0,12}",
+            ignore_case in proptest::bool::ANY,
+        ) {
+            let sorted = |mut hits: Vec<Hit>| {
+                hits.sort_by_key(|hit| (hit.start, hit.end));
+                hits.dedup_by_key(|hit| (hit.start, hit.end));
+                hits.into_iter().map(|hit| (hit.start, hit.end)).collect::<Vec<_>>()
+            };
+            let entries: Vec<(String, Kind)> = entries.into_iter().map(|entry| (entry, Kind::Dictionary)).collect();
+            let (mut by_index, mut by_automaton) = (Vec::new(), Vec::new());
+            Index::new(entries.clone(), ignore_case).unwrap().find(&text, &mut by_index);
+            Automaton::new(entries, ignore_case).unwrap().unwrap().find(&text, &mut by_automaton);
+            proptest::prop_assert_eq!(sorted(by_index), sorted(by_automaton));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ fn maker() -> RowMaker {
         mask: Arc::new(Mask::new(&MaskConfig::default(), &[3; 32]).unwrap()),
         prices: Arc::new(PriceTable::builtin()),
         store_key: Key::new([4; 32]),
+        origins: Arc::new(Origins::new(&Key::new([5; 32]))),
         book: None,
     }
 }

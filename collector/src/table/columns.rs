@@ -21,7 +21,7 @@ impl Row for CallRecord {
     fn columns() -> Vec<Column<Self>> {
         let identity: Vec<Column<Self>> = columns!(CallRecord:
             schema_version, call_id, boot_id, sequence, conversation_id, parent_call_id, step,
-            affinity_key, client_id, key_id,
+            affinity_key, client_id, user_id, address_id, key_id,
         );
         let started_at = time_column(
             "started_at",

@@ -96,7 +96,7 @@ prop_compose! {
             masked_in: masked.iter().map(in_column).collect(),
             schema_version: 1, call_id: ids.0, conversation_id: ids.1, step: ids.2, started_at: ids.3,
             boot_id: text(), sequence: number(), parent_call_id: text(), affinity_key: text(), client_id: text(),
-            key_id: text(), upstream: text(), api: "openai_chat".into(), route: text(), method: text(), path: text(),
+            user_id: text(), address_id: text(), key_id: text(), upstream: text(), api: "openai_chat".into(), route: text(), method: text(), path: text(),
             request_model: text(), response_model: text(), task_id: text(), task_confidence: float(),
             taskbook_version: small[0], arm: text(), config_hash: text(), outcome, streamed: flags.0, status: small[1],
             error: text(), finish_reason: text(), partial: flags.1, request_body: text(), response_body: text(),
@@ -180,7 +180,7 @@ fn the_columns_have_the_names_and_types_of_the_design() {
         .iter()
         .map(|field| (field.name().clone(), (field.data_type().clone(), field.is_nullable())))
         .collect();
-    assert_eq!(types.len(), 58);
+    assert_eq!(types.len(), 60);
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     assert_eq!(types["started_at"], (micros.clone(), true));
     assert_eq!(types["call_id"], (DataType::Utf8, false));

@@ -13,7 +13,7 @@ use understudy_call::account::Numbers;
 use understudy_call::frame;
 use understudy_call::keys::Key;
 use understudy_call::segment::{Found, HEADER_LENGTH, SegmentReader, Walk, frame_numbers};
-use understudy_call::spool::{POSITION, Position, SEGMENT_EXTENSION};
+use understudy_call::spool::{POSITION, Position, READERS, SEGMENT_EXTENSION};
 use uuid::Uuid;
 
 /// The files of one spool, for its writer.
@@ -95,16 +95,44 @@ impl Segments {
             let _ = self.disk.remove(&path);
             return Err(error);
         }
+        self.link_to_readers(&path);
         self.current = Some(path);
         self.grew(header.len() as u64);
         self.ledger.segment_began(&name, header);
         Ok((file, name))
     }
 
+    /// Gives a new segment to all further readers. One that does not keep up loses its oldest, at the size that the spool
+    /// itself may have: it must not fill the disk.
+    fn link_to_readers(&self, path: &Path) {
+        // Without further readers there is no folder.
+        let Ok(readers) = self.disk.list(&self.config.dir.join(READERS)) else {
+            return;
+        };
+        for reader in readers {
+            let Some(name) = path.file_name() else { continue };
+            if let Err(error) = self.disk.link(path, &reader.path.join(name)) {
+                tracing::warn!(%error, reader = %reader.path.display(), "a further reader misses a segment");
+            }
+            let mut segments = self.disk.list(&reader.path).unwrap_or_default();
+            segments.retain(|file| is_segment(&file.path));
+            segments.sort_by(|a, b| a.path.cmp(&b.path));
+            let mut total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+            for segment in segments {
+                if total <= self.config.max || self.disk.remove(&segment.path).is_err() {
+                    break;
+                }
+                total -= segment.bytes;
+                tracing::warn!(segment = %segment.path.display(), "a further reader does not keep up: it lost a segment");
+            }
+        }
+    }
+
     /// Takes back a segment that holds no frame.
     pub(super) fn discard(&mut self, name: &str) {
         let path = self.config.dir.join(name).with_extension(SEGMENT_EXTENSION);
         let _ = self.disk.remove(&path);
+        // Further readers find an empty segment, which is none.
     }
 
     /// Whether so many bytes more may be written; evicts where that helps and is wanted.
@@ -216,11 +244,7 @@ impl Segments {
             path: self.config.dir.clone(),
             source,
         })?;
-        segments.retain(|file| {
-            file.path
-                .extension()
-                .is_some_and(|extension| extension == SEGMENT_EXTENSION)
-        });
+        segments.retain(|file| is_segment(&file.path));
         segments.sort_by(|a, b| a.path.cmp(&b.path));
         self.total = segments.iter().map(|segment| segment.bytes).sum();
         self.metrics
@@ -230,6 +254,10 @@ impl Segments {
             .keep_segments(|name| segments.iter().any(|segment| is_named(&segment.path, name)));
         Ok(segments)
     }
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == SEGMENT_EXTENSION)
 }
 
 fn is_named(path: &Path, name: &str) -> bool {

@@ -344,3 +344,43 @@ fn an_account_that_grows_long_is_written_anew() {
     );
     assert!(account.mark > 12_000);
 }
+
+#[test]
+fn further_readers_get_each_segment_and_lose_their_oldest_where_they_do_not_keep_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = dir.path().join("readers").join("mirror");
+    fs::create_dir_all(&reader).unwrap();
+    let config = SpoolConfig {
+        max: 64 << 10,
+        ..config(dir.path())
+    };
+    let key = Key::new([1; 32]);
+    let disk: Arc<dyn Disk> = Arc::new(disk::RealDisk);
+    let ledger = Arc::new(ledger::Ledger::new(1.0));
+    let mut segments = Segments::open(disk, config, key, ledger, metrics()).unwrap();
+    let mut names = Vec::new();
+    for _ in 0..12 {
+        let id = segments.new_id();
+        let (file, name) = segments.create(id, &[7; 100]).unwrap();
+        file.append(&[8; 16 << 10]).unwrap();
+        // The first reader has stored it.
+        segments.discard(&name);
+        names.push(format!("{name}.seg"));
+    }
+    let mut linked: Vec<String> = fs::read_dir(&reader)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    linked.sort();
+    assert_eq!(linked, names[names.len() - linked.len()..], "the newest");
+    assert!(
+        (3..=5).contains(&linked.len()),
+        "{} segments of 16 KiB in 64",
+        linked.len()
+    );
+    assert_eq!(
+        fs::read(reader.join(&linked[0])).unwrap().len(),
+        100 + (16 << 10),
+        "as they grow"
+    );
+}

@@ -5,10 +5,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use understudy_call::record::Outcome;
+use understudy_tests::http::Request;
 use understudy_tests::program::{Home, Program};
 use understudy_tests::upstream::{Step, Upstream};
 use understudy_tests::{PATIENCE, eventually};
@@ -153,6 +155,70 @@ fn a_new_certificate_is_taken_and_a_bad_one_keeps_the_old() {
     assert!(piece[..read].starts_with(b"HTTP/1.1 200"), "open connections live on");
     drop(open);
     program.terminate();
+}
+
+/// A forward proxy that opens one tunnel; the head of the request for it comes out.
+fn forward_proxy(target: SocketAddr) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    let (told, heads) = channel();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).expect("a head");
+            head.extend_from_slice(&byte);
+        }
+        let _ = told.send(String::from_utf8_lossy(&head).into_owned());
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("a client");
+        let upstream = TcpStream::connect(target).expect("it listens");
+        let (mut from, mut to) = (
+            client.try_clone().expect("a socket"),
+            upstream.try_clone().expect("a socket"),
+        );
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let (mut from, mut to) = (upstream, client);
+        let _ = std::io::copy(&mut from, &mut to);
+    });
+    (address, heads)
+}
+
+#[test]
+fn an_https_upstream_is_reached_through_the_forward_proxy_of_the_environment() {
+    let (_upstream, _home, behind) = serving();
+    let (proxy, heads) = forward_proxy(behind.listen);
+    let home = Home::new();
+    std::fs::copy(fixture("first.pem"), home.path().join("ca.pem")).expect("a writable folder");
+    let port = behind.listen.port();
+    home.write_config(&format!(
+        "upstreams: {{ llm: {{ url: https://localhost:{port}, ca_file: ca.pem }} }}\n"
+    ));
+    let through = format!("http://ann:secret-of-ann@{proxy}");
+    let front = home.serve(&["--config", "understudy.yaml"], &[("HTTPS_PROXY", &through)]);
+    let answer = Request::post("/v1/chat/completions", "{}").send(front.listen);
+    assert_eq!(
+        (answer.status(), answer.text()),
+        (200, WELL.to_owned()),
+        "{}",
+        front.stderr()
+    );
+    let head = heads.recv_timeout(PATIENCE).expect("it was asked for a tunnel");
+    assert!(
+        head.starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")),
+        "{head}"
+    );
+    assert!(head.to_lowercase().contains("proxy-authorization: basic"), "{head}");
+    assert!(!front.terminate().stderr.contains("secret-of-ann"));
+    // The same without one.
+    let exempt = [("HTTPS_PROXY", &*through), ("NO_PROXY", "localhost")];
+    let front = home.serve(&["--config", "understudy.yaml"], &exempt);
+    let answer = Request::post("/v1/chat/completions", "{}").send(front.listen);
+    assert_eq!(
+        answer.status(),
+        200,
+        "the proxy takes one tunnel, and that was not this one"
+    );
 }
 
 #[test]

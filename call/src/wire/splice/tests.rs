@@ -202,3 +202,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_at_places_are_replaced_and_every_other_byte_stays() {
+    let places: [&[&str]; 2] = [&["user"], &["metadata", "user_id"]];
+    let replaced = |body: &str| {
+        let edited = replace_at(body.as_bytes(), &places, |place, said| format!("{place}:{said}"));
+        edited.map(|edited| String::from_utf8(edited).unwrap())
+    };
+    for (body, want) in [
+        (r#"{"user" : "a\u0062", "n":1}"#, Some(r#"{"user" : "0:ab", "n":1}"#)),
+        (
+            r#"{"us\u0065r":7,"user":"x"}"#,
+            Some(r#"{"us\u0065r":"0:7","user":"0:x"}"#),
+        ),
+        (
+            r#"{"metadata":{"user_id":"u","k":{"user":"stays"}}}"#,
+            Some(r#"{"metadata":{"user_id":"1:u","k":{"user":"stays"}}}"#),
+        ),
+        (
+            r#"{"user":null,"metadata":"user_id","messages":[{"user":"stays"}]}"#,
+            None,
+        ),
+        (r#"{"user":{"name":"an object stays"}}"#, None),
+        ("[1]", None),
+        ("", None),
+    ] {
+        assert_eq!(replaced(body).as_deref(), want, "{body}");
+    }
+}

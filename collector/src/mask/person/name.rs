@@ -189,11 +189,11 @@ pub(super) fn read(page: &Page<'_>, first: usize, case: Case, reading: Reading) 
     (name.names > 0 && (reading == Reading::Narrow || name.is_wide)).then_some(name)
 }
 
-/// An initial at the end, without a stop, before more words is none: `Plan Anna B of …`.
+/// An initial at the end, without a stop, before more words is none: `Plan Anna B of …`, `Anna d'accord`.
 fn drop_last_initial(page: &Page<'_>, name: &mut Name) {
     while page.shape(name.last) == Some(Shape::Initial)
         && name.last > name.first
-        && page.gap(name.last + 1) == Gap::Space
+        && matches!(page.gap(name.last + 1), Gap::Space | Gap::Apostrophe)
     {
         name.last -= 1;
     }
@@ -286,7 +286,9 @@ fn part_at(page: &Page<'_>, name: &Name, at: usize) -> Part {
     let is_other = word.flags.any(OTHER);
     // `Jean-luc`.
     let is_second_half = word.gap == Gap::Hyphen && word.shape == Shape::Lower && name.case == Case::Title && is_name;
-    let fits = name.case.fits(Some(word.shape)) || is_second_half;
+    // `MARCO O'Neill`.
+    let is_after_elision = word.gap == Gap::Apostrophe && follows_initial && word.shape == Shape::Title;
+    let fits = name.case.fits(Some(word.shape)) || is_second_half || is_after_elision;
     // In lower case only names that are nothing else go on.
     let is_sure = if name.case == Case::Lower {
         is_name && !is_other

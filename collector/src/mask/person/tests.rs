@@ -18,6 +18,7 @@ fn names_of_known_words_need_no_cue() {
         ("Seán O'Reilly's desk", "Seán O'Reilly"),
         ("with Martha J. Quill today", "Martha J. Quill"),
         ("saw J.R. Hendricks there", "J.R. Hendricks"),
+        ("by MARCO O'Neill.", "MARCO O'Neill"),
     ] {
         assert_eq!(found(text, ""), [name], "{text}");
     }

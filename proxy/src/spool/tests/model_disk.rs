@@ -239,6 +239,13 @@ impl Disk for ModelDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let index = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), index);
+        Ok(())
+    }
+
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let mut state = self.unhung(|faults| faults.sync_hangs);
         if state.faults.sync {
