@@ -116,7 +116,11 @@ fn assert_from_baseline(agent: Agent, case: &str, answer: &Answer) {
 
 /// Cohere tells in a plan what the others say.
 fn said_by_baseline(agent: Agent) -> &'static str {
-    if agent.api == Api::CohereChat { "" } else { FROM_BASELINE }
+    if agent.api == Api::CohereChat {
+        ""
+    } else {
+        FROM_BASELINE
+    }
 }
 
 /// A chat answer of the candidate's, with tokens.
