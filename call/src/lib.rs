@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod call;
+pub mod check;
 pub mod control;
 pub mod detector;
 pub mod features;

@@ -8,13 +8,13 @@ mod json;
 mod refusal;
 
 pub use chrf::chrf;
-pub(crate) use refusal::{truncated, withheld};
 
 use json::{call_leaves, field_f1, json_of, leaves};
 use refusal::unusable;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use understudy_call::call::{Request, Response, ResponseFormat, ToolCall};
+use understudy_call::check::schema::fits;
 
 /// Most words of a label.
 const LABEL_WORDS: usize = 5;
@@ -166,7 +166,7 @@ fn tool_call_validity(request: &Request, call: &ToolCall) -> Result<(), String> 
     };
     let arguments: Value = serde_json::from_str(&call.arguments)
         .map_err(|error| format!("arguments of {:?} are not JSON: {error}", call.name))?;
-    json::fits(&tool.schema, &arguments).map_err(|fault| format!("arguments of {:?}: {fault}", call.name))
+    fits(&tool.schema, &arguments).map_err(|fault| format!("arguments of {:?}: {fault}", call.name))
 }
 
 /// Who reads a bare JSON answer need not look for a fence; who reads a fenced one finds a bare one too.
@@ -182,7 +182,7 @@ fn structured_validity(request: &Request, recorded: &Response, answer: &Response
         return Err("the text is not JSON".into());
     };
     match &request.response_format {
-        ResponseFormat::JsonSchema(schema) => json::fits(schema, &value),
+        ResponseFormat::JsonSchema(schema) => fits(schema, &value).map_err(|fault| fault.to_string()),
         ResponseFormat::JsonObject if !value.is_object() => Err("the text is not a JSON object".into()),
         _ => Ok(()),
     }

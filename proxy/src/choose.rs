@@ -5,6 +5,7 @@
 use crate::accepted::Accepted;
 use crate::control::{Controls, Standing, standing};
 use crate::easy;
+use crate::fallback::Fallback;
 use crate::headers::{Told, known_session};
 use crate::route::{Facts, Routes, ValidRoute, When};
 use crate::split::{self, Arm};
@@ -48,6 +49,8 @@ pub struct Chosen {
     pub translated: Option<Box<Translated>>,
     /// Whether a split was in play.
     pub split: bool,
+    /// When the baseline answers in the candidate's place.
+    pub fallback: Option<Fallback>,
     /// Why the call stays with its baseline although the split gave it to a candidate.
     pub not_canaried: Option<&'static str>,
     /// More words on why.
@@ -129,6 +132,7 @@ impl Choice<'_> {
         };
         let route = self.routes.first_match(facts);
         chosen.route = route.map(|route| route.id.clone());
+        chosen.fallback = route.map(|route| route.fallback);
         let wanted = match (self.pin(asked), route) {
             (Some(pinned), _) => Some(pinned),
             (None, Some(route)) if !route.arms.is_empty() => {

@@ -12,6 +12,7 @@ pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, Mas
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
+use crate::fallback;
 use crate::route::{Rollout, Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
@@ -437,14 +438,7 @@ impl Validation<'_> {
     }
 
     fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
-        self.not_built("shadow", !file.shadow.is_empty())?;
-        for (index, route) in file.routes.iter().enumerate() {
-            let parts = [("fallback", &route.fallback), ("hold", &route.hold)];
-            for (key, value) in parts {
-                self.not_built(&format!("routes[{index}].{key}"), value.is_some())?;
-            }
-        }
-        Ok(())
+        self.not_built("shadow", !file.shadow.is_empty())
     }
 
     fn prices(&self, file: Option<&Path>) -> Result<PriceTable, ConfigError> {
@@ -523,6 +517,11 @@ impl Validation<'_> {
                 name: raw.name.clone(),
                 matching: raw.matching.clone(),
                 split: raw.split.clone(),
+                fallback: fallback::Given {
+                    on: raw.fallback.as_ref().and_then(|fallback| fallback.on.clone()),
+                    timeout: raw.fallback.as_ref().and_then(|fallback| Some(fallback.timeout?.0)),
+                    hold: raw.hold,
+                },
                 guard: raw.guard.as_ref().map(guard),
                 rollout: rollout.map_err(|message| self.invalid(format!("routes[{index}].rollout.{message}")))?,
                 on_drift: raw.on_drift,

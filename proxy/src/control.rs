@@ -245,20 +245,34 @@ pub fn standing(route: &ValidRoute, control: Option<&Control>, candidate: &str, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::split::Arm;
+    use crate::route::{Rollout, Route, Routes};
+    use understudy_client::UpstreamConfig;
+    use url::Url;
 
     fn route() -> ValidRoute {
-        let arm = |upstream: &str, weight| Arm {
-            upstream: upstream.into(),
-            weight,
+        let upstream = |name: &str| {
+            let mut upstream = UpstreamConfig::new(name, Url::parse("http://u").unwrap());
+            upstream.trusted = true;
+            (name.to_owned(), upstream)
         };
-        ValidRoute {
-            id: "r".into(),
-            arms: vec![arm("big", 50), arm("small", 50)],
+        let route = Route {
+            name: Some("r".into()),
             split: BTreeMap::from([("big".into(), 95), ("small".into(), 5)]),
-            baseline: "big".into(),
+            rollout: Some(Rollout {
+                step_weight: 5,
+                max_weight: 50,
+                interval: EVERY,
+                min_calls: 1,
+                threshold: 1,
+                auto: true,
+            }),
+            ..Route::default()
+        };
+        let upstreams = BTreeMap::from([upstream("big"), upstream("small")]);
+        let routes = Routes::new(vec![route], &upstreams, "big").unwrap();
+        ValidRoute {
             stamp: "now".into(),
-            ..ValidRoute::default()
+            ..routes.all()[0].clone()
         }
     }
 

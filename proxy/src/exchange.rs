@@ -8,6 +8,7 @@ use crate::body::{ClientBody, Held};
 use crate::candidate::{self, Part};
 use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
+use crate::fallback::Fallback;
 use crate::gate::refuse;
 use crate::guard::Watched;
 use crate::headers;
@@ -17,15 +18,32 @@ use crate::refusal;
 use crate::route;
 use crate::tunnel;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_call::call::{Api, Operation};
 use understudy_call::record::Outcome;
 use understudy_call::wire;
 
+/// What clients are told of their call by `expose_headers`, whoever answers it.
+#[derive(Default)]
+struct Exposed {
+    call: String,
+    task: Option<String>,
+}
+
 /// Answers one request of a client.
 pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Response<ClientBody> {
+    let mut exposed = proxy.expose_headers.then(Exposed::default);
+    let mut response = carry(proxy, request, &mut exposed).await;
+    let headers = response.headers_mut();
+    for (name, value) in exposed.iter().flat_map(Exposed::headers) {
+        headers.insert(name, value);
+    }
+    response
+}
+
+async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option<Exposed>) -> Response<ClientBody> {
     let started = Instant::now();
     // Refused before it counts as a call: what is no call to an upstream, or past a limit.
     if let Some(refusal) = refuse(&proxy, &request) {
@@ -47,6 +65,9 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
 
     // From here on it is a call: counted, and kept or dropped with a reason.
     let mut call = proxy.capture.begin(started, upstream.name(), api);
+    if let Some(exposed) = exposed {
+        exposed.call.clone_from(&call.head.call_id);
+    }
     call.head.address_id = line.address_id().map(str::to_owned);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
@@ -86,6 +107,9 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
             &told,
             &held,
         );
+        if let Some(exposed) = exposed {
+            exposed.task.clone_from(&call.head.task_id);
+        }
     }
     call.add_overhead(started.elapsed().saturating_sub(waited));
     if proxy.capture.required && proxy.capture.is_slow() && call.not_kept.is_none() {
@@ -99,10 +123,12 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
             api,
             body,
             translated: chosen.translated.as_deref(),
+            fallback: chosen.fallback.unwrap_or(Fallback::BARE),
+            time: chosen.fallback.and_then(|fallback| fallback.time_for(&parts.headers)),
         };
         match candidate::answer(&proxy, call, &part).await {
             Ok(response) => return response,
-            // The candidate failed before the client saw a byte: the baseline answers.
+            // The candidate failed, or its answer was found invalid, before the client saw a byte: the baseline answers.
             Err(lost) => call = *lost,
         }
     }
@@ -125,6 +151,15 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
         }
     }
     response
+}
+
+impl Exposed {
+    fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
+        let call = Some(self.call.as_str()).filter(|call| !call.is_empty());
+        let told = [("x-understudy-call", call), ("x-understudy-task", self.task.as_deref())];
+        told.into_iter()
+            .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)))
+    }
 }
 
 /// Puts into the record what the head of the request tells.

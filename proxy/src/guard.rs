@@ -4,8 +4,11 @@
 //!
 //! The rules are [`understudy_call::guard`]'s; here is what of a call's end is told to them, and what follows.
 
+use crate::fallback::Reason;
 use crate::proxy::Proxy;
 use crate::route::ValidRoute;
+use crate::tee::BodyCopy;
+use crate::valid::Answered;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,8 +49,8 @@ pub(crate) struct Watched {
     limits: Limits,
     /// Who was to answer; `None` = the baseline.
     candidate: Option<String>,
-    /// Whether the answer is known not to be valid, or to be valid.
-    pub(crate) invalid: Option<bool>,
+    /// Why the candidate's answer was not the client's.
+    pub(crate) lost: Option<Reason>,
 }
 
 impl Watched {
@@ -65,18 +68,39 @@ impl Watched {
             task: task.filter(|_| route.matching.task.is_some()).map(str::to_owned),
             stamp: route.stamp.clone(),
             candidate: candidate.map(str::to_owned),
-            invalid: None,
+            lost: None,
         })
     }
 
-    /// The call ended as its record says.
-    pub(crate) fn ended(self, head: &FrameHead) {
+    /// The call ended as its record says; what of the bodies was copied is there too.
+    pub(crate) fn ended(self, head: &FrameHead, request: &BodyCopy, response: &BodyCopy) {
         let Some(seen) = self.seen(head) else { return };
+        let is_answer = seen.failed == Some(false) && seen.invalid.is_none() && self.limits.invalid.is_some();
+        let copies = request.whole().zip(response.whole()).filter(|_| is_answer);
+        let Some(((request, response), api)) = copies.zip(head.api) else {
+            self.tell(&seen);
+            return;
+        };
+        let proxy = self.proxy.clone();
+        proxy.checks.take(Box::new(Answered {
+            watched: self,
+            seen,
+            api,
+            content_type: head.content_type.clone(),
+            request_encoding: head.request_encoding.clone(),
+            response_encoding: head.content_encoding.clone(),
+            request,
+            response,
+        }));
+    }
+
+    /// Tells the guard, and takes out whom it finds worse.
+    pub(crate) fn tell(&self, seen: &Seen) {
         // Calls that were on their way when it was taken out are not held against it once it is back.
         if self.is_out() {
             return;
         }
-        let Some(Worse { candidate, metric, why }) = self.proxy.guards.saw(&self, &seen) else {
+        let Some(Worse { candidate, metric, why }) = self.proxy.guards.saw(self, seen) else {
             return;
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -108,24 +132,30 @@ impl Watched {
         if attempt.outcome == Outcome::ClientClosed {
             return None;
         }
-        let failed = attempt.outcome != Outcome::Ok || attempt.status.is_some_and(|status| status >= 400);
-        let is_invalid = self.invalid.unwrap_or_default();
+        let invalid = [Reason::InvalidOutput, Reason::Truncated, Reason::Refusal, Reason::Empty];
+        let (failed, invalid) = match self.lost {
+            Some(reason) if invalid.contains(&reason) => (Some(false), Some(true)),
+            // Not whole at the limits of `hold` is neither: the baseline was asked all the same.
+            Some(Reason::Hold) => (Some(false), Some(false)),
+            Some(_) => (Some(true), None),
+            None => {
+                let is_error = attempt.status.is_some_and(|status| status >= 400);
+                (Some(attempt.outcome != Outcome::Ok || is_error), None)
+            }
+        };
         Some(Seen {
-            failed: Some(failed && !is_invalid),
-            invalid: if failed && !is_invalid { None } else { self.invalid },
-            fell_back: Some(!attempt.served && head.attempts.len() > 1),
-            duration_ms: duration(attempt, failed && !is_invalid),
+            failed,
+            invalid,
+            fell_back: Some(self.lost.is_some()),
+            duration_ms: duration(attempt, failed == Some(true), self.lost),
         })
     }
 }
 
-/// How long an answer took. A failure that came soon is none; one that never came took for ever.
-fn duration(attempt: &Attempt, failed: bool) -> Option<f64> {
-    match attempt.outcome {
-        Outcome::Timeout => Some(f64::INFINITY),
-        _ if failed => None,
-        _ => attempt.duration_ms,
-    }
+/// How long an answer took, or was waited for. A failure that came soon tells nothing of it.
+fn duration(attempt: &Attempt, failed: bool, lost: Option<Reason>) -> Option<f64> {
+    let ran_out = attempt.outcome == Outcome::Timeout || lost == Some(Reason::Timeout);
+    attempt.duration_ms.filter(|_| ran_out || !failed)
 }
 
 impl Guards {

@@ -16,12 +16,14 @@ pub mod control;
 mod easy;
 mod end;
 mod exchange;
+pub mod fallback;
 mod filter;
 mod form;
 mod gate;
 pub mod guard;
 mod head;
 pub mod headers;
+mod hold;
 mod line;
 pub mod listener;
 pub mod metrics;
@@ -37,6 +39,7 @@ mod state;
 mod target;
 pub mod tee;
 mod tunnel;
+mod valid;
 
 pub use control::{
     ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,

@@ -64,6 +64,10 @@ pub struct Metrics {
     pub guard_tripped: IntGaugeVec,
     /// Calls of a split route that stayed with the baseline, by reason.
     pub not_canaried: IntCounterVec,
+    /// Calls that the baseline answered in a candidate's place, by route, candidate and reason.
+    pub fallbacks: IntCounterVec,
+    /// Seconds for which a candidate's streamed answer was held, by route and candidate.
+    pub held: HistogramVec,
     /// Reloads of the config, by result.
     pub reloads: IntCounterVec,
     /// 1 while the config on disk is not the one in force because it is wrong.
@@ -167,6 +171,17 @@ impl Metrics {
                 "understudy_not_canaried_total",
                 "Calls of a split route that stayed with the baseline.",
                 &["route", "reason"],
+            )?,
+            fallbacks: make.counters(
+                "understudy_fallbacks_total",
+                "Calls that the baseline answered in a candidate's place.",
+                &["route", "candidate", "reason"],
+            )?,
+            held: make.histograms(
+                "understudy_held_seconds",
+                "Time for which a candidate's streamed answer was held.",
+                &CALL_SECONDS,
+                &["route", "candidate"],
             )?,
             reloads: make.counters("understudy_config_reloads_total", "Reloads of the config.", &["result"])?,
             reload_failed: make.gauge(

@@ -11,6 +11,7 @@ use crate::route::{Routes, glob, headers_match};
 use crate::socket::Patience;
 use crate::spool::{Spool, SpoolConfig, SpoolError};
 use crate::tunnel::Tunnels;
+use crate::valid::Checks;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use understudy_call::control::{Control, Trip};
 use understudy_call::keys::{Keys, Origins};
+use understudy_call::price::PriceTable;
 use understudy_call::taskbook::CompiledBook;
 use understudy_client::{OpenError, Upstream, UpstreamConfig};
 
@@ -48,6 +50,7 @@ pub struct Proxy {
     pub(crate) controls: ArcSwap<Controls>,
     pub(crate) known_controls: KnownControls,
     pub(crate) guards: Guards,
+    pub(crate) checks: Checks,
     pub(crate) capture: Arc<Capture>,
     pub(crate) accepted: Accepted,
     pub(crate) limits: Limits,
@@ -57,6 +60,7 @@ pub struct Proxy {
     pub(crate) allow_pins: bool,
     pub(crate) tunnels: Tunnels,
     pub(crate) in_flight: BTreeMap<String, Arc<Semaphore>>,
+    pub(crate) prices: Arc<PriceTable>,
     /// The proxy's metrics.
     pub metrics: Metrics,
     bypass: AtomicBool,
@@ -72,6 +76,9 @@ pub enum StartError {
     /// The spool can't be opened.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The thread that looks at answers can't be started.
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
     /// The listener's certificate can't be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -131,6 +138,7 @@ impl Proxy {
         };
         let proxy = Proxy {
             in_flight: config.upstreams.iter().filter_map(limited).collect(),
+            prices: config.prices.clone(),
             upstreams,
             default_upstream,
             routing: ArcSwap::from_pointee(Routing {
@@ -142,6 +150,7 @@ impl Proxy {
             controls: ArcSwap::default(),
             known_controls: KnownControls::default(),
             guards: Guards::default(),
+            checks: Checks::start().map_err(StartError::Thread)?,
             capture: Arc::new(capture),
             accepted: Accepted::new(config.auth_memory),
             limits: config.limits,

@@ -2,6 +2,7 @@
 //!
 //! Pure. Neither `host`, nor an absolute URI, nor a body ever names an upstream: only config does.
 
+use crate::fallback::{Fallback, Given};
 use crate::split::Arm;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -71,6 +72,8 @@ pub struct Route {
     pub matching: RouteMatch,
     /// Weights by upstream.
     pub split: BTreeMap<String, u32>,
+    /// When the baseline answers in a candidate's place.
+    pub fallback: Given,
     /// What puts the split back.
     pub guard: Option<Limits>,
     /// How weights grow.
@@ -91,7 +94,7 @@ pub struct RouteError {
 }
 
 /// One validated route.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ValidRoute {
     /// Its name: given, or made of what it matches. Part of the bucket's hash, and a metric label.
     pub id: String,
@@ -99,6 +102,8 @@ pub struct ValidRoute {
     pub matching: RouteMatch,
     /// Its arms at the highest weights that they may have; empty where calls just go where they are addressed.
     pub arms: Vec<Arm>,
+    /// When the baseline answers in a candidate's place.
+    pub fallback: Fallback,
     /// Weights as config gives them: those of `arms`, but that a rollout begins at them.
     pub split: BTreeMap<String, u32>,
     /// The upstream that its calls are addressed to.
@@ -212,6 +217,7 @@ fn check(
     if !route.split.is_empty() && route.split.values().all(|weight| *weight == 0) {
         return Err("split: all weights are 0: give one upstream a weight".into());
     }
+    let fallback = Fallback::new(&route.fallback, !route.split.is_empty())?;
     if route.split.is_empty()
         && let Some(key) = [
             ("guard", route.guard.is_some()),
@@ -240,6 +246,7 @@ fn check(
         on_drift: route.on_drift,
         when: route.when,
         stamp,
+        fallback,
     })
 }
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod crash;
 pub mod disk;
 pub mod guard;
+pub mod hold;
 pub mod leave;
 pub mod load;
 pub mod models;

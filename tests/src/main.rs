@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, guard, leave, models, origin::Origin, reload, restart, soak, streams, weights,
+    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, restart, soak, streams,
+    weights,
 };
 
 #[derive(Parser)]
@@ -101,6 +102,11 @@ enum Goal {
         #[arg(default_value_t = 200)]
         clients: usize,
     },
+    /// What it costs to hold a candidate's streams: time to first token and total, with `hold: none` and with hold on
+    Hold {
+        #[arg(default_value_t = 30)]
+        calls: usize,
+    },
     /// A fake upstream alone, until its stdin ends
     #[command(hide = true)]
     Origin,
@@ -121,6 +127,7 @@ fn main() -> ExitCode {
         Goal::Guard { runs, calls } => guard::run(runs, calls),
         Goal::Weights { changes, rate } => weights::run(changes, rate, true),
         Goal::Leave { clients } => leave::run(clients, true),
+        Goal::Hold { calls } => hold::run(calls, true),
         Goal::Origin => return origin(),
     };
     #[expect(clippy::print_stdout, reason = "the report is what the command is for")]

@@ -2,7 +2,7 @@
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
 use understudy_tests::endure::{
-    clock, crash, disk, guard, leave, origin::Origin, reload, restart, runtime, soak, streams, weights,
+    clock, crash, disk, guard, hold, leave, origin::Origin, reload, restart, runtime, soak, streams, weights,
 };
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
@@ -89,4 +89,9 @@ fn a_wall_clock_that_jumps_spoils_no_duration_and_no_partition() {
 #[test]
 fn clients_that_leave_cancel_their_calls() {
     leave::run(10, false).assert();
+}
+
+#[test]
+fn held_streams_are_as_whole_as_others() {
+    hold::run(1, false).assert();
 }

@@ -11,6 +11,7 @@ mod dependencies;
 mod encodings;
 mod endure;
 mod erase;
+mod fallback;
 mod faults;
 mod forms;
 mod framing;

@@ -1,6 +1,5 @@
-//! JSON answers: found in text, flattened into fields, held against a schema.
+//! JSON answers: found in text, flattened into fields.
 
-use jsonschema::PatternOptions;
 use serde_json::{Number, Value};
 use std::collections::HashMap;
 use understudy_call::call::ToolCall;
@@ -26,21 +25,6 @@ fn fenced(text: &str) -> Option<&str> {
         .chars()
         .all(|c| c.is_ascii_alphanumeric())
         .then_some(body)
-}
-
-/// Whether a value fits a schema; no remote reference is fetched. A schema that is none, or can't be compiled, is
-/// unknown and fits everything.
-pub(super) fn fits(schema: &Value, value: &Value) -> Result<(), String> {
-    if !schema.is_object() {
-        return Ok(());
-    }
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-    let Ok(validator) = options.build(schema) else {
-        return Ok(());
-    };
-    validator
-        .validate(value)
-        .map_err(|error| format!("{} at {:?}", error.masked(), error.instance_path().as_str()))
 }
 
 /// A value's fields: how often each path holds each scalar.

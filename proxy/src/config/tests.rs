@@ -1,4 +1,6 @@
 use super::*;
+use crate::fallback::{Hold, Reason};
+use http::HeaderMap;
 use understudy_client::Secret;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -78,10 +80,6 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    let text = error(&format!(
-        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    hold: {{ for: 2s }}\n"
-    ));
-    assert!(text.contains("`routes[0].hold` is known but not built yet"), "{text}");
     assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
 }
 
@@ -108,6 +106,47 @@ fn guard_and_rollout_are_read_as_the_design_writes_them() {
         let text = error(&format!("{UPSTREAMS}{}", route.replacen(good, bad, 1)));
         assert!(text.contains(told), "{bad}: {text}");
     }
+}
+
+#[test]
+fn fallback_and_hold_are_read_and_mistakes_in_them_are_told() {
+    let route = |more: &str| {
+        let text = format!("routes:\n  - match: {{ task: t }}\n    split: {{ openai: 95, small: 5 }}\n    {more}\n");
+        parse(&format!("{UPSTREAMS}{text}"))
+    };
+    let fallback = |more: &str| route(more).unwrap().routes.all()[0].fallback;
+    let given =
+        fallback("fallback: { on: [error, timeout, truncated], timeout: 4s }\n    hold: { for: 1s, bytes: 1KiB }");
+    let time = Duration::from_secs(1);
+    assert_eq!(given.hold, Some(Hold { time, bytes: 1024 }));
+    assert_eq!(given.time_for(&HeaderMap::new()), Some(Duration::from_secs(4)));
+    assert!(given.takes(Reason::Truncated) && !given.takes(Reason::InvalidOutput));
+    assert_eq!(fallback("hold: none").hold, None);
+    assert_eq!(fallback("hold: { for: 1s }").hold, Some(Hold { time, bytes: 64 << 10 }));
+    for (more, words) in [
+        (
+            "fallback: { on: [eror] }",
+            "unknown variant `eror`, expected one of error, timeout, invalid_output",
+        ),
+        ("fallback: { after: 4s }", "did you mean `on`"),
+        ("fallback: { timeout: soon }", "is not a duration"),
+        (
+            "hold: never",
+            "expected `none`, or limits as in `{ for: 2s, bytes: 64KiB }`",
+        ),
+        ("hold: { four: 2s }", "did you mean `for`"),
+        (
+            "hold: { for: 20s }",
+            "routes[0]: hold.for: 20s is longer than fallback.timeout (10s)",
+        ),
+    ] {
+        let error = route(more).unwrap_err().to_string();
+        assert!(error.contains(words), "{more}: {error}");
+    }
+    let error = error(&format!(
+        "{UPSTREAMS}routes:\n  - {{ match: {{ model: m }}, fallback: {{ on: [error] }} }}\n"
+    ));
+    assert!(error.contains("the route has no `split`"), "{error}");
 }
 
 #[test]
