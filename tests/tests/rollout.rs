@@ -197,6 +197,43 @@ fn a_trip_ends_with_a_changed_split_and_an_outage_of_the_baseline_trips_nothing(
 }
 
 #[test]
+fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one() {
+    let stage = Stage::new();
+    let wrong = Upstream::start(|_| {
+        let call = serde_json::json!({"id": "c1", "type": "function", "function": {"name": "nobody_offered_it", "arguments": "{}"}});
+        let message = serde_json::json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        let choice = serde_json::json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        json(
+            200,
+            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
+        )
+    });
+    let config = stage.config(
+        "baseline: 80, small: 20",
+        "    guard: { error: 2%, invalid: 1%, p95_latency: 9x }\n",
+    );
+    let program = stage
+        .home
+        .serve_config(&config.replace(&stage.candidate.url(), &wrong.url()));
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
+        }
+        program.scrape().sum("understudy_guard_tripped", &[("route", "canary")]) == 1.0
+    });
+    assert!(wrong.count() <= 200, "it was asked {} times", wrong.count());
+    let trips = program.scrape();
+    assert_eq!(
+        trips.sum("understudy_guard_trips_total", &[("metric", "invalid")]),
+        1.0,
+        "{}",
+        trips.text
+    );
+}
+
+#[test]
 fn people_move_a_rollout_and_a_running_proxy_follows() {
     let stage = Stage::new();
     let rollout = "    rollout: { stepWeight: 20, maxWeight: 50, interval: 10m, promote: manual }\n";
