@@ -10,8 +10,6 @@ use std::collections::{HashMap, VecDeque};
 
 /// Mean number of canaried calls to a false trip, at least, of a candidate that is exactly as bad as it may be.
 pub const RUN_LENGTH: f64 = 1e5;
-/// The same for latency, where a candidate as good as the baseline is far from what is allowed.
-pub const RUN_LENGTH_LATENCY: f64 = 1e4;
 /// Durations of the baseline that its percentile is of.
 const DURATIONS: usize = 400;
 /// Fewest of them.
@@ -76,7 +74,7 @@ impl Candidate {
             error: share(guard.error),
             invalid: share(guard.invalid),
             fallback: share(guard.fallback),
-            latency: guard.p95_latency.map(|_| Detector::new(0.0, RUN_LENGTH_LATENCY)),
+            latency: guard.p95_latency.map(|_| Detector::new(0.0, RUN_LENGTH)),
             times: guard.p95_latency.unwrap_or(1.0),
         }
     }
@@ -309,7 +307,7 @@ mod tests {
         let like = |call: usize| ok(80.0 + (call * 37 % 41) as f64);
         let mut watch = Watch::new(GUARD);
         assert_eq!(run(&mut watch, 1_000, like), None);
-        let every_fourth = |call: usize| call % 4 == 0;
+        let every_fourth = |call: usize| call.is_multiple_of(4);
         let failing = |call: usize| Seen {
             failed: Some(every_fourth(call)),
             ..like(call)
