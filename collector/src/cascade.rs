@@ -29,7 +29,7 @@ fn size_named(model: &str) -> Option<u64> {
 }
 
 /// Of the verdicts on a task the one to propose: of those that say promote the cheapest, and of equals the smallest.
-pub fn smallest_sufficient<'a>(verdicts: &'a [Verdict], size: impl Fn(&str) -> u64) -> Option<&'a Verdict> {
+pub fn smallest_sufficient(verdicts: &[Verdict], size: impl Fn(&str) -> u64) -> Option<&Verdict> {
     let sufficient = verdicts.iter().filter(|verdict| verdict.verdict == Decision::Promote);
     sufficient.min_by(|one, other| {
         let price = |verdict: &Verdict| verdict.cost_per_1k.unwrap_or(f64::INFINITY);
