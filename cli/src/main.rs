@@ -11,7 +11,9 @@ mod log;
 mod output;
 mod page;
 mod place;
+mod propose;
 mod retention;
+mod rollouts;
 mod serve;
 mod shadow;
 
@@ -57,6 +59,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
         Command::Report(arguments) => done(block_on(commands::report::run(arguments))),
         Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Rollout(command) => done(block_on(commands::rollout::run(command))),
         Command::Check { file } => Ok(commands::check::run(&file)),
         Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),
     }

@@ -14,6 +14,7 @@ use crate::answer::kind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy_call::call::{Operation, Request, Response};
 use understudy_call::features::{features, mask_literals};
 use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
@@ -187,6 +188,30 @@ fn hash(text: &str) -> u32 {
     let digest = blake3::hash(text.as_bytes());
     let four = digest.as_bytes().first_chunk().copied().unwrap_or_default();
     u32::from_le_bytes(four).max(1)
+}
+
+/// The tasks that a running ingest has seen to drift, and how: for who decides over their splits. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Drifted(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Drifted {
+    /// How a task drifted, if it did.
+    pub fn of(&self, task: &str) -> Option<String> {
+        self.lock().get(task).cloned()
+    }
+
+    pub(crate) fn add(&self, task: &str, drift: &Drift) {
+        self.lock().insert(task.to_owned(), drift.to_string());
+    }
+
+    /// There is a newer book: what drifted was fitted anew.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Watches all tasks of a book; a few kilobytes a task.

@@ -1,8 +1,9 @@
 //! `verdict`: which candidates are ready, with the evidence.
 
 use crate::args::VerdictArguments;
-use crate::output::{self, count, dollars, known, percent};
+use crate::output::{self, Out, count, dollars, known, percent};
 use crate::place::{Place, book, task};
+use crate::propose::{Proposal, propose};
 use anyhow::Result;
 use comfy_table::{Color, Table};
 use jiff::Timestamp;
@@ -40,7 +41,12 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
         );
     }
     if found.iter().any(|verdict| verdict.need_more.is_some()) {
-        eprintln!("`understudy replay --floor --limit N` adds pairs: --floor also where the noise floor is known well enough");
+        eprintln!(
+            "`understudy replay --floor --limit N` adds pairs: --floor also where the noise floor is known well enough"
+        );
+    }
+    if let (true, Some(path), Some(config)) = (arguments.propose, &arguments.place.config, &place.config) {
+        return say_proposal(&propose(path, config, &found)?);
     }
     output::print_with(arguments.format, &found, || table(&found), note)
 }
@@ -67,6 +73,19 @@ fn note(verdict: &Verdict) -> String {
         ));
     }
     note
+}
+
+fn say_proposal(proposal: &Proposal) -> Result<()> {
+    for words in &proposal.words {
+        eprintln!("{words}");
+    }
+    if proposal.diff.is_empty() {
+        eprintln!("there is nothing to change in the config");
+        return Ok(());
+    }
+    let mut out = Out::new();
+    out.line(proposal.diff.trim_end())?;
+    out.finish()
 }
 
 fn table(verdicts: &[Verdict]) -> Table {
