@@ -54,8 +54,8 @@ impl Default for VerdictConfig {
     }
 }
 
-/// All that a verdict looks at.
-#[derive(Clone, Copy, Debug)]
+/// All that a verdict looks at; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
     /// The task.
     pub task: &'a str,

@@ -37,7 +37,9 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
         );
     }
     if found.iter().any(|verdict| verdict.need_more.is_some()) {
-        eprintln!("`understudy replay --floor --limit N` adds pairs: --floor also where the noise floor is known well enough");
+        eprintln!(
+            "`understudy replay --floor --limit N` adds pairs: --floor also where the noise floor is known well enough"
+        );
     }
     output::print_with(arguments.format, &found, || table(&found), note)
 }
