@@ -29,7 +29,11 @@ Find tasks:
 Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
   verdict   Say which candidates are ready, with the evidence
+  report    Write all of it as one HTML page
   export    Write a task's calls as a data set for fine-tuning
+
+Shift traffic:
+  rollout   Look at splits, take the next step, pause, resume, go back
 
 Run jobs:
   job       Work on what is stored: run compact
@@ -123,8 +127,20 @@ pub(crate) enum Command {
     Feedback(FeedbackCommand),
     /// Say for each task and candidate: promote, hold, or need more; with sample sizes, intervals and costs.
     Verdict(VerdictArguments),
+    /// Write the operator's page as one HTML file: tasks, candidates, savings against risk.
+    ///
+    /// The file needs nothing else, no network and no script, and without `--texts` it holds no text of a call. `serve` shows
+    /// the same, and examples besides, on its admin port. Figures of calls that were counted before are taken from the
+    /// store, so that a second report is quick.
+    Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
     Export(ExportArguments),
+    /// Look at the splits in force, and move them: status, promote, pause, resume, rollback.
+    ///
+    /// What is done is a control object in the store, which every proxy follows within seconds. Config stays what it is: it
+    /// says what a candidate may have at most.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Validate a config file: exit code 0 if `serve` would take it, 1 if not, with the reason.
     Check {
         /// The config file.
@@ -597,9 +613,25 @@ pub(crate) struct VerdictArguments {
     /// Only this task: its id, or its name.
     #[arg(long)]
     pub(crate) task: Option<String>,
+    /// Instead of the verdicts, what they amount to: a diff of the config file, to be reviewed and applied.
+    #[arg(long, requires = "config")]
+    pub(crate) propose: bool,
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The file; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) out: PathBuf,
+    /// Put in where each candidate disagrees, answers side by side: masked text of calls, as they are kept.
+    #[arg(long)]
+    pub(crate) texts: bool,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }
@@ -632,6 +664,45 @@ pub(crate) struct ExportArguments {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) place: DataArguments,
+}
+
+/// What to do with rollouts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Show every split: weights given and in force, step, trips, freezes, and what comes next.
+    Status {
+        /// How they are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Take the next step of a rollout now, whatever its time, calls and verdict.
+    Promote(RolloutArguments),
+    /// Keep the weights where they are, until `resume`.
+    Pause(RolloutArguments),
+    /// End a pause, a freeze, a rollback and trips of the guard: the split is as its config says, and a rollout that was taken
+    /// back begins anew.
+    Resume(RolloutArguments),
+    /// Give all of a route's calls to the baseline, until `resume` or until its split or guard changes.
+    Rollback(RolloutArguments),
+}
+
+/// Flags of what moves a rollout.
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArguments {
+    /// The route: its name, or what `rollout status` calls it [default: the only one with a split].
+    pub(crate) route: Option<String>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) why: Option<String>,
+    /// How what is in force then is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    /// The config file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// Flags of `explain`.

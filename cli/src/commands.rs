@@ -13,5 +13,7 @@ pub(crate) mod job;
 pub(crate) mod keys;
 pub(crate) mod mask;
 pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod rollout;
 pub(crate) mod tasks;
 pub(crate) mod verdict;

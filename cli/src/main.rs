@@ -9,8 +9,11 @@ mod exports;
 mod keys;
 mod log;
 mod output;
+mod page;
 mod place;
+mod propose;
 mod retention;
+mod rollouts;
 mod serve;
 mod shadow;
 
@@ -54,7 +57,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),
         Command::Feedback(command) => done(block_on(commands::feedback::run(command))),
         Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
+        Command::Report(arguments) => done(block_on(commands::report::run(arguments))),
         Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Rollout(command) => done(block_on(commands::rollout::run(command))),
         Command::Check { file } => Ok(commands::check::run(&file)),
         Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),
     }

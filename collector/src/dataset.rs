@@ -3,12 +3,12 @@
 //! Takes calls that are masked already and adds nothing to them. A conversation lies whole in train or in test, by a
 //! seeded hash of its id, so an example never changes sides as data grows. What is left out is counted with the reason.
 
-use crate::score::{truncated, withheld};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use understudy_call::call::{Api, Message, Request, Role, ToolCall, ToolOffered};
+use understudy_call::check::{truncated, withheld};
 use understudy_call::record::{CallRecord, Outcome};
 use understudy_call::wire;
 

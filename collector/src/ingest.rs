@@ -12,7 +12,7 @@ mod waiting;
 
 pub use accounts::ACCOUNTS;
 
-use crate::drift::Watch;
+use crate::drift::{Drifted, Watch};
 use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
@@ -134,6 +134,7 @@ pub struct Ingest {
     known: Known,
     gauge: Gauge,
     watch: Watch,
+    drifted: Drifted,
     accounts: Accounts,
     shadows: Option<Arc<Shadows>>,
     book_asked: Option<Instant>,
@@ -163,6 +164,11 @@ struct Batch {
 }
 
 impl Ingest {
+    /// The tasks that it sees to drift.
+    pub fn drifted(&self) -> Drifted {
+        self.drifted.clone()
+    }
+
     /// Opens the spool's folder for reading, with all keys that its segments may be sealed with; finishes what a crash left half done at the first turn.
     ///
     /// # Errors
@@ -197,6 +203,7 @@ impl Ingest {
             known,
             gauge,
             watch: Watch::new(),
+            drifted: Drifted::default(),
             accounts: Accounts::default(),
             shadows: None,
             book_asked: None,
@@ -416,6 +423,7 @@ impl Ingest {
             {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
+                self.drifted.add(task, drift);
             }
             // What is read again was offered before.
             if let Some(shadows) = shadows {
@@ -676,6 +684,7 @@ impl Ingest {
             Ok(Ok(Some(book))) => {
                 self.rows.book = Some(Arc::new(book.compile()));
                 self.watch = Watch::new();
+                self.drifted.clear();
                 self.metrics.task_drifted.reset();
             }
             Ok(Ok(None)) => {}

@@ -18,8 +18,8 @@ pub use fields::FieldCounts;
 pub use label::{Confusion, LabelSet};
 pub use language::language;
 pub use ngrams::similarity;
-pub(crate) use refusal::{truncated, withheld};
 pub use summary::{KindSummary, Summary};
+use understudy_call::check::truncated;
 
 pub(crate) use json::json_of;
 
@@ -28,6 +28,7 @@ use label::{looks_like_label, normal_label};
 use refusal::unusable;
 use serde_json::Value;
 use understudy_call::call::{Request, Response, ResponseFormat, ToolCall};
+use understudy_call::check::schema::fits;
 
 /// What a recorded answer is, and so how another one is compared with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -266,7 +267,7 @@ fn tool_call_validity(request: &Request, call: &ToolCall) -> Result<(), String> 
     };
     let arguments: Value = serde_json::from_str(&call.arguments)
         .map_err(|error| format!("arguments of {:?} are not JSON: {error}", call.name))?;
-    json::fits(&tool.schema, &arguments).map_err(|fault| format!("arguments of {:?}: {fault}", call.name))
+    fits(&tool.schema, &arguments).map_err(|fault| format!("arguments of {:?}: {fault}", call.name))
 }
 
 /// Who reads a bare JSON answer need not look for a fence; who reads a fenced one finds a bare one too.
@@ -282,7 +283,7 @@ fn structured_validity(request: &Request, recorded: &Response, answer: &Response
         return Err("the text is not JSON".into());
     };
     match &request.response_format {
-        ResponseFormat::JsonSchema(schema) => json::fits(schema, &value),
+        ResponseFormat::JsonSchema(schema) => fits(schema, &value).map_err(|fault| fault.to_string()),
         ResponseFormat::JsonObject if !value.is_object() => Err("the text is not a JSON object".into()),
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use understudy_call::call::Api;
+use understudy_call::check::{Demands, schema::fits};
 use understudy_call::translate;
 use understudy_call::translate::ids::tool_call_id;
 use understudy_call::wire::encoding::Decoder;
@@ -83,6 +84,28 @@ pub fn translation(api: Api, data: &[u8]) {
     };
     let whole = streamed(1 << 20);
     assert!(whole == streamed(1) && whole == streamed(7));
+}
+
+/// An answer is checked against its request, and a value against a schema, in any case. The input is a request and an
+/// answer, apart by a NUL byte; as JSON they are a schema and a value too.
+pub fn check(data: &[u8]) {
+    let Some((choice, rest)) = data.split_first() else { return };
+    let (request, answer) = match rest.iter().position(|byte| *byte == 0) {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, &b""[..]),
+    };
+    let choice = usize::from(*choice);
+    let api = Api::ALL[choice % Api::ALL.len()];
+    if let Ok(demands) = Demands::of(api, request)
+        && let Ok(assembled) = wire::assemble(api, CONTENT_TYPES[choice % CONTENT_TYPES.len()], answer)
+        && let Err(fault) = demands.check(api, &assembled)
+    {
+        assert!(!fault.to_string().is_empty());
+    }
+    let (schema, value) = (wire::parse_json(request), wire::parse_json(answer));
+    if let (Ok(schema), Ok(value)) = (schema, value) {
+        let _ = fits(&schema, &value);
+    }
 }
 
 /// What is edited in place stays JSON where it was, and an edit changes nothing else.

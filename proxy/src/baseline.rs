@@ -71,7 +71,8 @@ impl Addressed<'_> {
         *request.method_mut() = self.parts.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.parts.headers;
-        call.attempt_begins(self.upstream.name(), None);
+        let reason = (!call.head.attempts.is_empty()).then_some("fallback");
+        call.attempt_begins(self.upstream.name(), reason);
         match self.upstream.send(request).await {
             Ok(response) => relay(proxy, call, self.api, response, self.upstream, drops_usage).await,
             // Where the client's side broke off, what the upstream said of it is beside the point.
@@ -125,7 +126,7 @@ async fn relay(
     headers::remove_hop_by_hop(&mut parts.headers);
     call.response_head(parts.status, &parts.headers);
     if proxy.expose_headers {
-        call.expose(&mut parts.headers, upstream.name());
+        headers::expose_server(&mut parts.headers, upstream.name());
     }
     if body.is_end_stream() {
         let written = call.commit(Outcome::Ok);

@@ -1,13 +1,17 @@
 //! A canaried arm answers: with headers of its own, its own credential and model, and in its own API; the client gets the
 //! model's name that it asked for, and its own API back.
 //!
-//! Where it fails before the client has seen a byte, the call goes back with its body, and the baseline answers.
+//! Where it fails before the client has seen a byte, or its answer is found invalid by then, the call goes back with its
+//! body, and the baseline answers.
 //! Nothing of the client but the body travels here.
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
 use crate::end::End;
+use crate::fallback::Fallback;
 use crate::filter::{EventFilter, Filter, Translation, renamed};
+use crate::headers::expose_server;
+use crate::hold::{Judge, Lost};
 use crate::proxy::Proxy;
 use crate::relay::Relay;
 use bytes::Bytes;
@@ -15,12 +19,14 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use std::time::{Duration, Instant};
 use understudy_call::call::Api;
+use understudy_call::check::Demands;
 use understudy_call::record::Outcome;
 use understudy_call::translate::{Refusal, Translated};
 use understudy_call::wire::splice::{ask_usage, model_named};
 use understudy_call::wire::{self, replace_model};
-use understudy_client::{BoxError, RequestBody, SendErrorKind, Upstream, full};
+use understudy_client::{BoxError, RequestBody, Upstream, full};
 
 /// The longest plain answer of a candidate.
 const MAX_ANSWER: usize = 32 << 20;
@@ -37,30 +43,31 @@ pub(crate) struct Part<'a> {
     pub(crate) body: &'a Bytes,
     /// The request in OpenAI chat, where the candidate does not speak the client's API.
     pub(crate) translated: Option<&'a Translated>,
+    /// When its answer is not the client's.
+    pub(crate) fallback: Fallback,
+    /// The time for a valid answer, or for its release.
+    pub(crate) time: Option<Duration>,
 }
 
 /// What the candidate answered.
 enum Reply {
     /// A whole answer, as the client gets it.
     Whole(Parts, Bytes),
-    /// A stream whose first piece has come.
+    /// A stream, and what was read of it already.
     Stream(Parts, Bytes, Incoming, Box<Filter>),
 }
-
-/// Why the candidate gave no answer.
-type Failure = (Outcome, String);
 
 /// Lets a candidate answer a call whose body was read whole.
 ///
 /// # Errors
-/// The call back, with the failed attempt noted, where the candidate gave no answer.
+/// The call back, with the lost attempt noted, where the candidate gave no answer for the client.
 pub(crate) async fn answer(
     proxy: &Proxy,
     mut call: OpenCall,
     part: &Part<'_>,
 ) -> Result<Response<ClientBody>, Box<OpenCall>> {
     call.attempt_begins(part.candidate.name(), Some(part.reason));
-    match part.attempt(proxy, &mut call).await {
+    match part.attempt_in_time(proxy, &mut call).await {
         Ok(Reply::Whole(mut parts, answer)) => {
             call.response_piece(&answer, false);
             let written = call.commit(Outcome::Ok);
@@ -77,47 +84,91 @@ pub(crate) async fn answer(
                 .with_end(End::new(part.api, None));
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
-        Err((outcome, reason)) => {
-            call.attempt_ends(outcome, false, Some(reason));
-            call.permit = None;
-            call.head.arm = Some(call.head.upstream.clone());
-            call.head.status = None;
-            call.head.content_type = None;
-            call.head.content_encoding = None;
-            call.head.response_model = None;
-            call.head.header_usage = None;
+        Err(lost) => {
+            if let Some((model, usage)) = lost.used {
+                let model = model.as_deref().or(part.candidate.config.model.as_deref());
+                let price = model.and_then(|model| proxy.prices.lookup(model));
+                call.attempt_used(usage.output, price.and_then(|price| price.cost(&usage)));
+            }
+            call.falls_back(lost.reason, lost.outcome, lost.words);
             Err(Box::new(call))
         }
     }
 }
 
 impl Part<'_> {
-    async fn attempt(&self, proxy: &Proxy, call: &mut OpenCall) -> Result<Reply, Failure> {
-        let (request, asks_usage) = self.request().map_err(|error| (Outcome::Refused, error.to_string()))?;
+    /// The attempt, cancelled where it takes too long.
+    async fn attempt_in_time(&self, proxy: &Proxy, call: &mut OpenCall) -> Result<Reply, Lost> {
+        let Some(time) = self.time else {
+            return self.attempt(proxy, call).await;
+        };
+        let late = |_| {
+            Lost::error(
+                Outcome::Timeout,
+                format!("no valid answer within {time:?} (fallback.timeout)"),
+            )
+        };
+        tokio::time::timeout(time, self.attempt(proxy, call))
+            .await
+            .map_err(late)?
+    }
+
+    async fn attempt(&self, proxy: &Proxy, call: &mut OpenCall) -> Result<Reply, Lost> {
+        let refused = |error: &dyn std::fmt::Display| Lost::error(Outcome::Refused, error.to_string());
+        let asked = self.asked();
+        let demands = Demands::of(self.spoken(), &asked).map_err(|error| refused(&error))?;
+        let (request, asks_usage) = self.request(asked).map_err(|error| refused(&error))?;
         let response = self.candidate.send(request).await;
-        let response = response.map_err(|error| (error.kind().outcome(), error.to_string()))?;
+        let response = response.map_err(|error| Lost::error(error.kind().outcome(), error.to_string()))?;
         let (mut parts, mut incoming) = response.into_parts();
         call.response_head(parts.status, &parts.headers);
         if !parts.status.is_success() {
-            let reason = format!("status {}", parts.status.as_u16());
-            return Err((Outcome::UpstreamStatus, reason));
+            let words = format!("status {}", parts.status.as_u16());
+            return Err(Lost::error(Outcome::UpstreamStatus, words));
         }
         if parts.headers.contains_key(header::CONTENT_ENCODING) {
-            let reason = "its answer has a content encoding that it was not asked for".to_owned();
-            return Err((Outcome::UpstreamProtocol, reason));
+            let words = "its answer has a content encoding that it was not asked for";
+            return Err(Lost::error(Outcome::UpstreamProtocol, words));
         }
-        let is_stream = wire::framing_named(self.spoken(), "", call.head.content_type.as_deref()).is_some();
+        let content_type = call.head.content_type.clone();
+        let judge = Judge {
+            api: self.spoken(),
+            content_type: content_type.as_deref(),
+            demands: &demands,
+            fallback: self.fallback,
+        };
+        let is_stream = wire::framing_named(self.spoken(), "", judge.content_type).is_some();
+        if self.translated.is_none() && is_stream != demands.stream() {
+            let words = "it streams what was asked for in one piece, or the other way round";
+            return Err(Lost::error(Outcome::UpstreamProtocol, words));
+        }
         self.client_head(proxy, call, &mut parts);
         // What was not asked for as a stream is taken whole, and translated whole, however it comes.
-        if is_stream && self.translated.is_none_or(|translated| translated.back.stream) {
+        if is_stream && demands.stream() {
             let filter = self.filter(asks_usage)?;
-            let first = self.first_piece(&mut incoming).await?;
+            let idle = self.candidate.idle_timeout();
+            let first = match self.fallback.hold {
+                Some(limits) => {
+                    let began = Instant::now();
+                    let held = judge.hold(limits, &mut incoming, idle).await;
+                    let route = call.head.route.as_deref().unwrap_or("none");
+                    let labels = [route, self.candidate.name()];
+                    proxy
+                        .metrics
+                        .held
+                        .with_label_values(&labels)
+                        .observe(began.elapsed().as_secs_f64());
+                    held?
+                }
+                None => judge.first_piece(&mut incoming, idle).await?,
+            };
             return Ok(Reply::Stream(parts, first, incoming, Box::new(filter)));
         }
         #[expect(clippy::disallowed_methods, reason = "bounded by MAX_ANSWER")]
         let whole = Limited::new(incoming, MAX_ANSWER).collect().await;
-        let whole = whole.map_err(|error: BoxError| (Outcome::UpstreamTruncated, error.to_string()))?;
+        let whole = whole.map_err(|error: BoxError| Lost::error(Outcome::UpstreamTruncated, error.to_string()))?;
         let whole = whole.to_bytes();
+        judge.judge(&whole)?;
         call.head.response_model = model_named(&whole);
         Ok(Reply::Whole(parts, self.client_answer(whole)?))
     }
@@ -131,20 +182,23 @@ impl Part<'_> {
         }
     }
 
+    /// The client's request, in the candidate's API.
+    fn asked(&self) -> Bytes {
+        match self.translated {
+            Some(translated) => translated.body.to_string().into(),
+            None => self.body.clone(),
+        }
+    }
+
     /// The request for the candidate: a fresh set of headers, its own credential, its own model; and whether it asks for
     /// usage that the client did not ask for.
-    fn request(&self) -> Result<(Request<RequestBody>, bool), http::Error> {
+    fn request(&self, asked: Bytes) -> Result<(Request<RequestBody>, bool), http::Error> {
         let config = &self.candidate.config;
         let path = self.candidate.call_path(self.spoken()).unwrap_or("/");
-        let (body, asks_usage) = match self.translated {
-            Some(translated) => (Bytes::from(translated.body.to_string()), false),
-            None => {
-                let asking = (config.ask_usage && self.api == Api::OpenaiChat).then(|| ask_usage(self.body));
-                let asking = asking.flatten().map(Bytes::from);
-                let asks_usage = asking.is_some();
-                (asking.unwrap_or_else(|| self.body.clone()), asks_usage)
-            }
-        };
+        let may_ask = config.ask_usage && self.translated.is_none() && self.api == Api::OpenaiChat;
+        let asking = may_ask.then(|| ask_usage(&asked)).flatten().map(Bytes::from);
+        let asks_usage = asking.is_some();
+        let body = asking.unwrap_or(asked);
         let model = config.model.as_deref().and_then(|model| replace_model(&body, model));
         let mut request = Request::builder()
             .method(Method::POST)
@@ -170,15 +224,15 @@ impl Part<'_> {
             .headers
             .extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
         if proxy.expose_headers {
-            call.expose(&mut parts.headers, self.candidate.name());
+            expose_server(&mut parts.headers, self.candidate.name());
         }
     }
 
-    fn filter(&self, asks_usage: bool) -> Result<Filter, Failure> {
+    fn filter(&self, asks_usage: bool) -> Result<Filter, Lost> {
         match self.translated {
             Some(translated) => {
                 let translation = Translation::new(&translated.back);
-                let translation = translation.map_err(|refusal| (Outcome::Refused, refusal.to_string()))?;
+                let translation = translation.map_err(|refusal| Lost::error(Outcome::Refused, refusal.to_string()))?;
                 Ok(Filter::Translation(Box::new(translation)))
             }
             None => Ok(Filter::Events(EventFilter::of_candidate(
@@ -187,40 +241,17 @@ impl Part<'_> {
         }
     }
 
-    /// The first piece of a stream: until it has come, the baseline can still answer. One that begins with an error is no
-    /// answer.
-    async fn first_piece(&self, stream: &mut Incoming) -> Result<Bytes, Failure> {
-        let wait = self.candidate.idle_timeout();
-        let deadline = tokio::time::sleep(wait);
-        tokio::pin!(deadline);
-        loop {
-            let frame = tokio::select! {
-                frame = stream.frame() => frame,
-                () = &mut deadline => return Err((Outcome::Timeout, format!("no piece of its stream within {wait:?}"))),
-            };
-            let piece = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
-                Some(Ok(Ok(piece))) if !piece.is_empty() => piece,
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err((SendErrorKind::of_hyper(&error).outcome(), error.to_string())),
-                None => return Err((Outcome::UpstreamTruncated, "its stream is empty".to_owned())),
-            };
-            let error = wire::assemble(self.spoken(), Some("text/event-stream"), &piece).ok();
-            return match error.and_then(|assembled| assembled.error) {
-                Some(error) => Err((
-                    Outcome::InStreamError,
-                    format!("its stream begins with an error: {error}"),
-                )),
-                None => Ok(piece),
-            };
-        }
-    }
-
     /// A whole answer as the client gets it.
-    fn client_answer(&self, answer: Bytes) -> Result<Bytes, Failure> {
+    fn client_answer(&self, answer: Bytes) -> Result<Bytes, Lost> {
         let Some(translated) = self.translated else {
             return Ok(renamed(self.api, self.body, &answer).map_or(answer, Bytes::from));
         };
-        let unfit = |refusal: Refusal| (Outcome::UpstreamProtocol, refusal.to_string());
+        let unfit = |_: Refusal| {
+            Lost::error(
+                Outcome::UpstreamProtocol,
+                "its answer can't be said in the client's API",
+            )
+        };
         let whole = translated.back.response(&answer).map_err(unfit)?;
         if !translated.back.stream {
             return Ok(whole.to_string().into());

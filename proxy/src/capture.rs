@@ -4,13 +4,15 @@
 //! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
 
 use crate::config::{Bodies, CaptureConfig};
+use crate::fallback::Reason;
 use crate::form::ModelScan;
+use crate::guard::Watched;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Ledger, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget, RequestCopy};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -131,6 +133,7 @@ impl Capture {
             response: copy(),
             attempt: None,
             committed: false,
+            watched: None,
             permit: None,
             capture: self.clone(),
         }
@@ -145,6 +148,8 @@ pub struct OpenCall {
     pub not_kept: Option<NotKept>,
     /// When its first byte came.
     pub started: Instant,
+    /// What the guard is to be told at its end, where its route is guarded.
+    pub(crate) watched: Option<Watched>,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
     request: Arc<Mutex<RequestCopy>>,
@@ -205,20 +210,6 @@ impl OpenCall {
         self.head.header_usage = (counted != Usage::default()).then_some(counted);
     }
 
-    /// Adds the response headers of `expose_headers`.
-    pub fn expose(&self, headers: &mut HeaderMap, served_by: &str) {
-        let told = [
-            ("x-understudy-served-by", Some(served_by)),
-            ("x-understudy-task", self.head.task_id.as_deref()),
-            ("x-understudy-call", Some(self.head.call_id.as_str())),
-        ];
-        for (name, value) in told {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-    }
-
     /// The attempt ended; `served` says whether the client got its answer.
     pub fn attempt_ends(&mut self, outcome: Outcome, served: bool, reason: Option<String>) {
         if let Some((mut attempt, began)) = self.attempt.take() {
@@ -228,6 +219,35 @@ impl OpenCall {
             attempt.reason = reason.or(attempt.reason);
             self.head.attempts.push(attempt);
         }
+    }
+
+    /// What the open attempt used and cost, as far as it is known: for one that loses, since its answer is not kept.
+    pub fn attempt_used(&mut self, output_tokens: Option<i64>, cost_usd: Option<f64>) {
+        if let Some((attempt, _)) = &mut self.attempt {
+            attempt.output_tokens = output_tokens;
+            attempt.cost_usd = cost_usd;
+        }
+    }
+
+    /// The candidate's answer is not the client's: the open attempt ends, all that the record says of its answer is
+    /// forgotten, and the baseline is next.
+    pub fn falls_back(&mut self, reason: Reason, outcome: Outcome, words: String) {
+        let candidate = self.attempt.as_ref().map(|(attempt, _)| attempt.upstream.clone());
+        let route = self.head.route.as_deref().unwrap_or("none");
+        let labels = [route, candidate.as_deref().unwrap_or_default(), reason.as_str()];
+        self.capture.metrics.fallbacks.with_label_values(&labels).inc();
+        if let Some(watched) = &mut self.watched {
+            watched.lost = Some(reason);
+        }
+        self.attempt_ends(outcome, false, Some(format!("{}: {words}", reason.as_str())));
+        self.permit = None;
+        let head = &mut self.head;
+        head.arm = Some(head.upstream.clone());
+        head.status = None;
+        head.content_type = None;
+        head.content_encoding = None;
+        head.response_model = None;
+        head.header_usage = None;
     }
 
     /// Takes note of a piece of the response's body. `streamed` keeps its arrival too.
@@ -278,6 +298,9 @@ impl OpenCall {
         let scanned = self.lock_request().model.take().and_then(|scan| scan.model());
         self.head.request_model = self.head.request_model.take().or(scanned);
         let (request, response) = self.take_copies();
+        if let Some(watched) = self.watched.take() {
+            watched.ended(&self.head, &request, &response);
+        }
         self.head.request_bytes = request.seen();
         self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
         self.count(duration);

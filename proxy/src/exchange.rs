@@ -8,7 +8,9 @@ use crate::body::{ClientBody, Held};
 use crate::candidate::{self, Part};
 use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
+use crate::fallback::Fallback;
 use crate::gate::refuse;
+use crate::guard::Watched;
 use crate::headers;
 use crate::line::Upload;
 use crate::proxy::{Proxy, Routing, is_excluded};
@@ -16,15 +18,32 @@ use crate::refusal;
 use crate::route;
 use crate::tunnel;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Operation};
 use understudy_call::record::Outcome;
 use understudy_call::wire;
 
+/// What clients are told of their call by `expose_headers`, whoever answers it.
+#[derive(Default)]
+struct Exposed {
+    call: String,
+    task: Option<String>,
+}
+
 /// Answers one request of a client.
 pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Response<ClientBody> {
+    let mut exposed = proxy.expose_headers.then(Exposed::default);
+    let mut response = carry(proxy, request, &mut exposed).await;
+    let headers = response.headers_mut();
+    for (name, value) in exposed.iter().flat_map(Exposed::headers) {
+        headers.insert(name, value);
+    }
+    response
+}
+
+async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option<Exposed>) -> Response<ClientBody> {
     let started = Instant::now();
     // Refused before it counts as a call: what is no call to an upstream, or past a limit.
     if let Some(refusal) = refuse(&proxy, &request) {
@@ -46,6 +65,9 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
 
     // From here on it is a call: counted, and kept or dropped with a reason.
     let mut call = proxy.capture.begin(started, upstream.name(), api);
+    if let Some(exposed) = exposed {
+        exposed.call.clone_from(&call.head.call_id);
+    }
     call.head.address_id = line.address_id().map(str::to_owned);
     let told = headers::take_ours(&mut parts.headers);
     let routing = proxy.routing.load_full();
@@ -85,6 +107,9 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
             &told,
             &held,
         );
+        if let Some(exposed) = exposed {
+            exposed.task.clone_from(&call.head.task_id);
+        }
     }
     call.add_overhead(started.elapsed().saturating_sub(waited));
     if proxy.capture.required && proxy.capture.is_slow() && call.not_kept.is_none() {
@@ -98,10 +123,12 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
             api,
             body,
             translated: chosen.translated.as_deref(),
+            fallback: chosen.fallback.unwrap_or(Fallback::BARE),
+            time: chosen.fallback.and_then(|fallback| fallback.time_for(&parts.headers)),
         };
         match candidate::answer(&proxy, call, &part).await {
             Ok(response) => return response,
-            // The candidate failed before the client saw a byte: the baseline answers.
+            // The candidate failed, or its answer was found invalid, before the client saw a byte: the baseline answers.
             Err(lost) => call = *lost,
         }
     }
@@ -124,6 +151,15 @@ pub(crate) async fn exchange(proxy: Arc<Proxy>, request: Request<Upload>) -> Res
         }
     }
     response
+}
+
+impl Exposed {
+    fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
+        let call = Some(self.call.as_str()).filter(|call| !call.is_empty());
+        let told = [("x-understudy-call", call), ("x-understudy-task", self.task.as_deref())];
+        told.into_iter()
+            .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)))
+    }
 }
 
 /// Puts into the record what the head of the request tells.
@@ -178,7 +214,7 @@ fn note_request(
 
 #[expect(clippy::too_many_arguments, reason = "all that is known of the call, each used once")]
 fn choose(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     routing: &Routing,
     call: &mut OpenCall,
     addressed: &str,
@@ -192,11 +228,12 @@ fn choose(
     let request = held
         .whole()
         .and_then(|body| wire::parse_request_at(api, path, body).ok());
-    let book = proxy.book.load();
+    let (book, controls) = (proxy.book.load(), proxy.controls.load());
     let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
     let choice = Choice {
         routes: &routing.routes,
         book: book.as_deref(),
+        controls: &controls,
         accepted: &proxy.accepted,
         origins: &proxy.capture.origins,
         upstream: &upstream,
@@ -234,6 +271,18 @@ fn choose(
         client_id.as_deref(),
     ) {
         call.not_kept = Some(NotKept::Excluded);
+    }
+    // The guard compares calls that might as well have gone the other way.
+    let is_chat = request
+        .as_ref()
+        .is_some_and(|request| request.operation == Operation::Chat);
+    let is_accepted = proxy.accepted.is_accepted(client_id.as_deref().unwrap_or_default());
+    if let Some(route) = chosen.route.as_deref().and_then(|id| routing.routes.get(id))
+        && chosen.split
+        && (chosen.candidate.is_some() || (chosen.not_canaried.is_none() && is_chat && is_accepted))
+    {
+        let task = chosen.task.as_ref().map(|assignment| assignment.task.as_str());
+        call.watched = Watched::of(proxy, route, task, chosen.candidate.as_deref());
     }
     let arm = chosen.candidate.as_deref().unwrap_or(addressed);
     if chosen.split || chosen.candidate.is_some() {

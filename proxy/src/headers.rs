@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Headers of one hop, by RFC 9110 section 7.6.1. `te` and `trailer` describe the hop's framing.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -174,6 +175,26 @@ fn lasting(credential: &[u8]) -> &[u8] {
     id.unwrap_or(credential)
 }
 
+/// Headers by which SDKs say for how many seconds they wait for an answer: OpenAI's and Anthropic's, Google's.
+const TIMEOUT_HEADERS: [&str; 3] = ["x-stainless-timeout", "x-stainless-read-timeout", "x-server-timeout"];
+
+/// How long the client waits for an answer, where it says so.
+pub fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
+    TIMEOUT_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok())
+        .filter(|seconds| *seconds > 0.0)
+        .filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .min()
+}
+
+/// Says who answered, as `expose_headers` asks.
+pub fn expose_server(headers: &mut HeaderMap, upstream: &str) {
+    if let Ok(name) = HeaderValue::from_str(upstream) {
+        headers.insert("x-understudy-served-by", name);
+    }
+}
+
 /// The trace id of a W3C `traceparent`.
 pub fn trace_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
@@ -275,6 +296,18 @@ mod tests {
             Some(&b"t"[..])
         );
         assert_eq!(known_session(&headers(&[("user-agent", "a")])), None);
+    }
+
+    #[test]
+    fn the_shortest_time_that_a_client_says_it_waits_counts() {
+        let of = |pairs: &[(&'static str, &'static str)]| client_timeout(&headers(pairs));
+        assert_eq!(of(&[("user-agent", "a")]), None);
+        assert_eq!(
+            of(&[("x-stainless-timeout", "600"), ("x-stainless-read-timeout", "2.5")]),
+            Some(Duration::from_millis(2500))
+        );
+        assert_eq!(of(&[("x-server-timeout", "NaN")]), None);
+        assert_eq!(of(&[("x-server-timeout", "0")]), None);
     }
 
     #[test]

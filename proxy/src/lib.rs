@@ -12,14 +12,18 @@ pub mod certificate;
 pub mod choose;
 pub mod config;
 mod connection;
-mod control;
+pub mod control;
+mod easy;
 mod end;
 mod exchange;
+pub mod fallback;
 mod filter;
 mod form;
 mod gate;
+pub mod guard;
 mod head;
 pub mod headers;
+mod hold;
 mod line;
 pub mod listener;
 pub mod metrics;
@@ -35,6 +39,10 @@ mod state;
 mod target;
 pub mod tee;
 mod tunnel;
+mod valid;
 
-pub use control::{NewestBook, TaskBookSource, watch_task_book};
+pub use control::{
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    watch_controls, watch_task_book,
+};
 pub use reload::{watch_certificate, watch_config};

@@ -58,8 +58,16 @@ pub struct Metrics {
     pub split_calls: IntCounterVec,
     /// Weights in force, as shares from 0 to 1.
     pub split_weight: prometheus::GaugeVec,
+    /// Trips of the guard, by route, candidate and what was worse.
+    pub guard_trips: IntCounterVec,
+    /// Trips in force by route and candidate.
+    pub guard_tripped: IntGaugeVec,
     /// Calls of a split route that stayed with the baseline, by reason.
     pub not_canaried: IntCounterVec,
+    /// Calls that the baseline answered in a candidate's place, by route, candidate and reason.
+    pub fallbacks: IntCounterVec,
+    /// Seconds for which a candidate's streamed answer was held, by route and candidate.
+    pub held: HistogramVec,
     /// Reloads of the config, by result.
     pub reloads: IntCounterVec,
     /// 1 while the config on disk is not the one in force because it is wrong.
@@ -149,10 +157,31 @@ impl Metrics {
                 "Weights in force, as shares.",
                 &["route", "arm"],
             )?,
+            guard_trips: make.counters(
+                "understudy_guard_trips_total",
+                "Candidates taken out by the guard of this process.",
+                &["route", "candidate", "metric"],
+            )?,
+            guard_tripped: make.gauges(
+                "understudy_guard_tripped",
+                "Trips of the guard in force.",
+                &["route", "candidate"],
+            )?,
             not_canaried: make.counters(
                 "understudy_not_canaried_total",
                 "Calls of a split route that stayed with the baseline.",
                 &["route", "reason"],
+            )?,
+            fallbacks: make.counters(
+                "understudy_fallbacks_total",
+                "Calls that the baseline answered in a candidate's place.",
+                &["route", "candidate", "reason"],
+            )?,
+            held: make.histograms(
+                "understudy_held_seconds",
+                "Time for which a candidate's streamed answer was held.",
+                &CALL_SECONDS,
+                &["route", "candidate"],
             )?,
             reloads: make.counters("understudy_config_reloads_total", "Reloads of the config.", &["result"])?,
             reload_failed: make.gauge(

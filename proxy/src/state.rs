@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use understudy_call::call::Api;
 
 /// Top-level keys that name or ask for such state in one API or another; `false` and null are off.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "previous_response_id",
     "conversation",
+    "thread",
     "background",
     "store",
     "container",
@@ -124,6 +125,10 @@ mod tests {
                 r#"{"store":false,"input":[{"type":"item_reference","id":"i"}]}"#,
             ),
             (Api::AnthropicMessages, r#"{"container":"c"}"#),
+            (
+                Api::AnthropicMessages,
+                r#"{"thread":{"type":"continue","previous_message_id":"m"}}"#,
+            ),
             (Api::AnthropicMessages, r#"{"mcp_servers":[{}]}"#),
             (
                 Api::AnthropicMessages,

@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod crash;
 pub mod disk;
+pub mod guard;
+pub mod hold;
 pub mod leave;
 pub mod load;
 pub mod models;
@@ -16,6 +18,7 @@ pub mod restart;
 pub mod shim;
 pub mod soak;
 pub mod streams;
+pub mod weights;
 
 pub use report::Report;
 

@@ -3,6 +3,7 @@
 //! Never links the proxy: what a test sees of it is what a client, an upstream, a scraper or a reader of its files sees.
 //! Everything here panics with a clear message where a test can't go on, and every wait is bounded.
 
+pub mod agents;
 pub mod calibrate;
 pub mod endure;
 pub mod fixtures;

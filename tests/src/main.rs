@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use understudy_tests::calibrate;
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, leave, models, origin::Origin, reload, restart, soak, streams,
+    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, restart, soak, streams,
+    weights,
 };
 
 #[derive(Parser)]
@@ -81,6 +82,22 @@ enum Goal {
         #[arg(default_value_t = 20.0)]
         seconds: f64,
     },
+    /// The guard on simulated calls: false trips, and how soon a regression is seen
+    Guard {
+        #[arg(default_value_t = 100)]
+        runs: u64,
+        /// Canaried calls of a run without a regression
+        #[arg(default_value_t = 20_000)]
+        calls: u64,
+    },
+    /// Weights change under load
+    Weights {
+        #[arg(default_value_t = 100)]
+        changes: usize,
+        /// Calls per second
+        #[arg(default_value_t = 1000)]
+        rate: u64,
+    },
     /// Clients go away
     Leave {
         #[arg(default_value_t = 200)]
@@ -92,6 +109,11 @@ enum Goal {
         tasks: usize,
         /// Calls of each task; it is looked at after every one
         #[arg(default_value_t = 3000)]
+        calls: usize,
+    },
+    /// What it costs to hold a candidate's streams: time to first token and total, with `hold: none` and with hold on
+    Hold {
+        #[arg(default_value_t = 30)]
         calls: usize,
     },
     /// A fake upstream alone, until its stdin ends
@@ -111,8 +133,11 @@ fn main() -> ExitCode {
         Goal::Streams { streams, seconds } => with_origin(|origin| streams::run(streams, seconds, origin, true)),
         Goal::Soak { seconds, rate } => soak::run(seconds, rate),
         Goal::Clock { seconds } => clock::run(seconds),
+        Goal::Guard { runs, calls } => guard::run(runs, calls),
+        Goal::Weights { changes, rate } => weights::run(changes, rate, true),
         Goal::Leave { clients } => leave::run(clients, true),
         Goal::Calibrate { tasks, calls } => return calibrated(tasks, calls),
+        Goal::Hold { calls } => hold::run(calls, true),
         Goal::Origin => return origin(),
     };
     #[expect(clippy::print_stdout, reason = "the report is what the command is for")]

@@ -1,7 +1,9 @@
 //! The endurance commands, each in its short form: the same code as the long runs, and no goal of speed.
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
-use understudy_tests::endure::{clock, crash, disk, leave, origin::Origin, reload, restart, runtime, soak, streams};
+use understudy_tests::endure::{
+    clock, crash, disk, guard, hold, leave, origin::Origin, reload, restart, runtime, soak, streams, weights,
+};
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
 use understudy_tests::http::Request;
@@ -53,6 +55,16 @@ fn reloads_under_load_fail_no_call_and_a_bad_config_keeps_the_old_one() {
 }
 
 #[test]
+fn the_guard_trips_on_what_is_worse_and_on_nothing_else() {
+    guard::run(3, 2_000).assert();
+}
+
+#[test]
+fn weights_change_under_load_and_no_call_fails() {
+    weights::run(4, 100, false).assert();
+}
+
+#[test]
 fn restarts_with_a_held_socket_fail_no_call_and_cut_no_stream() {
     restart::run(3, 50).assert();
 }
@@ -77,4 +89,9 @@ fn a_wall_clock_that_jumps_spoils_no_duration_and_no_partition() {
 #[test]
 fn clients_that_leave_cancel_their_calls() {
     leave::run(10, false).assert();
+}
+
+#[test]
+fn held_streams_are_as_whole_as_others() {
+    hold::run(1, false).assert();
 }

@@ -41,13 +41,18 @@ fn baseline_answer(seen: &Seen) -> Vec<Step> {
 impl Stage {
     /// All conversations go to the candidate, once the client is known.
     fn new(answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
+        Stage::with("", answer)
+    }
+
+    /// With more in its route.
+    fn with(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
         let baseline = Upstream::start(baseline_answer);
         let candidate = Upstream::start(answer);
         let home = Home::new();
         home.write_config(&format!(
             "default_upstream: anthropic\nupstreams:\n  anthropic: {{ url: {} }}\n  \
              small: {{ url: {}, api: openai_chat, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}\n\
-             routes:\n  - name: canary\n    split: {{ anthropic: 0, small: 100 }}\n",
+             routes:\n  - name: canary\n    split: {{ anthropic: 0, small: 100 }}\n    {more}\n",
             baseline.url(),
             candidate.url(),
         ));
@@ -166,10 +171,10 @@ fn an_anthropic_call_is_answered_by_a_chat_candidate_in_its_own_api() {
 }
 
 #[test]
-fn the_first_event_of_a_translated_stream_is_not_held_back() {
+fn the_first_event_of_a_translated_stream_that_is_not_held_is_not_held_back() {
     let gate = Gate::default();
     let until_open = gate.clone();
-    let stage = Stage::new(move |_| {
+    let stage = Stage::with("hold: none", move |_| {
         vec![
             stream_head(),
             Step::Send(chunk(chat_event("small-1", "first ").as_bytes())),
@@ -278,7 +283,7 @@ fn a_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_the_clie
         ),
     ];
     for (case, steps) in faults {
-        let stage = Stage::new(move |_| steps.clone());
+        let stage = Stage::with("hold: none", move |_| steps.clone());
         let answer = stage.call(case, &request(true)).send(stage.program.listen);
         assert_eq!(answer.status(), 200);
         let said = answer.text();
@@ -369,7 +374,7 @@ fn a_candidates_chat_is_edited_in_place() {
         )
     };
     let sent = event("small-1", &long);
-    let stage = Stage::new(move |_| stream(std::slice::from_ref(&sent)));
+    let stage = Stage::with("hold: none", move |_| stream(std::slice::from_ref(&sent)));
     let body = json!({"model": "gpt-5", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let answer = stage.call("chat", &body).to(CHAT).send(stage.program.listen);
     let id = answer

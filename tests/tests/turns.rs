@@ -1,168 +1,19 @@
 //! A tool loop whose arm changes at every turn, both ways, in every API: a strict baseline refuses any id, signature or
 //! pairing that is not as it would be without us, and never has to.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use understudy_call::call::Api;
 use understudy_call::wire;
+use understudy_tests::agents::Agent;
 use understudy_tests::http::{Answer, Request};
 use understudy_tests::program::{Home, Program};
 use understudy_tests::strict::{Strict, TOOL, candidate};
-use understudy_tests::upstream::Upstream;
+use understudy_tests::upstream::{Seen, Step, Upstream};
 
 const TURNS: usize = 9;
 const KEY: &str = "Bearer key-of-the-client";
-
-/// An agent: its requests and how it goes on, in one API.
-#[derive(Clone, Copy, Debug)]
-struct Agent {
-    api: Api,
-    /// Distinguishes two ways of one API.
-    way: &'static str,
-    streams: bool,
-}
-
-fn tool_schema() -> Value {
-    json!({"type": "object", "properties": {"q": {"type": "string"}, "n": {"type": "array"}}, "required": ["q"]})
-}
-
-impl Agent {
-    fn name(&self) -> String {
-        let streams = if self.streams { "streamed" } else { "whole" };
-        format!("{} {} {streams}", self.api.as_str(), self.way)
-    }
-
-    fn path(&self) -> String {
-        match self.api {
-            Api::OpenaiChat => "/v1/chat/completions".into(),
-            Api::AnthropicMessages => "/v1/messages".into(),
-            Api::OpenaiResponses => "/v1/responses".into(),
-            Api::Ollama => "/api/chat".into(),
-            Api::CohereChat => "/v2/chat".into(),
-            _ => {
-                let model = if self.way == "signed" {
-                    "gemini-3-pro"
-                } else {
-                    "gemini-2.5-flash"
-                };
-                let verb = match (self.streams, self.way) {
-                    (false, _) => "generateContent",
-                    (true, "array") => "streamGenerateContent",
-                    (true, _) => "streamGenerateContent?alt=sse",
-                };
-                format!("/v1beta/models/{model}:{verb}")
-            }
-        }
-    }
-
-    fn first_message(&self) -> Value {
-        let words = "Look it up, please.";
-        match self.api {
-            Api::AnthropicMessages => json!({"role": "user", "content": [{"type": "text", "text": words}]}),
-            Api::Gemini => json!({"role": "user", "parts": [{"text": words}]}),
-            _ => json!({"role": "user", "content": words}),
-        }
-    }
-
-    fn request(&self, history: &[Value]) -> Value {
-        let (schema, stream) = (tool_schema(), self.streams);
-        let function = json!({"name": TOOL, "description": "Looks up.", "parameters": schema});
-        let tools = json!([{"type": "function", "function": function}]);
-        match self.api {
-            Api::AnthropicMessages => {
-                let tools = json!([{"name": TOOL, "description": "Looks up.", "input_schema": schema}]);
-                let thinking = if self.way == "thinking" {
-                    json!({"type": "enabled", "budget_tokens": 1024})
-                } else {
-                    json!({"type": "disabled"})
-                };
-                json!({"model": "claude", "max_tokens": 4096, "system": "You look up.", "stream": stream,
-                    "messages": history, "tools": tools, "thinking": thinking})
-            }
-            Api::OpenaiResponses => {
-                let tools = json!([{"type": "function", "name": TOOL, "parameters": schema, "strict": false}]);
-                json!({"model": "gpt-5", "instructions": "You look up.", "stream": stream, "store": false, "input": history,
-                    "tools": tools, "include": ["reasoning.encrypted_content"]})
-            }
-            Api::Gemini => json!({"contents": history, "tools": [{"functionDeclarations": [function]}],
-                "systemInstruction": {"parts": [{"text": "You look up."}]}}),
-            _ => json!({"model": "big", "stream": stream, "messages": history, "tools": tools}),
-        }
-    }
-
-    /// Adds the answer to the history as agents do, and a result for each of its calls; false where there is none.
-    fn go_on(&self, history: &mut Vec<Value>, answer: &Value) -> bool {
-        let result = "12 é";
-        let before = history.len();
-        match self.api {
-            Api::AnthropicMessages => {
-                history.push(json!({"role": "assistant", "content": answer["content"]}));
-                let calls = items(&answer["content"]).filter(|block| block["type"] == "tool_use");
-                let results: Vec<Value> = calls
-                    .map(|call| json!({"type": "tool_result", "tool_use_id": call["id"], "content": result}))
-                    .collect();
-                if !results.is_empty() {
-                    history.push(json!({"role": "user", "content": results}));
-                }
-                history.len() == before + 2
-            }
-            Api::OpenaiResponses => {
-                history.extend(items(&answer["output"]).cloned());
-                let calls = items(&answer["output"]).filter(|item| item["type"] == "function_call");
-                let results: Vec<Value> = calls
-                    .map(|call| json!({"type": "function_call_output", "call_id": call["call_id"], "output": result}))
-                    .collect();
-                history.extend_from_slice(&results);
-                !results.is_empty()
-            }
-            Api::Gemini => {
-                let content = &answer["candidates"][0]["content"];
-                history.push(content.clone());
-                let calls = items(&content["parts"]).filter_map(|part| part.get("functionCall"));
-                let results: Vec<Value> = calls
-                    .map(|call| {
-                        let mut response = json!({"name": call["name"], "response": {"result": result}});
-                        if let Some(id) = call.get("id") {
-                            response["id"] = id.clone();
-                        }
-                        json!({"functionResponse": response})
-                    })
-                    .collect();
-                if !results.is_empty() {
-                    history.push(json!({"role": "user", "parts": results}));
-                }
-                history.len() == before + 2
-            }
-            _ => {
-                let message = match self.api {
-                    Api::OpenaiChat => &answer["choices"][0]["message"],
-                    _ => &answer["message"],
-                };
-                let mut echoed = json!({"role": "assistant"});
-                for key in ["content", "tool_calls", "tool_plan"] {
-                    if let Some(value) = message.get(key).filter(|value| !value.is_null()) {
-                        echoed[key] = value.clone();
-                    }
-                }
-                history.push(echoed);
-                for call in items(&message["tool_calls"]) {
-                    let mut told = json!({"role": "tool", "content": result});
-                    if self.api == Api::Ollama {
-                        told["tool_name"] = call["function"]["name"].clone();
-                    } else {
-                        told["tool_call_id"] = call["id"].clone();
-                    }
-                    history.push(told);
-                }
-                history.len() > before + 1
-            }
-        }
-    }
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
-}
 
 struct Stage {
     strict: Arc<Strict>,
@@ -172,14 +23,18 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
+        Stage::with(|seen| candidate(seen, TURNS), "")
+    }
+
+    fn with(small: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static, routes: &str) -> Stage {
         let strict = Arc::new(Strict::new(TURNS));
         let answering = strict.clone();
         let baseline = Upstream::start(move |seen| answering.answer(seen));
-        let small = Upstream::start(|seen| candidate(seen, TURNS));
+        let small = Upstream::start(small);
         let home = Home::new();
         let program = home.serve_config(&format!(
             "default_upstream: baseline\nallow_pins: true\nexpose_headers: true\nupstreams:\n  baseline: {{ url: {} }}\n  \
-             small: {{ url: {}, api: openai_chat, model: small-1, trusted: true }}\n",
+             small: {{ url: {}, api: openai_chat, model: small-1, trusted: true }}\n{routes}",
             baseline.url(),
             small.url(),
         ));
@@ -196,7 +51,7 @@ impl Stage {
 
     /// A whole conversation; who served each of its turns.
     fn converse(&self, agent: Agent, arms: [&str; 2]) -> Vec<String> {
-        let mut history = vec![agent.first_message()];
+        let mut history = vec![agent.first_message("Look it up, please.")];
         let mut served = Vec::new();
         loop {
             let (turn, name) = (served.len(), agent.name());
@@ -245,7 +100,13 @@ impl Stage {
     fn assert_alternates(&self, agent: Agent) {
         // The first call makes the client one that the baseline knows.
         assert_eq!(
-            self.send(agent, "baseline", "hello", &[agent.first_message()]).status(),
+            self.send(
+                agent,
+                "baseline",
+                "hello",
+                &[agent.first_message("Look it up, please.")]
+            )
+            .status(),
             200
         );
         for arms in [["baseline", "small"], ["small", "baseline"]] {
@@ -342,7 +203,12 @@ fn conversations_that_only_the_baseline_can_sign_stay_there_and_never_fail() {
             let agent = Agent { api, way, streams };
             assert_eq!(
                 stage
-                    .send(agent, "baseline", "hello", &[agent.first_message()])
+                    .send(
+                        agent,
+                        "baseline",
+                        "hello",
+                        &[agent.first_message("Look it up, please.")]
+                    )
                     .status(),
                 200
             );
@@ -358,4 +224,48 @@ fn conversations_that_only_the_baseline_can_sign_stay_there_and_never_fail() {
         }
     }
     assert_eq!(stage.strict.refused(), Vec::<String>::new());
+}
+
+/// Where every second answer of the candidate is one that its agent could not work with, the baseline takes that turn, and
+/// neither the agent nor the baseline's history knows.
+#[test]
+fn a_conversation_goes_on_where_every_second_answer_falls_back() {
+    for (api, way) in [
+        (Api::OpenaiChat, ""),
+        (Api::AnthropicMessages, ""),
+        (Api::OpenaiResponses, ""),
+        (Api::Gemini, ""),
+        (Api::Gemini, "array"),
+        (Api::Ollama, ""),
+        (Api::CohereChat, ""),
+    ] {
+        let asked = AtomicUsize::new(0);
+        let every_second = move |seen: &Seen| {
+            let steps = candidate(seen, TURNS);
+            if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return steps;
+            }
+            // As long as the real name, so that the framing holds.
+            let garble = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace(TOOL, "cook_up").into_bytes();
+            let garbled = steps.into_iter().map(|step| match step {
+                Step::Send(bytes) => Step::Send(garble(bytes)),
+                other => other,
+            });
+            garbled.collect()
+        };
+        let stage = Stage::with(every_second, "routes:\n  - split: { baseline: 100, small: 0 }\n");
+        for streams in [false, true] {
+            let agent = Agent { api, way, streams };
+            let hello = agent.first_message("Hello.");
+            assert_eq!(stage.send(agent, "baseline", "hello", &[hello]).status(), 200);
+            let served = stage.converse(agent, ["small", "small"]);
+            let by = |arm: &str| served.iter().filter(|by| *by == arm).count();
+            assert!(
+                by("small") >= TURNS / 2 && by("baseline") >= TURNS / 2,
+                "{}: {served:?}",
+                agent.name()
+            );
+        }
+        assert_eq!(stage.strict.refused(), Vec::<String>::new());
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::{Response, ToolCall, Usage};
+use crate::check::is_failure;
 
 mod order;
 mod reader;
@@ -72,14 +73,6 @@ pub(super) fn finish_word(word: &str, has_calls: bool) -> &'static str {
         _ if has_calls => "tool_calls",
         _ => "stop",
     }
-}
-
-/// Whether a finish word says that the server gave up, so that the answer is none.
-fn is_failure(finish_word: &str) -> bool {
-    matches!(
-        finish_word,
-        "error" | "abort" | "aborted" | "insufficient_system_resource"
-    )
 }
 
 /// Why a whole chat answer is none that any API could give its client.

@@ -1,14 +1,18 @@
 //! `verdict`: which candidates are ready, with the evidence.
 
 use crate::args::VerdictArguments;
-use crate::output::{self, count, dollars, known, percent};
+use crate::output::{self, Out, count, dollars, known, percent};
 use crate::place::{Place, book, task};
+use crate::propose::{Proposal, propose};
 use anyhow::Result;
 use comfy_table::{Color, Table};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::verdict::{Decision, Verdict};
+
+/// Columns that a narrow terminal does without, the first first; `--format json` has all.
+const SPARE: [&str; 5] = ["p95 ms / LLM", "valid / LLM", "p50 ms / LLM", "per 1k / LLM", "pairs"];
 
 /// Prints the verdicts.
 pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
@@ -41,6 +45,9 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
             "`understudy replay --floor --limit N` adds pairs: --floor also where the noise floor is known well enough"
         );
     }
+    if let (true, Some(path), Some(config)) = (arguments.propose, &arguments.place.config, &place.config) {
+        return say_proposal(&propose(path, config, &found)?);
+    }
     output::print_with(arguments.format, &found, || table(&found), note)
 }
 
@@ -66,6 +73,19 @@ fn note(verdict: &Verdict) -> String {
         ));
     }
     note
+}
+
+fn say_proposal(proposal: &Proposal) -> Result<()> {
+    for words in &proposal.words {
+        eprintln!("{words}");
+    }
+    if proposal.diff.is_empty() {
+        eprintln!("there is nothing to change in the config");
+        return Ok(());
+    }
+    let mut out = Out::new();
+    out.line(proposal.diff.trim_end())?;
+    out.finish()
 }
 
 fn table(verdicts: &[Verdict]) -> Table {
@@ -112,6 +132,7 @@ fn table(verdicts: &[Verdict]) -> Table {
             pays_from(verdict).into(),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 

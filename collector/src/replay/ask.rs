@@ -57,8 +57,8 @@ impl Arm {
         let version = version_of(&upstream.config);
         let constraint = upstream.config.constrain.then(Constraint::default);
         Arm {
-            upstream,
             version,
+            upstream,
             is_baseline: false,
             constraint,
         }

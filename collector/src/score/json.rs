@@ -1,6 +1,5 @@
-//! JSON answers: found in text, held against a schema.
+//! JSON answers: found in text.
 
-use jsonschema::PatternOptions;
 use serde_json::Value;
 
 /// Brackets at which JSON inside a text may begin that are tried.
@@ -39,19 +38,4 @@ fn fenced(text: &str) -> Option<&str> {
         .chars()
         .all(|c| c.is_ascii_alphanumeric())
         .then_some(body)
-}
-
-/// Whether a value fits a schema; no remote reference is fetched. A schema that is none, or can't be compiled, is
-/// unknown and fits everything.
-pub(super) fn fits(schema: &Value, value: &Value) -> Result<(), String> {
-    if !schema.is_object() {
-        return Ok(());
-    }
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-    let Ok(validator) = options.build(schema) else {
-        return Ok(());
-    };
-    validator
-        .validate(value)
-        .map_err(|error| format!("{} at {:?}", error.masked(), error.instance_path().as_str()))
 }

@@ -48,26 +48,33 @@ pub struct RuleBudget {
 impl RuleMatch {
     pub(super) fn takes(&self, record: &CallRecord, task: &str) -> bool {
         let equals = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
-        let like = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
         self.task.as_ref().is_none_or(|wanted| wanted == "*" || wanted == task)
             && self
                 .model
                 .as_ref()
-                .is_none_or(|wanted| like(wanted, record.request_model.as_deref().unwrap_or_default()))
+                .is_none_or(|wanted| glob(wanted, record.request_model.as_deref().unwrap_or_default()))
             && equals(&self.route, &record.route)
             && equals(&self.upstream, &record.upstream)
     }
 }
 
-/// `*` stands for any run of characters.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|start| glob(rest, &text[start..])),
-        Some((first, rest)) => text
-            .split_first()
-            .is_some_and(|(other, text)| first == other && glob(rest, text)),
+/// `*` stands for any run of characters. The text is a client's and may be long: no recursion, no trying of all ways.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else {
+            return false;
+        };
+        rest = after;
     }
+    rest.ends_with(last)
 }
 
 impl Rule {
@@ -117,6 +124,30 @@ mod tests {
         assert!(!takes(matching(Some("mood"), None, None)));
         assert!(!takes(matching(None, Some("gpt-4o"), None)));
         assert!(!takes(matching(None, None, Some("other"))));
+    }
+
+    #[test]
+    fn a_star_is_any_run_of_characters() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*", "a"),
+            ("*b", "ab"),
+            ("a*c*e", "abcde"),
+            ("abc", "abc"),
+            ("a**b", "ab"),
+        ] {
+            assert!(glob(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("ab*ba", "aba"),
+            ("a*c", "ab"),
+            ("abc", "abcd"),
+            ("*a*a*", "xax"),
+        ] {
+            assert!(!glob(pattern, text), "{pattern} {text}");
+        }
+        assert!(!glob("a*a*a*b", &"a".repeat(1 << 20)));
     }
 
     #[test]

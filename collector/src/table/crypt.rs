@@ -81,6 +81,11 @@ impl TableKeys {
         self
     }
 
+    /// Whether there is any key.
+    pub fn are_there(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
     /// Whether these are the keys of a role that reads no content.
     pub fn are_of_metrics_alone(&self) -> bool {
         let holds = |role: &str| self.ring.keys().any(|name| name.starts_with(role));

@@ -1,18 +1,16 @@
 //! The config file as it is written: every key of the format, nothing checked beyond its type.
-//!
-//! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
 use super::shadow::RawShadow;
-use super::units::{Percent, Size, Span};
+use super::units::{Percent, Size, Span, Times};
 use crate::admin::Role;
-use crate::route::RouteMatch;
-use serde::de::{Error, IgnoredAny};
+use crate::fallback::{HoldGiven, On};
+use crate::route::{OnDrift, RouteMatch, When};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-
-/// A key that the format knows and this version does not act on.
-pub(super) type NotBuilt = Option<IgnoredAny>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -330,14 +328,90 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) split: BTreeMap<String, u32>,
     pub(super) keep: Option<Span>,
+    pub(super) fallback: Option<Fallback>,
+    #[serde(default, deserialize_with = "hold")]
+    pub(super) hold: Option<HoldGiven>,
+    pub(super) rollout: Option<Rollout>,
+    pub(super) guard: Option<Guard>,
     #[serde(default)]
-    pub(super) fallback: NotBuilt,
+    pub(super) on_drift: OnDrift,
+    pub(super) when: Option<When>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Rollout {
+    pub(super) step_weight: u32,
+    pub(super) max_weight: u32,
+    pub(super) interval: Option<Span>,
+    pub(super) min_calls: Option<u64>,
+    pub(super) threshold: Option<u32>,
     #[serde(default)]
-    pub(super) hold: NotBuilt,
-    #[serde(default)]
-    pub(super) rollout: NotBuilt,
-    #[serde(default)]
-    pub(super) guard: NotBuilt,
+    pub(super) promote: Promote,
+}
+
+/// Who takes the next step of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Promote {
+    #[default]
+    Manual,
+    Auto,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guard {
+    pub(super) error: Option<Percent>,
+    pub(super) invalid: Option<Percent>,
+    pub(super) fallback: Option<Percent>,
+    pub(super) p95_latency: Option<Times>,
+    pub(super) agreement: Option<Percent>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Fallback {
+    pub(super) on: Option<Vec<On>>,
+    pub(super) timeout: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HoldLimits {
+    #[serde(rename = "for")]
+    time: Option<Span>,
+    bytes: Option<Size>,
+}
+
+/// `none`, or limits.
+fn hold<'de, D: Deserializer<'de>>(source: D) -> Result<Option<HoldGiven>, D::Error> {
+    struct HoldVisitor;
+
+    impl<'de> Visitor<'de> for HoldVisitor {
+        type Value = HoldGiven;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("`none`, or limits as in `{ for: 2s, bytes: 64KiB }`")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<HoldGiven, E> {
+            match text {
+                "none" => Ok(HoldGiven::None),
+                other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HoldGiven, A::Error> {
+            let limits = HoldLimits::deserialize(MapAccessDeserializer::new(map))?;
+            Ok(HoldGiven::Limits {
+                time: limits.time.map(|span| span.0),
+                bytes: limits.bytes.map(|size| size.0),
+            })
+        }
+    }
+
+    source.deserialize_any(HoldVisitor).map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::fallback::{Hold, Reason};
+use http::HeaderMap;
 use understudy_client::Secret;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -77,11 +79,69 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
-    let text = error(&format!(
-        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"
+fn guard_and_rollout_are_read_as_the_design_writes_them() {
+    let route = "routes:\n  - match: { task: t }\n    split: { openai: 95, small: 5 }\n    \
+        rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n    \
+        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
+    let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
+    let route_read = &config.routes.all()[0];
+    let guard = route_read.guard.unwrap();
+    assert_eq!((guard.error, guard.p95_latency), (Some(0.02), Some(1.2)));
+    let rollout = route_read.rollout.unwrap();
+    assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
+    assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);
+    for (good, bad, told) in [
+        ("2%", "2", "a percentage such as"),
+        ("1.2x", "0.9x", "1x or more"),
+        ("stepWeight: 5", "stepWeight: 0", "is no step"),
+        ("maxWeight: 50", "maxWeight: 4", "less than a step"),
+        ("maxWeight", "max_weight", "did you mean `maxWeight`"),
+        ("when: easy", "when: hard", "easy"),
+    ] {
+        let text = error(&format!("{UPSTREAMS}{}", route.replacen(good, bad, 1)));
+        assert!(text.contains(told), "{bad}: {text}");
+    }
+}
+
+#[test]
+fn fallback_and_hold_are_read_and_mistakes_in_them_are_told() {
+    let route = |more: &str| {
+        let text = format!("routes:\n  - match: {{ task: t }}\n    split: {{ openai: 95, small: 5 }}\n    {more}\n");
+        parse(&format!("{UPSTREAMS}{text}"))
+    };
+    let fallback = |more: &str| route(more).unwrap().routes.all()[0].fallback;
+    let given =
+        fallback("fallback: { on: [error, timeout, truncated], timeout: 4s }\n    hold: { for: 1s, bytes: 1KiB }");
+    let time = Duration::from_secs(1);
+    assert_eq!(given.hold, Some(Hold { time, bytes: 1024 }));
+    assert_eq!(given.time_for(&HeaderMap::new()), Some(Duration::from_secs(4)));
+    assert!(given.takes(Reason::Truncated) && !given.takes(Reason::InvalidOutput));
+    assert_eq!(fallback("hold: none").hold, None);
+    assert_eq!(fallback("hold: { for: 1s }").hold, Some(Hold { time, bytes: 64 << 10 }));
+    for (more, words) in [
+        (
+            "fallback: { on: [eror] }",
+            "unknown variant `eror`, expected one of error, timeout, invalid_output",
+        ),
+        ("fallback: { after: 4s }", "did you mean `on`"),
+        ("fallback: { timeout: soon }", "is not a duration"),
+        (
+            "hold: never",
+            "expected `none`, or limits as in `{ for: 2s, bytes: 64KiB }`",
+        ),
+        ("hold: { four: 2s }", "did you mean `for`"),
+        (
+            "hold: { for: 20s }",
+            "routes[0]: hold.for: 20s is longer than fallback.timeout (10s)",
+        ),
+    ] {
+        let error = route(more).unwrap_err().to_string();
+        assert!(error.contains(words), "{more}: {error}");
+    }
+    let error = error(&format!(
+        "{UPSTREAMS}routes:\n  - {{ match: {{ model: m }}, fallback: {{ on: [error] }} }}\n"
     ));
-    assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
+    assert!(error.contains("the route has no `split`"), "{error}");
 }
 
 #[test]

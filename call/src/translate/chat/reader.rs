@@ -6,8 +6,9 @@
 use serde_json::{Map, Value};
 
 use super::order::InOrder;
-use super::{Delta, NAMELESS, NO_CALL, gave_up, is_failure, says_calls};
+use super::{Delta, NAMELESS, NO_CALL, gave_up, says_calls};
 use crate::call::Usage;
+use crate::check::is_failure;
 use crate::wire::framing::{Event, MAX_EVENT};
 use crate::wire::json::BYTE_ORDER_MARK;
 use crate::wire::openai_chat::{Places, part_text, parts, usage};
