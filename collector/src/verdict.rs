@@ -185,7 +185,7 @@ pub struct Verdict {
     pub strata: Vec<Stratum>,
     /// Pairs by which the e-value grows e-fold, about.
     #[serde(skip)]
-    pairs_per_fold: Option<f64>,
+    pub pairs_per_fold: Option<f64>,
 }
 
 /// Some of the pairs.
