@@ -168,11 +168,7 @@ mod tests {
         let evidence = Evidence {
             task,
             candidate,
-            rows: &[],
-            baseline: &[],
-            units: None,
-            candidates_tried: 1,
-            now: 0,
+            ..Evidence::default()
         };
         Verdict {
             verdict: Decision::Promote,

@@ -54,8 +54,8 @@ impl Default for VerdictConfig {
     }
 }
 
-/// All that a verdict looks at.
-#[derive(Clone, Copy, Debug)]
+/// All that a verdict looks at; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
     /// The task.
     pub task: &'a str,
@@ -185,7 +185,7 @@ pub struct Verdict {
     pub strata: Vec<Stratum>,
     /// Pairs by which the e-value grows e-fold, about.
     #[serde(skip)]
-    pairs_per_fold: Option<f64>,
+    pub pairs_per_fold: Option<f64>,
 }
 
 /// Some of the pairs.

@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from stage import binary, expect, fail, free_port, post, proved, wait_for
 
 CALLS = 140  # of each task: each is one conversation
-FREE_CALLS = 60  # enough to tell what is hopeless
+FREE_CALLS = 40  # enough to tell what is hopeless
 SECONDS = 240  # for one rehearsal: nothing is asserted of speed, but nothing may hang
 
 EXTRACT = "Extract the person as JSON with the keys name, age and city."

@@ -305,7 +305,7 @@ async fn what_the_traffic_repeats_is_floor_for_free_and_what_a_candidate_answere
         task_id: Some(TASK.into()),
         upstream: Some("big".into()),
         request_body: Some(
-            json!({"model": "gpt-4o", "stream": number % 2 == 0, "messages": [{"role": "user", "content": text}]})
+            json!({"model": "gpt-4o", "stream": number.is_multiple_of(2), "messages": [{"role": "user", "content": text}]})
                 .to_string(),
         ),
         response_body: Some(says(said, model).to_string()),

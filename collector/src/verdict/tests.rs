@@ -46,14 +46,9 @@ fn evidence(rows: &[ScoreRecord]) -> Evidence<'_> {
         task: "task",
         candidate: "slm",
         rows,
-        tried: &[],
         baseline: &BASELINE,
-        units: None,
-        masked: None,
-        volume: Volume::default(),
-        machine: Machine::default(),
-        unpriced: &[],
         now: NOW,
+        ..Evidence::default()
     }
 }
 
