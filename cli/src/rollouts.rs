@@ -2,7 +2,7 @@
 //!
 //! Routes are read from the config file anew at each look, since a running proxy takes them from there too.
 
-use crate::place::{Place, book};
+use crate::place::{book, verdict_config};
 use crate::{log, serve};
 use anyhow::Result;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use understudy_collector::cascade;
 use understudy_collector::control;
 use understudy_collector::drift::Drifted;
 use understudy_collector::evidence::verdicts;
-use understudy_collector::replay::candidate_version;
+use understudy_collector::replay::version_of;
 use understudy_collector::rollout::{self, CONTROLLER, Candidate, Facts, Move, Route, Steps};
 use understudy_collector::store::Store;
 use understudy_collector::verdict::Verdict;
@@ -128,7 +128,7 @@ pub(crate) async fn gather(
         facts.canaried = rollout::canaried(store, &route.id, step.began_at).await?;
     }
     if let Some(task) = &route.task {
-        let settings = Place::verdict_of(config);
+        let settings = verdict_config(config);
         let found = verdicts(store, book, Some(task), &settings, facts.now).await?;
         // One without a version counted no score: all of them are too old.
         let (stale, known): (Vec<Verdict>, Vec<Verdict>) = found
@@ -148,7 +148,7 @@ pub(crate) fn of_config(config: &Config, route: &ValidRoute) -> Route {
         let upstream = config.upstreams.get(&arm.upstream);
         candidates.push(Candidate {
             name: arm.upstream.clone(),
-            version: upstream.map(candidate_version),
+            version: upstream.map(version_of),
             begins: route.split.get(&arm.upstream).copied().unwrap_or_default(),
             highest: arm.weight,
         });

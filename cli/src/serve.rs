@@ -4,7 +4,7 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{keys, log, retention, rollouts};
+use crate::{keys, log, page, retention, rollouts, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use serde_json::json;
@@ -24,6 +24,7 @@ use understudy_collector::drift::Drifted;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
+use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
@@ -94,7 +95,8 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     };
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
     let gate = Gate::new(&config.admin_tokens).context("the system gives no random bytes")?;
-    cold.spawn(admin::serve(Door::Admin(Arc::new(gate)), admin_socket, registry));
+    let pages = page::serve(&config, &proxy, store.clone(), &cold);
+    cold.spawn(admin::serve(Door::Admin(Arc::new(gate), pages), admin_socket, registry));
     cold.spawn(bypass::watch(proxy.clone(), store.clone()));
     cold.spawn(log::configs(proxy.clone(), store.clone()));
     let (controls, copy) = (StoreControls(store.clone()), config.spool_dir().join("control.json"));
@@ -119,6 +121,15 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
+        if let Some(collector) = &collector {
+            let shadows = collector.shadows.clone();
+            cold.spawn(shadow::watch(
+                shadows,
+                file.clone(),
+                overrides.clone(),
+                config.hash.clone(),
+            ));
+        }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
     // Before the first word that others wait for: a SIGTERM from now on drains.
@@ -136,8 +147,13 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-/// With `reader` it is a further reader of that spool, for a store of its own, whose controls no proxy follows.
-pub(crate) fn collect(config: &Config, file: Option<PathBuf>, reader: Option<String>) -> Result<()> {
+/// With `reader` it is a further reader of that spool, for a store of its own: it sends no shadows, and no proxy follows its controls.
+pub(crate) fn collect(
+    config: &Config,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    reader: Option<String>,
+) -> Result<()> {
     let is_first = reader.is_none();
     start_log(config);
     if let Some(name) = &reader {
@@ -159,7 +175,16 @@ pub(crate) fn collect(config: &Config, file: Option<PathBuf>, reader: Option<Str
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
     let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
     if is_first {
-        cold.spawn(rollouts::run(config.clone(), file, store, collector.drifted.clone()));
+        cold.spawn(rollouts::run(
+            config.clone(),
+            file.clone(),
+            store,
+            collector.drifted.clone(),
+        ));
+    }
+    if let Some(file) = file.filter(|_| is_first) {
+        let shadows = collector.shadows.clone();
+        cold.spawn(shadow::watch(shadows, file, overrides, config.hash.clone()));
     }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
@@ -198,6 +223,8 @@ fn cold_runtime() -> Result<Runtime> {
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    /// Asks candidates what live calls asked.
+    shadows: Arc<Shadows>,
     /// The tasks that it sees to drift.
     drifted: Drifted,
 }
@@ -214,6 +241,20 @@ impl Collector {
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
+        let shadows = Shadows::start(
+            ShadowConfig {
+                state_dir: config.spool_dir(),
+                flush_after: config.flush.after,
+                deadline: shadow::DEADLINE,
+            },
+            store.clone(),
+            row_maker(config, keys)?,
+            metrics.clone(),
+            runtime.handle().clone(),
+        );
+        if reader.is_none() {
+            shadow::apply(&shadows, config);
+        }
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -227,7 +268,8 @@ impl Collector {
             row_maker(config, keys)?,
             metrics,
             runtime.handle().clone(),
-        )?;
+        )?
+        .with_shadows(shadows.clone());
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
@@ -237,6 +279,7 @@ impl Collector {
         Ok(Collector {
             finish,
             thread,
+            shadows,
             drifted,
         })
     }
@@ -247,6 +290,7 @@ impl Collector {
         if self.thread.join().is_err() {
             tracing::error!("ingest panicked: the spool is kept and stored at the next start");
         }
+        self.shadows.finish();
     }
 }
 

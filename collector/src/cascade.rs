@@ -69,7 +69,11 @@ mod tests {
                 rows: &[],
                 baseline: &[],
                 units: None,
-                candidates_tried: 1,
+                tried: &[],
+                masked: None,
+                volume: Default::default(),
+                machine: Default::default(),
+                unpriced: &[],
                 now: 0,
             };
             Verdict {

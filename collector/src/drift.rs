@@ -11,7 +11,7 @@
 mod lines;
 
 use crate::answer::kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,7 @@ const VALUES: usize = 12;
 const OTHERS: u32 = 0;
 
 /// What may change in a task's calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// The system prompt, literals masked.
@@ -66,7 +66,7 @@ impl Aspect {
 }
 
 /// A change that chance does not explain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// What changed.
     pub aspect: Aspect,
@@ -215,14 +215,17 @@ impl Drifted {
 }
 
 /// Watches all tasks of a book; a few kilobytes a task.
+#[derive(Serialize, Deserialize)]
 pub struct Watch {
     tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    /// Too many to be kept: after a restart they are gathered anew.
+    #[serde(skip)]
     lines: HashMap<usize, lines::Latest>,
     drifted: BTreeMap<usize, Drift>,
 }
 
 /// The latest conversations and their value of one aspect.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Latest {
     window: VecDeque<(u64, u32)>,
 }

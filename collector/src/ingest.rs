@@ -17,6 +17,7 @@ use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::scan::ScanError;
+use crate::shadow::Shadows;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
@@ -135,6 +136,7 @@ pub struct Ingest {
     watch: Watch,
     drifted: Drifted,
     accounts: Accounts,
+    shadows: Option<Arc<Shadows>>,
     book_asked: Option<Instant>,
     read_failures: u32,
     /// Held while this is the one collector of the spool.
@@ -203,6 +205,7 @@ impl Ingest {
             watch: Watch::new(),
             drifted: Drifted::default(),
             accounts: Accounts::default(),
+            shadows: None,
             book_asked: None,
             read_failures: 0,
             lock: None,
@@ -211,6 +214,12 @@ impl Ingest {
         ingest.gauge_now();
         ingest.metrics.recovered.set(ingest.metrics.waiting.get());
         Ok(ingest)
+    }
+
+    /// Offers each row to these as it is read.
+    pub fn with_shadows(mut self, shadows: Arc<Shadows>) -> Ingest {
+        self.shadows = Some(shadows);
+        self
     }
 
     /// Works until `finish` is set, and then until the spool is empty or the store stays unreachable. Blocks; for a
@@ -402,6 +411,11 @@ impl Ingest {
                 segment.unmasked += 1;
                 continue;
             };
+            let shadows = self.shadows.as_ref().filter(|_| !self.batch.reread);
+            let mut known = row.told.clone();
+            if let Some(before) = shadows.and(self.threads.told_before(&row.trail, named)) {
+                known.add(before, usize::MAX);
+            }
             self.threads.place(&mut row.record, &row.trail, named);
             self.threads.tell(&row.record.conversation_id, &row.told);
             if let (Some(book), Some(look)) = (&self.rows.book, &row.look)
@@ -410,6 +424,10 @@ impl Ingest {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
                 self.drifted.add(task, drift);
+            }
+            // What is read again was offered before.
+            if let Some(shadows) = shadows {
+                shadows.offer(&row.record, &call, &known);
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);

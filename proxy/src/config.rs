@@ -5,10 +5,12 @@
 
 mod bounds;
 mod raw;
+mod shadow;
 mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
+pub use shadow::{ShadowBudget, ShadowConfig, ShadowMatch};
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
@@ -71,6 +73,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// Routes in order; first match wins.
     pub routes: Routes,
+    /// Live calls that other upstreams are asked as well.
+    pub shadow: Vec<ShadowConfig>,
     /// Settings of verdicts.
     pub verdict: VerdictConfig,
     /// Log format.
@@ -208,14 +212,6 @@ pub enum ConfigError {
         line: u64,
         /// What is wrong, and the nearest valid key.
         message: String,
-    },
-    /// A key of a part that is not built yet.
-    #[error("{path}: `{key}` is known but not built yet in this version: remove it")]
-    NotBuilt {
-        /// The file.
-        path: PathBuf,
-        /// The key, with where it is.
-        key: String,
     },
     /// A value that makes no sense, or not together with others.
     #[error("{path}: {message}")]
@@ -360,19 +356,7 @@ impl Validation<'_> {
         }
     }
 
-    fn not_built(&self, key: &str, given: bool) -> Result<(), ConfigError> {
-        if given {
-            Err(ConfigError::NotBuilt {
-                path: self.path.to_owned(),
-                key: key.to_owned(),
-            })
-        } else {
-            Ok(())
-        }
-    }
-
     fn validate(&self, file: File, overrides: &Overrides, hash: String) -> Result<Config, ConfigError> {
-        self.refuse_what_is_not_built(&file)?;
         let upstreams = self.upstreams(&file)?;
         let default_upstream = self.default_upstream(&file, &upstreams)?;
         let routes = self.routes(&file, &upstreams, &default_upstream)?;
@@ -384,6 +368,7 @@ impl Validation<'_> {
             )));
         }
         let keep_of_routes = self.keep_of_routes(&file)?;
+        let shadow = self.shadows(&file, &upstreams)?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -419,14 +404,8 @@ impl Validation<'_> {
             limits: self.limits(&file.limits)?,
             timeouts: self.timeouts(&file.timeouts)?,
             routes,
-            verdict: VerdictConfig {
-                alpha: file.verdict.alpha.unwrap_or(0.05),
-                margin: file.verdict.margin.unwrap_or(0.05),
-                min_conversations: file.verdict.min_conversations.unwrap_or(50),
-                min_pairs: file.verdict.min_pairs.unwrap_or(200),
-                min_floor: file.verdict.min_floor.unwrap_or(0.70),
-                max_age: seconds(file.verdict.max_age, 30 * 86400),
-            },
+            shadow,
+            verdict: self.verdict(&file.verdict)?,
             log_format: file.log.format.unwrap_or_default(),
             log_level: file.log.level.unwrap_or_else(|| "info".into()),
             expose_headers: file.expose_headers,
@@ -435,10 +414,6 @@ impl Validation<'_> {
             threads: self.threads(file.threads)?,
             hash,
         })
-    }
-
-    fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
-        self.not_built("shadow", !file.shadow.is_empty())
     }
 
     fn prices(&self, file: Option<&Path>) -> Result<PriceTable, ConfigError> {

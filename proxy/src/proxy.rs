@@ -99,6 +99,11 @@ impl Proxy {
         self.routing.load().hash.clone()
     }
 
+    /// The routes in force.
+    pub fn routes(&self) -> Routes {
+        self.routing.load().routes.clone()
+    }
+
     /// Opens upstreams and spool; listens nowhere yet.
     ///
     /// # Errors

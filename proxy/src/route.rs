@@ -208,6 +208,11 @@ fn check(
         let upstream = upstreams
             .get(name)
             .ok_or_else(|| format!("split: `{name}` is not among the upstreams"))?;
+        if name != addressed && *weight > 0 && upstream.constrain {
+            return Err(format!(
+                "split: `{name}` has `constrain`, which holds for rehearsals alone: live calls would be answered otherwise than those that it was judged by"
+            ));
+        }
         if name != addressed && *weight > 0 && !upstream.trusted {
             return Err(format!(
                 "split: `{name}` would see unmasked text: set `trusted: true` on it, or take it out"

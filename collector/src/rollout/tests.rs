@@ -32,7 +32,11 @@ fn verdict(decision: Decision) -> Verdict {
         rows: &[],
         baseline: &[],
         units: None,
-        candidates_tried: 1,
+        tried: &[],
+        masked: None,
+        volume: Default::default(),
+        machine: Default::default(),
+        unpriced: &[],
         now: 0,
     };
     Verdict {

@@ -1,13 +1,12 @@
 //! The config file as it is written: every key of the format, nothing checked beyond its type.
-//!
-//! Keys of parts that are not built yet are read and ignored here, so that validation can refuse them by name.
 
+use super::shadow::RawShadow;
 use super::units::{Percent, Size, Span, Times};
 use crate::admin::Role;
 use crate::fallback::{HoldGiven, On};
 use crate::route::{OnDrift, RouteMatch, When};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor};
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +31,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) routes: Vec<Route>,
-    pub(super) shadow: Vec<IgnoredAny>,
+    pub(super) shadow: Vec<RawShadow>,
     pub(super) verdict: Verdict,
     pub(super) log: Log,
     pub(super) expose_headers: bool,
@@ -75,6 +74,8 @@ pub(super) struct Upstream {
     pub(super) trusted: bool,
     #[serde(default)]
     pub(super) allow_link_local: bool,
+    #[serde(default)]
+    pub(super) constrain: Constrain,
     pub(super) max_in_flight: Option<usize>,
     pub(super) price: Option<Price>,
     pub(super) ca_file: Option<PathBuf>,
@@ -82,6 +83,27 @@ pub(super) struct Upstream {
     pub(super) ask_usage: bool,
     pub(super) sign: Option<Sign>,
     pub(super) aws: Option<Aws>,
+}
+
+/// `true`, `schema`, or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub(super) enum Constrain {
+    #[default]
+    No,
+    Schema,
+}
+
+impl TryFrom<serde_json::Value> for Constrain {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Constrain, String> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) | (_, Some("schema")) => Ok(Constrain::Schema),
+            (Some(false), _) => Ok(Constrain::No),
+            _ => Err(format!("constrain: {value} is neither `schema` nor `true` nor `false`")),
+        }
+    }
 }
 
 /// How an upstream's calls are signed anew.
