@@ -20,7 +20,7 @@ pub fn run(changes: usize, rate: u64, timed: bool) -> Report {
     let origin = Origin::start(runtime.handle());
     let home = Home::new();
     let config = |number: usize| {
-        let (llm, small) = if number % 2 == 0 { (100, 0) } else { (0, 100) };
+        let (llm, small) = if number.is_multiple_of(2) { (100, 0) } else { (0, 100) };
         format!(
             "default_upstream: llm\nexpose_headers: true\nupstreams:\n  llm: {{ url: {0} }}\n  \
              small: {{ url: {0}, api: openai_chat, trusted: true }}\n\
@@ -53,7 +53,7 @@ pub fn run(changes: usize, rate: u64, timed: bool) -> Report {
     let mut times = Vec::new();
     let (mut failed_probes, mut back) = (0, 0);
     for number in 1..=changes {
-        let wanted = if number % 2 == 0 { "llm" } else { "small" };
+        let wanted = if number.is_multiple_of(2) { "llm" } else { "small" };
         let written = Instant::now();
         home.write_config(&config(number));
         crate::eventually("the new weight holds", || {
