@@ -4,7 +4,7 @@
 
 use super::units::{Percent, Size, Span};
 use crate::admin::Role;
-use crate::fallback::{HoldGiven, On};
+use crate::fallback::{HoldGiven, Reason};
 use crate::route::RouteMatch;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor};
@@ -321,7 +321,7 @@ pub(super) struct Route {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fallback {
-    pub(super) on: Option<Vec<On>>,
+    pub(super) on: Option<Vec<Reason>>,
     pub(super) timeout: Option<Span>,
 }
 
