@@ -5,8 +5,11 @@
 pub mod account;
 pub mod call;
 pub mod check;
+pub mod control;
+pub mod detector;
 pub mod features;
 pub mod frame;
+pub mod guard;
 pub mod keys;
 pub mod price;
 pub mod record;

@@ -287,6 +287,13 @@ pub struct ScoreRecord {
     pub output_text: Option<String>,
     /// Its tool calls.
     pub tool_calls: Vec<ToolCall>,
+    /// Why it is not well-formed, where it is not.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What asked: null = a replay, `shadow` = a live shadow, `reverse` = a canaried call whose baseline was asked; the
+    /// answer in the row is the baseline's then.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 #[cfg(test)]

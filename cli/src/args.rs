@@ -29,7 +29,11 @@ Find tasks:
 Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
   verdict   Say which candidates are ready, with the evidence
+  report    Write all of it as one HTML page
   export    Write a task's calls as a data set for fine-tuning
+
+Shift traffic:
+  rollout   Look at splits, take the next step, pause, resume, go back
 
 Run jobs:
   job       Work on what is stored: run compact
@@ -118,10 +122,25 @@ pub(crate) enum Command {
     /// that was cut off is continued by running it again. Where the baseline's upstream has a key, it is asked the same
     /// requests once more: how it agrees with itself is the noise floor that candidates are measured by.
     Replay(ReplayArguments),
+    /// What is known to be right, from elsewhere: it outranks agreement with recorded answers.
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
     /// Say for each task and candidate: promote, hold, or need more; with sample sizes, intervals and costs.
     Verdict(VerdictArguments),
+    /// Write the operator's page as one HTML file: tasks, candidates, savings against risk.
+    ///
+    /// The file needs nothing else, no network and no script, and without `--texts` it holds no text of a call. `serve` shows
+    /// the same, and examples besides, on its admin port. Figures of calls that were counted before are taken from the
+    /// store, so that a second report is quick.
+    Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
     Export(ExportArguments),
+    /// Look at the splits in force, and move them: status, promote, pause, resume, rollback.
+    ///
+    /// What is done is a control object in the store, which every proxy follows within seconds. Config stays what it is: it
+    /// says what a candidate may have at most.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Validate a config file: exit code 0 if `serve` would take it, 1 if not, with the reason.
     Check {
         /// The config file.
@@ -523,9 +542,23 @@ pub(crate) struct ReplayArguments {
     /// Environment variable that holds the candidate's key, with `--url`.
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(crate) key_env: Option<String>,
-    /// Ask the baseline again even where no key of it is configured.
+    /// Hold the candidate's answers to a form, by a JSON schema (`response_format`): the request's own, one made of its tools,
+    /// or the form that the recorded answers have in common. For servers that follow it; a version of its own.
+    #[arg(long)]
+    pub(crate) constrain: bool,
+    /// Ask the baseline again for every call of the sample: also where the noise floor is known well enough already, and
+    /// where no key of the baseline is configured.
     #[arg(long)]
     pub(crate) floor: bool,
+    /// Calls sent a second, at most.
+    #[arg(long, value_name = "CALLS", value_parser = above_zero)]
+    pub(crate) rate: Option<f64>,
+    /// Calls sent in all, at most: to candidate and baseline, retries included.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_calls: Option<u64>,
+    /// US dollars, at most; ends the replay where a price is not known.
+    #[arg(long, value_name = "USD", value_parser = above_zero)]
+    pub(crate) max_usd: Option<f64>,
     /// The most calls in the sample; a larger sample holds the smaller one.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) limit: usize,
@@ -545,15 +578,60 @@ pub(crate) struct ReplayArguments {
     pub(crate) place: DataArguments,
 }
 
+/// A number above 0.
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err(format!("`{text}` is not a number above 0")),
+    }
+}
+
+/// What to do with feedback.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeedbackCommand {
+    /// Keep the feedback in files of JSON lines.
+    ///
+    /// A line names a kept call by `call_id`, or by `id` or `external_id` as it was imported with, and says one of: `label`
+    /// (the right answer, as text or JSON), `correct` (whether the recorded answer is right), `score` (0 to 1, how good the
+    /// recorded answer is). The same file again adds nothing; a later word on a call outranks an earlier one.
+    Import(FeedbackArguments),
+}
+
+/// Flags of `feedback import`.
+#[derive(Debug, Args)]
+pub(crate) struct FeedbackArguments {
+    /// Files of JSON lines.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
 /// Flags of `verdict`.
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArguments {
     /// Only this task: its id, or its name.
     #[arg(long)]
     pub(crate) task: Option<String>,
+    /// Instead of the verdicts, what they amount to: a diff of the config file, to be reviewed and applied.
+    #[arg(long, requires = "config")]
+    pub(crate) propose: bool,
     /// How they are printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The file; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) out: PathBuf,
+    /// Put in where each candidate disagrees, answers side by side: masked text of calls, as they are kept.
+    #[arg(long)]
+    pub(crate) texts: bool,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }
@@ -586,6 +664,45 @@ pub(crate) struct ExportArguments {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) place: DataArguments,
+}
+
+/// What to do with rollouts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Show every split: weights given and in force, step, trips, freezes, and what comes next.
+    Status {
+        /// How they are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: RowFormat,
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Take the next step of a rollout now, whatever its time, calls and verdict.
+    Promote(RolloutArguments),
+    /// Keep the weights where they are, until `resume`.
+    Pause(RolloutArguments),
+    /// End a pause, a freeze, a rollback and trips of the guard: the split is as its config says, and a rollout that was taken
+    /// back begins anew.
+    Resume(RolloutArguments),
+    /// Give all of a route's calls to the baseline, until `resume` or until its split or guard changes.
+    Rollback(RolloutArguments),
+}
+
+/// Flags of what moves a rollout.
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArguments {
+    /// The route: its name, or what `rollout status` calls it [default: the only one with a split].
+    pub(crate) route: Option<String>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) why: Option<String>,
+    /// How what is in force then is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RowFormat,
+    /// The config file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// Flags of `explain`.

@@ -94,7 +94,10 @@ impl Demo {
         let mut serve = Serving::start(&self.config)?;
         let agent = Arc::new(Agent::new(&serve.base)?);
         if stay {
-            eprintln!("listening on {}\nmetrics on {}", serve.base, serve.metrics);
+            eprintln!(
+                "listening on {}\nmetrics on {}\nadmin on {}",
+                serve.base, serve.metrics, serve.admin
+            );
         }
 
         self.step(
@@ -155,6 +158,7 @@ impl Demo {
                 97,
                 "the agent goes on working, so that you can look around; Ctrl-C ends it",
             );
+            self.say(&format!("\nThe operator's page: {}", serve.admin));
             runtime.block_on(go_on(&agent))?;
         }
         self.step(97, "ending `understudy serve`");
@@ -202,6 +206,7 @@ impl Demo {
         let config = self.config.display();
         self.say(&format!(
             "\nDone in {seconds:.0} s. All of it was simulated, and is left in {dir}. Look around:\n\n\
+             \x20 understudy report   --config {config} --out report.html\n\
              \x20 understudy calls    --config {config} --limit 5\n\
              \x20 understudy tasks    show TASK --config {config}\n\
              \x20 understudy export   --config {config} --task TASK --format openai --out dataset\n\n\
@@ -308,6 +313,7 @@ struct Serving {
     child: Child,
     base: String,
     metrics: String,
+    admin: String,
 }
 
 impl Serving {
@@ -323,8 +329,8 @@ impl Serving {
             .spawn()
             .context("starting `understudy serve`")?;
         let mut said = BufReader::new(child.stderr.take().context("no stderr")?);
-        let (mut base, mut metrics, mut heard) = (None, None, String::new());
-        while base.is_none() || metrics.is_none() {
+        let (mut base, mut metrics, mut admin, mut heard) = (None, None, None, String::new());
+        while base.is_none() || metrics.is_none() || admin.is_none() {
             let mut line = String::new();
             if said.read_line(&mut line)? == 0 {
                 let _ = child.kill();
@@ -332,6 +338,7 @@ impl Serving {
             }
             base = base.or(line.trim().strip_prefix("listening on ").map(str::to_owned));
             metrics = metrics.or(line.trim().strip_prefix("metrics on ").map(str::to_owned));
+            admin = admin.or(line.trim().strip_prefix("admin on ").map(str::to_owned));
             heard.push_str(&line);
         }
         // Its log goes on; nobody reads it, and the pipe must not fill up.
@@ -340,6 +347,7 @@ impl Serving {
             child,
             base: base.unwrap_or_default(),
             metrics: metrics.unwrap_or_default(),
+            admin: admin.unwrap_or_default(),
         })
     }
 

@@ -19,13 +19,18 @@ const RETRY: Duration = Duration::from_secs(60);
 /// # Errors
 /// Where the store can't be written.
 pub(crate) async fn note(store: &Store, action: &str, details: Value) -> Result<()> {
-    let by = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
-    let by = by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into());
+    let by = by();
     let now = Timestamp::now().as_microsecond();
     audit_log::append(store, action, &by, now, details)
         .await
         .map(drop)
         .with_context(|| format!("writing `{action}` to the audit log, without which it is not done"))
+}
+
+/// Who runs this, as the operating system says.
+pub(crate) fn by() -> String {
+    let by = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into())
 }
 
 /// Notes the config in force, at the start and whenever it changes, for as long as the future lives.

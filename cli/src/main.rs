@@ -9,9 +9,13 @@ mod exports;
 mod keys;
 mod log;
 mod output;
+mod page;
 mod place;
+mod propose;
 mod retention;
+mod rollouts;
 mod serve;
+mod shadow;
 
 use anyhow::{Context, Result};
 use args::{Arguments, Command, ServeArguments};
@@ -39,9 +43,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(arguments) => done(serve(arguments)),
-        Command::Collect(arguments) => {
-            done(config_of(&arguments.serve).and_then(|config| serve::collect(&config, arguments.reader)))
-        }
+        Command::Collect(arguments) => done(collect(arguments.serve, arguments.reader)),
         Command::Demo { dir, stay } => done(demo::run(dir, stay)),
         Command::Import(arguments) => block_on(commands::import::run(arguments)),
         Command::Calls(arguments) => done(block_on(commands::calls::run(arguments))),
@@ -53,8 +55,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),
+        Command::Feedback(command) => done(block_on(commands::feedback::run(command))),
         Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
+        Command::Report(arguments) => done(block_on(commands::report::run(arguments))),
         Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Rollout(command) => done(block_on(commands::rollout::run(command))),
         Command::Check { file } => Ok(commands::check::run(&file)),
         Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),
     }
@@ -81,6 +86,12 @@ fn serve(arguments: ServeArguments) -> Result<()> {
         file: arguments.config,
         collect: !arguments.no_collect,
     })
+}
+
+fn collect(arguments: ServeArguments, reader: Option<String>) -> Result<()> {
+    let config = config_of(&arguments)?;
+    let overrides = overrides_of(&arguments);
+    serve::collect(&config, arguments.config, overrides, reader)
 }
 
 fn overrides_of(arguments: &ServeArguments) -> Overrides {

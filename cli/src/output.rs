@@ -4,7 +4,7 @@
 
 use crate::args::RowFormat;
 use anyhow::Result;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -157,6 +157,48 @@ pub(crate) fn table(heads: &[&str]) -> Table {
     table
 }
 
+/// Hides columns of a table, the first named first, until a row fits a line of the terminal, and says which; what is not
+/// shown to a terminal stays whole.
+pub(crate) fn fit(table: &mut Table, spare: &[&str]) {
+    let Some(width) = table.width().map(usize::from) else {
+        return;
+    };
+    let mut hidden = Vec::new();
+    for head in spare {
+        let widest = table.trim_fmt().lines().map(measured).max().unwrap_or(0);
+        if widest <= width {
+            break;
+        }
+        let is_meant = |cell: &Cell| cell.content() == *head;
+        let at = table.header().and_then(|row| row.cell_iter().position(is_meant));
+        if let Some(column) = at.and_then(|at| table.column_mut(at)) {
+            column.set_constraint(ColumnConstraint::Hidden);
+            hidden.push(*head);
+        }
+    }
+    if !hidden.is_empty() {
+        eprintln!(
+            "too wide for this terminal: {}; `--format json` has them",
+            hidden.join(", ")
+        );
+    }
+}
+
+/// Characters of a line, without what only colours it.
+fn measured(line: &str) -> usize {
+    let mut is_code = false;
+    let shown = line.chars().filter(|letter| {
+        let was_code = is_code;
+        is_code = match letter {
+            '\u{1b}' => true,
+            'm' => false,
+            _ => is_code,
+        };
+        !was_code && !is_code
+    });
+    shown.count()
+}
+
 /// A whole number with its thousands apart.
 pub(crate) fn count(number: impl TryInto<i128>) -> String {
     let Ok(number) = number.try_into() else {
@@ -247,6 +289,22 @@ mod tests {
             ("?".into(), "$0.00".into(), "$0.00012".into())
         );
         assert_eq!((percent(Some(0.5)), known(None, 2)), ("50.0 %".into(), "?".into()));
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_for_the_terminal_loses_the_columns_that_can_be_spared() {
+        let table_of = |width: Option<u16>| {
+            let mut table = table(&["task", "name", ">calls"]);
+            table.add_row(["invoice-extract-7f3a", "Read the invoices", "1,234"]);
+            width.map(|width| table.set_width(width));
+            fit(&mut table, &["name", "calls"]);
+            table.trim_fmt()
+        };
+        assert!(table_of(Some(50)).contains("Read the invoices") && table_of(None).contains("1,234"));
+        let narrow = table_of(Some(40));
+        assert!(!narrow.contains("Read") && narrow.contains("1,234"), "{narrow}");
+        assert!(table_of(Some(5)).contains("invoice-extract-7f3a"));
+        assert_eq!(measured("\u{1b}[1mtask\u{1b}[0m  7"), 7);
     }
 
     #[test]

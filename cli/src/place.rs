@@ -8,6 +8,7 @@ use std::sync::Arc;
 use understudy_call::keys::Keys;
 use understudy_call::price::PriceTable;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
+use understudy_client::UpstreamConfig;
 use understudy_collector::books;
 use understudy_collector::mask::Mask;
 use understudy_collector::row::RowMaker;
@@ -133,18 +134,7 @@ impl Place {
 
     /// Settings of verdicts.
     pub(crate) fn verdict(&self) -> VerdictConfig {
-        let Some(config) = &self.config else {
-            return VerdictConfig::default();
-        };
-        let settings = config.verdict;
-        VerdictConfig {
-            alpha: settings.alpha,
-            margin: settings.margin,
-            min_conversations: settings.min_conversations as usize,
-            min_pairs: settings.min_pairs as usize,
-            min_floor: settings.min_floor,
-            max_age: settings.max_age,
-        }
+        self.config.as_ref().map(verdict_config).unwrap_or_default()
     }
 
     fn config_or_default(&self) -> Result<Config> {
@@ -152,6 +142,21 @@ impl Place {
             Some(config) => Ok(config.clone()),
             None => Ok(Config::of_upstream("http://localhost", &Overrides::default())?),
         }
+    }
+}
+
+/// A config's settings of verdicts.
+pub(crate) fn verdict_config(config: &Config) -> VerdictConfig {
+    let settings = config.verdict;
+    let price = |upstream: &UpstreamConfig| Some((upstream.name.clone(), upstream.price?.gpu_hour));
+    VerdictConfig {
+        alpha: settings.alpha,
+        margin: settings.margin,
+        min_conversations: settings.min_conversations as usize,
+        min_pairs: settings.min_pairs as usize,
+        min_floor: settings.min_floor,
+        max_age: settings.max_age,
+        gpu_hours: config.upstreams.values().filter_map(price).collect(),
     }
 }
 

@@ -4,26 +4,39 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{keys, log, retention};
+use crate::{keys, log, page, retention, rollouts, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use understudy_call::control::Trip;
 use understudy_call::keys::{Keys, Origins};
+use understudy_collector::control;
+use understudy_collector::drift::Drifted;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
 use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
 use understudy_collector::row::RowMaker;
+use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
-use understudy_proxy::{NewestBook, TaskBookSource, watch_certificate, watch_config, watch_task_book};
+use understudy_proxy::{
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    watch_certificate, watch_config, watch_controls, watch_task_book,
+};
+
+/// The longest that a start without a local copy waits for the controls in force.
+const CONTROLS_AT_START: Duration = Duration::from_secs(2);
 
 /// What `serve` is asked to do.
 pub(crate) struct Serve {
@@ -82,12 +95,41 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     };
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
     let gate = Gate::new(&config.admin_tokens).context("the system gives no random bytes")?;
-    cold.spawn(admin::serve(Door::Admin(Arc::new(gate)), admin_socket, registry));
+    let pages = page::serve(&config, &proxy, store.clone(), &cold);
+    cold.spawn(admin::serve(Door::Admin(Arc::new(gate), pages), admin_socket, registry));
     cold.spawn(bypass::watch(proxy.clone(), store.clone()));
     cold.spawn(log::configs(proxy.clone(), store.clone()));
+    let (controls, copy) = (StoreControls(store.clone()), config.spool_dir().join("control.json"));
+    // A candidate that was taken out must not come back with a restart, nor with a new replica.
+    if !load_controls(&proxy, &copy) {
+        let asked = cold.block_on(async {
+            let asked = tokio::time::timeout(CONTROLS_AT_START, read_controls(&proxy, &controls));
+            asked.await.unwrap_or(Err("no answer in time".into()))
+        });
+        if let Err(error) = asked {
+            tracing::warn!(
+                error,
+                "the store does not say what controls are in force: config alone is, until it does"
+            );
+        }
+    }
+    cold.spawn(watch_controls(proxy.clone(), Box::new(controls), copy));
+    if let Some(collector) = &collector {
+        let drifted = collector.drifted.clone();
+        cold.spawn(rollouts::run(config.clone(), file.clone(), store.clone(), drifted));
+    }
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
+        if let Some(collector) = &collector {
+            let shadows = collector.shadows.clone();
+            cold.spawn(shadow::watch(
+                shadows,
+                file.clone(),
+                overrides.clone(),
+                config.hash.clone(),
+            ));
+        }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
     // Before the first word that others wait for: a SIGTERM from now on drains.
@@ -105,8 +147,14 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
 }
 
 /// Runs a collector alone, beside a `serve --no-collect` that shares its spool.
-/// With `reader` it is a further reader of that spool, for a store of its own.
-pub(crate) fn collect(config: &Config, reader: Option<String>) -> Result<()> {
+/// With `reader` it is a further reader of that spool, for a store of its own: it sends no shadows, and no proxy follows its controls.
+pub(crate) fn collect(
+    config: &Config,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    reader: Option<String>,
+) -> Result<()> {
+    let is_first = reader.is_none();
     start_log(config);
     if let Some(name) = &reader {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -125,7 +173,19 @@ pub(crate) fn collect(config: &Config, reader: Option<String>) -> Result<()> {
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
-    let collector = Collector::start(config, &keys, store, metrics, false, reader, &cold)?;
+    let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
+    if is_first {
+        cold.spawn(rollouts::run(
+            config.clone(),
+            file.clone(),
+            store,
+            collector.drifted.clone(),
+        ));
+    }
+    if let Some(file) = file.filter(|_| is_first) {
+        let shadows = collector.shadows.clone();
+        cold.spawn(shadow::watch(shadows, file, overrides, config.hash.clone()));
+    }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
     eprintln!("collecting from {}", config.spool_dir().display());
@@ -163,6 +223,10 @@ fn cold_runtime() -> Result<Runtime> {
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    /// Asks candidates what live calls asked.
+    shadows: Arc<Shadows>,
+    /// The tasks that it sees to drift.
+    drifted: Drifted,
 }
 
 impl Collector {
@@ -177,6 +241,20 @@ impl Collector {
         runtime: &Runtime,
     ) -> Result<Collector> {
         runtime.spawn(retention::keep(config.clone(), store.clone()));
+        let shadows = Shadows::start(
+            ShadowConfig {
+                state_dir: config.spool_dir(),
+                flush_after: config.flush.after,
+                deadline: shadow::DEADLINE,
+            },
+            store.clone(),
+            row_maker(config, keys)?,
+            metrics.clone(),
+            runtime.handle().clone(),
+        );
+        if reader.is_none() {
+            shadow::apply(&shadows, config);
+        }
         let ingest = Ingest::open(
             IngestConfig {
                 spool_dir: config.spool_dir(),
@@ -190,13 +268,20 @@ impl Collector {
             row_maker(config, keys)?,
             metrics,
             runtime.handle().clone(),
-        )?;
+        )?
+        .with_shadows(shadows.clone());
+        let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
             .spawn(move || ingest.run(&told))?;
-        Ok(Collector { finish, thread })
+        Ok(Collector {
+            finish,
+            thread,
+            shadows,
+            drifted,
+        })
     }
 
     /// Stores what is left in the spool; a writer in this process has ended.
@@ -205,6 +290,7 @@ impl Collector {
         if self.thread.join().is_err() {
             tracing::error!("ingest panicked: the spool is kept and stored at the next start");
         }
+        self.shadows.finish();
     }
 }
 
@@ -279,6 +365,33 @@ impl TaskBookSource for StoreBooks {
             Ok(newer_book(&store, version)
                 .await?
                 .map(|book| book.to_json().into_bytes()))
+        })
+    }
+}
+
+/// Controls come from the store, and trips of the guard go there and into the audit log.
+struct StoreControls(Store);
+
+impl ControlSource for StoreControls {
+    fn newer_than(&self, known: BTreeMap<String, u32>) -> ControlsRead {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let newer = control::newer_than(&store, &known).await;
+            newer.map_err(|error| error.to_string())
+        })
+    }
+
+    fn trip(&self, route: String, trip: Trip) -> ControlWritten {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let written = control::trip(&store, &route, "guard", &trip).await;
+            let written = written.map_err(|error| error.to_string())?;
+            let details = json!({ "route": route, "version": written.version, "trip": trip });
+            // The trip stands whether or not it could be noted.
+            if let Err(error) = log::note(&store, "trip", details).await {
+                tracing::warn!(%error, route, "the trip is not in the audit log");
+            }
+            Ok(written)
         })
     }
 }

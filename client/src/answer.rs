@@ -24,6 +24,8 @@ pub struct Answer {
     pub first_chunk_ms: f64,
     /// Milliseconds from sending to the last byte.
     pub duration_ms: f64,
+    /// Bytes of each piece of the body, and microseconds from sending to its arrival.
+    pub pieces: Vec<(u32, u64)>,
 }
 
 /// Why there is no answer.
@@ -76,13 +78,26 @@ impl Upstream {
             upstream: self.name().to_owned(),
             api: api.as_str(),
         })?;
+        self.ask_at(path, api, body, deadline).await
+    }
+
+    /// As [`Upstream::ask`], at a path that the call was seen at.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask_at(&self, path: &str, api: Api, body: Bytes, deadline: Duration) -> Result<Answer, AskError> {
+        let uri = self.uri(path)?;
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.uri(path)?)
+            .uri(uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, text/event-stream")
-            .body(full(body))?;
-        request.headers_mut().extend(self.credential_headers());
+            .body(full(body.clone()))?;
+        let headers = request.headers_mut();
+        headers.extend(self.credential_headers_in(Some(api)));
+        if self.signs(headers) {
+            self.sign(&Method::POST, &uri, headers, &body);
+        }
         let failed = |source| AskError::Send {
             upstream: self.name().to_owned(),
             source,
@@ -101,6 +116,7 @@ impl Upstream {
         let (head, mut incoming) = self.send(request).await?.into_parts();
         let mut body = BytesMut::new();
         let mut first_chunk_ms = None;
+        let mut pieces = Vec::new();
         while let Some(frame) = incoming.frame().await {
             let frame = frame.map_err(|error| SendError::new(SendErrorKind::of_hyper(&error), error.to_string()))?;
             let Some(piece) = frame.data_ref() else { continue };
@@ -112,6 +128,8 @@ impl Upstream {
                 ));
             }
             body.extend_from_slice(piece);
+            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            pieces.push((u32::try_from(piece.len()).unwrap_or(u32::MAX), micros));
         }
         let duration_ms = milliseconds_since(started);
         let content_type = head
@@ -125,6 +143,7 @@ impl Upstream {
             body: body.freeze(),
             first_chunk_ms: first_chunk_ms.unwrap_or(duration_ms),
             duration_ms,
+            pieces,
         })
     }
 }

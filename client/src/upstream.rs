@@ -70,6 +70,8 @@ pub struct UpstreamConfig {
     pub trusted: bool,
     /// Whether it may be at a link-local or metadata address.
     pub allow_link_local: bool,
+    /// Whether its answers are held to a form (`response_format`) when it is rehearsed.
+    pub constrain: bool,
     /// The most calls of ours in flight at once.
     pub max_in_flight: Option<usize>,
     /// Price of a self-hosted upstream.
@@ -91,6 +93,7 @@ impl UpstreamConfig {
             ca_file: None,
             trusted: false,
             allow_link_local: false,
+            constrain: false,
             max_in_flight: None,
             price: None,
         }
@@ -357,8 +360,13 @@ impl Upstream {
 
     /// The headers that carry this upstream's own credential, for calls that we originate.
     pub fn credential_headers(&self) -> Vec<(http::HeaderName, HeaderValue)> {
+        self.credential_headers_in(self.config.api)
+    }
+
+    /// The same as an API takes them.
+    pub(crate) fn credential_headers_in(&self, api: Option<Api>) -> Vec<(http::HeaderName, HeaderValue)> {
         let mut headers = Vec::new();
-        let anthropic = self.config.api == Some(Api::AnthropicMessages);
+        let anthropic = api == Some(Api::AnthropicMessages);
         if anthropic {
             headers.push((
                 http::HeaderName::from_static("anthropic-version"),
@@ -366,10 +374,10 @@ impl Upstream {
             ));
         }
         let Some(key) = &self.config.key else { return headers };
-        let (name, text) = if anthropic {
-            (http::HeaderName::from_static("x-api-key"), key.expose().to_owned())
-        } else {
-            (header::AUTHORIZATION, format!("Bearer {}", key.expose()))
+        let (name, text) = match api {
+            Some(Api::AnthropicMessages) => (http::HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+            Some(Api::Gemini) => (http::HeaderName::from_static("x-goog-api-key"), key.expose().to_owned()),
+            _ => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
         };
         if let Ok(mut value) = HeaderValue::from_str(&text) {
             value.set_sensitive(true);

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use understudy_call::call::Api;
 use understudy_call::frame::{self, FrameHead};
-use understudy_call::keys::Key;
+use understudy_call::keys::{Key, Origins};
 use understudy_call::price::PriceTable;
 use understudy_call::record::Outcome;
 use understudy_call::segment::{SegmentError, SegmentWriter};

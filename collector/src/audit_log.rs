@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The store's folder of entries.
-const LOG: &str = "audit-log";
+pub(crate) const FOLDER: &str = "audit-log";
 /// Entries tried before an append gives up: others took the numbers meanwhile.
 const TRIES: u32 = 64;
 
@@ -49,7 +49,7 @@ pub struct Verified {
 /// Where the store fails, or others append all the time.
 pub async fn append(store: &Store, action: &str, by: &str, at: i64, details: Value) -> Result<Entry, StoreError> {
     for _ in 0..TRIES {
-        let (number, previous) = match store.latest(LOG).await? {
+        let (number, previous) = match store.latest(FOLDER).await? {
             Some((number, key)) => (number, Some(hash(&store.get(&key).await?))),
             None => (0, None),
         };
@@ -62,11 +62,14 @@ pub async fn append(store: &Store, action: &str, by: &str, at: i64, details: Val
             previous,
         };
         let json = serde_json::to_vec(&entry).unwrap_or_default();
-        if store.create(&numbered_key(LOG, entry.number), json.into()).await? {
+        if store.create(&numbered_key(FOLDER, entry.number), json.into()).await? {
             return Ok(entry);
         }
     }
-    Err(StoreError::unreadable(LOG, "others append to it all the time".into()))
+    Err(StoreError::unreadable(
+        FOLDER,
+        "others append to it all the time".into(),
+    ))
 }
 
 /// Reads the log and follows its chain.
@@ -75,10 +78,10 @@ pub async fn append(store: &Store, action: &str, by: &str, at: i64, details: Val
 /// Where the store fails.
 pub async fn verify(store: &Store) -> Result<Verified, StoreError> {
     let mut log = Verified::default();
-    for (at, object) in store.list(LOG).await?.into_iter().enumerate() {
+    for (at, object) in store.list(FOLDER).await?.into_iter().enumerate() {
         let number = u32::try_from(at + 1).unwrap_or(u32::MAX);
         let bytes = store.get(&object.key).await?;
-        let expected = numbered_key(LOG, number);
+        let expected = numbered_key(FOLDER, number);
         if object.key != expected {
             log.faults.push(format!("{} is where {expected} should be", object.key));
             break;
@@ -133,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn an_entry_that_was_altered_or_dropped_breaks_the_chain() {
         for number in 1..=3 {
-            let key = numbered_key(LOG, number);
+            let key = numbered_key(FOLDER, number);
             let store = filled().await;
             let text = String::from_utf8(store.get(&key).await.unwrap().to_vec()).unwrap();
             store.put(&key, text.replace("ann", "bob").into()).await.unwrap();
@@ -145,7 +148,7 @@ mod tests {
         // At the end only a head that was kept elsewhere tells.
         let store = filled().await;
         let head = verify(&store).await.unwrap().head.unwrap();
-        store.delete(&numbered_key(LOG, 4)).await.unwrap();
+        store.delete(&numbered_key(FOLDER, 4)).await.unwrap();
         let cut = verify(&store).await.unwrap();
         assert!(cut.faults.is_empty() && !cut.hashes.contains(&head));
     }

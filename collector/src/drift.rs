@@ -11,9 +11,10 @@
 mod lines;
 
 use crate::answer::kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy_call::call::{Operation, Request, Response};
 use understudy_call::features::{features, mask_literals};
 use understudy_call::taskbook::{CompiledBook, TaskBook, Usual};
@@ -34,7 +35,7 @@ const VALUES: usize = 12;
 const OTHERS: u32 = 0;
 
 /// What may change in a task's calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// The system prompt, literals masked.
@@ -65,7 +66,7 @@ impl Aspect {
 }
 
 /// A change that chance does not explain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// What changed.
     pub aspect: Aspect,
@@ -189,15 +190,42 @@ fn hash(text: &str) -> u32 {
     u32::from_le_bytes(four).max(1)
 }
 
+/// The tasks that a running ingest has seen to drift, and how: for who decides over their splits. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Drifted(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Drifted {
+    /// How a task drifted, if it did.
+    pub fn of(&self, task: &str) -> Option<String> {
+        self.lock().get(task).cloned()
+    }
+
+    pub(crate) fn add(&self, task: &str, drift: &Drift) {
+        self.lock().insert(task.to_owned(), drift.to_string());
+    }
+
+    /// There is a newer book: what drifted was fitted anew.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Watches all tasks of a book; a few kilobytes a task.
+#[derive(Serialize, Deserialize)]
 pub struct Watch {
     tasks: HashMap<usize, BTreeMap<Aspect, Latest>>,
+    /// Too many to be kept: after a restart they are gathered anew.
+    #[serde(skip)]
     lines: HashMap<usize, lines::Latest>,
     drifted: BTreeMap<usize, Drift>,
 }
 
 /// The latest conversations and their value of one aspect.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Latest {
     window: VecDeque<(u64, u32)>,
 }

@@ -1,33 +1,67 @@
-//! Gathers what verdicts look at from a store: scores, the floor of the same calls, what the baseline took.
+//! Gathers what verdicts look at from a store: scores, the floor of the same calls, what was tried, what the baseline took.
 //!
 //! Reads only. The verdict itself is [`crate::verdict`]'s.
 
 use crate::books::for_each_assigned;
-use crate::replay::is_floor;
+use crate::feedback::{self, Truth, truths};
+use crate::replay::{is_by_candidate, is_floor, is_reverse};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
-use crate::store::Store;
-use crate::verdict::{Evidence, Spent, Verdict, VerdictConfig, verdict};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use understudy_call::record::{CallRecord, ScoreRecord};
+use crate::store::{Store, StoreError};
+use crate::verdict::{Evidence, Machine, Spent, Tried, Verdict, VerdictConfig, Volume, together, verdict};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use understudy_call::call::Response;
+use understudy_call::record::{CallRecord, Outcome, ScoreRecord};
 use understudy_call::taskbook::CompiledBook;
+
+/// Commits read at once.
+const COMMITS_AT_ONCE: usize = 16;
+/// Models of unknown price that are named, at most.
+const MOST_UNPRICED: usize = 20;
 
 /// A task's calls as far as verdicts need them.
 #[derive(Default)]
 struct TaskCalls {
     spent: Vec<Spent>,
+    volume: Volume,
+    /// Models of answers whose cost is not known.
+    unpriced: BTreeSet<String>,
     /// Calls of each conversation.
     conversations: HashMap<String, u32>,
     /// Scored call → its conversation, and a digest of its request.
     scored: HashMap<String, (String, String)>,
+    /// Scored calls whose answers hold masked values.
+    masked: HashSet<String>,
+    /// What was recorded of those scored calls of which the right answer is known.
+    recorded: HashMap<String, Response>,
 }
 
 impl TaskCalls {
-    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>) {
-        self.spent.push(Spent::from(&call));
+    fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>, truths: &HashMap<String, Truth>) {
+        self.volume.add(call.started_at);
+        if call.outcome == Outcome::Ok && !is_by_candidate(&call) {
+            self.spent.push(Spent::from(&call));
+            if call.cost_usd.is_none() && self.unpriced.len() < MOST_UNPRICED {
+                let model = call.response_model.as_ref().or(call.request_model.as_ref());
+                self.unpriced.extend(model.cloned());
+            }
+        }
         *self.conversations.entry(call.conversation_id.clone()).or_default() += 1;
         if scored.contains(call.call_id.as_str()) {
+            if truths.contains_key(&call.call_id) {
+                let recorded = Response {
+                    output_text: call.output_text.unwrap_or_default(),
+                    tool_calls: call.tool_calls,
+                    ..Response::default()
+                };
+                self.recorded.insert(call.call_id.clone(), recorded);
+            }
             let digest = blake3::hash(call.request_body.unwrap_or_default().as_bytes());
             let twin = format!("request {}", digest.to_hex());
+            if call.masked_in.iter().any(|masked| masked.column == "response_body") {
+                self.masked.insert(call.call_id.clone());
+            }
             self.scored.insert(call.call_id, (call.conversation_id, twin));
         }
     }
@@ -42,8 +76,53 @@ impl TaskCalls {
     }
 }
 
-/// The verdict on each candidate of each task that has scores, or of one task; by task, then candidate. `now` is in
-/// microseconds since the epoch.
+/// What a finished replay says of itself, as far as verdicts need it.
+#[derive(Clone, Debug, Deserialize)]
+struct Commit {
+    job: String,
+    task: String,
+    candidate: String,
+    candidate_version: String,
+    #[serde(default)]
+    asked: u64,
+    #[serde(default)]
+    failed: u64,
+    /// Seconds in which the candidate had something to answer; older commits don't say.
+    #[serde(default)]
+    busy_seconds: f64,
+}
+
+impl Commit {
+    /// When its job began: its id says it.
+    fn tried(&self) -> Option<Tried> {
+        let id = uuid::Uuid::parse_str(self.job.strip_prefix("replay-")?).ok()?;
+        let (seconds, nanos) = id.get_timestamp()?.to_unix();
+        let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
+        Some(Tried {
+            candidate: self.candidate.clone(),
+            version: self.candidate_version.clone(),
+            at: micros + i64::from(nanos / 1000),
+        })
+    }
+}
+
+/// The commits of all replays. One that can't be read is no replay of ours.
+async fn commits(store: &Store) -> Result<Vec<Commit>, StoreError> {
+    let objects = store.list("_commits").await?;
+    let replays = objects
+        .into_iter()
+        .filter(|object| object.key.starts_with("_commits/replay-"));
+    let read = stream::iter(replays.map(|object| async move { store.get(&object.key).await }));
+    let bytes: Vec<_> = read.buffer_unordered(COMMITS_AT_ONCE).try_collect().await?;
+    Ok(bytes
+        .iter()
+        .filter_map(|bytes| serde_json::from_slice(bytes).ok())
+        .collect())
+}
+
+/// The verdict on each candidate of each task that has scores, or of one task; by task, then candidate. All tasks are
+/// looked at in any case: how much evidence one needs depends on how many are tried. `now` is in microseconds since the
+/// epoch.
 pub async fn verdicts(
     store: &Store,
     book: Option<&CompiledBook>,
@@ -51,66 +130,98 @@ pub async fn verdicts(
     config: &VerdictConfig,
     now: i64,
 ) -> Result<Vec<Verdict>, ScanError> {
-    let filter = ScoreFilter {
-        task: task.map(str::to_owned),
-        ..ScoreFilter::default()
-    };
     let mut by_task: BTreeMap<String, Vec<ScoreRecord>> = BTreeMap::new();
-    for row in scores(store, &filter).await? {
+    // What a canary served is watched by the guard; it was not sampled for this.
+    let rows = scores(store, &ScoreFilter::default()).await?;
+    for row in rows.into_iter().filter(|row| !is_reverse(row)) {
         by_task.entry(row.task_id.clone()).or_default().push(row);
     }
+    let truths = truths(store).await?;
     let mut calls: BTreeMap<&str, TaskCalls> = BTreeMap::new();
     let scored: BTreeSet<&str> = by_task.values().flatten().map(|row| row.call_id.as_str()).collect();
-    let filter = CallFilter {
-        task: task.map(str::to_owned),
-        ..CallFilter::default()
-    };
     if !by_task.is_empty() {
-        for_each_assigned(store, &filter, book, |call| {
+        for_each_assigned(store, &CallFilter::default(), book, |call| {
             let known = call.task_id.as_deref().and_then(|task| by_task.get_key_value(task));
             if let Some((task, _)) = known {
-                calls.entry(task).or_default().add(call, &scored);
+                calls.entry(task).or_default().add(call, &scored, &truths);
             }
         })
         .await?;
     }
+    let commits = commits(store).await?;
+    let nothing = TaskCalls::default();
     let mut verdicts = Vec::new();
     for (task, rows) in &by_task {
-        let nothing = TaskCalls::default();
-        verdicts.extend(of_task(
-            task,
-            rows.clone(),
-            calls.get(task.as_str()).unwrap_or(&nothing),
-            config,
-            now,
-        ));
+        let calls = calls.get(task.as_str()).unwrap_or(&nothing);
+        let commits: Vec<&Commit> = commits.iter().filter(|commit| &commit.task == task).collect();
+        verdicts.extend(of_task(task, rows.clone(), calls, &truths, &commits, config, now));
     }
+    together(&mut verdicts, config);
+    verdicts.retain(|verdict| task.is_none_or(|task| verdict.task == task));
     Ok(verdicts)
 }
 
-fn of_task(task: &str, rows: Vec<ScoreRecord>, calls: &TaskCalls, config: &VerdictConfig, now: i64) -> Vec<Verdict> {
+fn of_task(
+    task: &str,
+    rows: Vec<ScoreRecord>,
+    calls: &TaskCalls,
+    truths: &HashMap<String, Truth>,
+    commits: &[&Commit],
+    config: &VerdictConfig,
+    now: i64,
+) -> Vec<Verdict> {
     let (floor, mut rows): (Vec<ScoreRecord>, Vec<ScoreRecord>) = rows.into_iter().partition(is_floor);
     pair(&mut rows, &floor);
+    feedback::apply(&mut rows, truths, &calls.recorded);
     let baseline = baseline(calls, &floor);
     let units = calls.units();
-    let versions: BTreeSet<(&str, &str)> = rows
-        .iter()
-        .map(|row| (row.candidate.as_str(), row.candidate_version.as_str()))
-        .collect();
-    let candidates: BTreeSet<&str> = versions.iter().map(|(candidate, _)| *candidate).collect();
+    let tried: Vec<Tried> = commits.iter().filter_map(|commit| commit.tried()).collect();
+    let candidates: BTreeSet<&str> = rows.iter().map(|row| row.candidate.as_str()).collect();
     let of_candidate = |candidate: &str| {
+        let own = || rows.iter().filter(|row| row.candidate == candidate);
+        let machine = Machine {
+            gpu_hour: config.gpu_hours.get(candidate).copied(),
+            calls_per_hour: own()
+                .max_by_key(|row| row.judged_at)
+                .and_then(|newest| throughput(commits, newest)),
+        };
+        let mut unpriced: Vec<String> = calls.unpriced.iter().cloned().collect();
+        let is_priced = |row: &ScoreRecord| row.cost_usd.is_some() || row.outcome != Outcome::Ok;
+        if machine.gpu_hour.is_none() && !own().all(is_priced) {
+            unpriced.push(candidate.to_owned());
+        }
         let evidence = Evidence {
             task,
             candidate,
             rows: &rows,
+            tried: &tried,
             baseline: &baseline,
             units: Some(&units),
-            candidates_tried: versions.len(),
+            masked: Some(&calls.masked),
+            volume: calls.volume,
+            machine,
+            unpriced: &unpriced,
             now,
         };
         verdict(&evidence, config)
     };
     candidates.into_iter().map(of_candidate).collect()
+}
+
+/// Answers in an hour of work, over all replays of a version; `None` where none was timed.
+fn throughput(commits: &[&Commit], newest: &ScoreRecord) -> Option<f64> {
+    let own = commits.iter().filter(|commit| {
+        commit.candidate == newest.candidate
+            && commit.candidate_version == newest.candidate_version
+            && commit.busy_seconds > 0.0
+    });
+    let (answers, seconds) = own.fold((0, 0.0), |(answers, seconds), commit| {
+        (
+            answers + commit.asked.saturating_sub(commit.failed),
+            seconds + commit.busy_seconds,
+        )
+    });
+    (answers > 0).then(|| answers as f64 * 3600.0 / seconds)
 }
 
 /// A floor that was measured after the candidate's score belongs to it all the same: it is the same request.
@@ -126,24 +237,27 @@ fn pair(rows: &mut [ScoreRecord], floor: &[ScoreRecord]) {
 
 /// What the baseline took: of its live calls, else (imported calls often don't say) of the floor's.
 fn baseline(calls: &TaskCalls, floor: &[ScoreRecord]) -> Vec<Spent> {
-    let again: Vec<Spent> = floor.iter().map(Spent::from).collect();
-    let durations = known(&calls.spent, &again, |spent| spent.duration_ms);
-    let costs = known(&calls.spent, &again, |spent| spent.cost_usd);
-    let duration = durations.into_iter().map(|duration_ms| Spent {
-        duration_ms: Some(duration_ms),
-        cost_usd: None,
+    // Pairs that the traffic itself held took nothing.
+    let asked = floor.iter().filter(|row| row.duration_ms.is_some());
+    let again: Vec<Spent> = asked.map(Spent::from).collect();
+    let of = |value: fn(&Spent) -> Option<f64>| {
+        let known = |spent: &[Spent]| spent.iter().filter_map(value).collect::<Vec<f64>>();
+        let live = known(&calls.spent);
+        if live.is_empty() { known(&again) } else { live }
+    };
+    let duration = of(|spent| spent.duration_ms).into_iter().map(|value| Spent {
+        duration_ms: Some(value),
+        ..Spent::default()
     });
-    let cost = costs.into_iter().map(|cost_usd| Spent {
-        duration_ms: None,
-        cost_usd: Some(cost_usd),
+    let first_token = of(|spent| spent.first_token_ms).into_iter().map(|value| Spent {
+        first_token_ms: Some(value),
+        ..Spent::default()
     });
-    duration.chain(cost).collect()
-}
-
-fn known(live: &[Spent], again: &[Spent], value: fn(&Spent) -> Option<f64>) -> Vec<f64> {
-    let of = |spent: &[Spent]| spent.iter().filter_map(value).collect::<Vec<f64>>();
-    let live = of(live);
-    if live.is_empty() { of(again) } else { live }
+    let cost = of(|spent| spent.cost_usd).into_iter().map(|value| Spent {
+        cost_usd: Some(value),
+        ..Spent::default()
+    });
+    duration.chain(first_token).chain(cost).collect()
 }
 
 #[cfg(test)]
@@ -175,12 +289,42 @@ mod tests {
     fn the_floor_stands_in_where_the_calls_say_nothing() {
         let mut calls = TaskCalls::default();
         calls.spent.push(Spent {
-            duration_ms: None,
             cost_usd: Some(0.1),
+            ..Spent::default()
         });
         let baseline = baseline(&calls, &[score("a", "floor-x", None)]);
         let durations: Vec<f64> = baseline.iter().filter_map(|spent| spent.duration_ms).collect();
         let costs: Vec<f64> = baseline.iter().filter_map(|spent| spent.cost_usd).collect();
         assert_eq!((durations, costs), (vec![7.0], vec![0.1]));
+    }
+
+    #[test]
+    fn a_commit_says_when_what_was_tried_and_how_fast_it_was() {
+        let commit = |json: serde_json::Value| serde_json::from_value::<Commit>(json).unwrap();
+        let old = serde_json::json!({"job": "replay-01932c07-209f-7cb2-9a5e-000000000000", "task": "t", "candidate": "slm",
+            "candidate_version": "v", "asked": 90, "failed": 10});
+        let old = commit(old);
+        assert_eq!(
+            old.tried(),
+            Some(Tried {
+                candidate: "slm".into(),
+                version: "v".into(),
+                at: 0x0193_2c07_209f * 1000,
+            })
+        );
+        let newest = ScoreRecord {
+            candidate: "slm".into(),
+            candidate_version: "v".into(),
+            ..ScoreRecord::default()
+        };
+        assert_eq!(throughput(&[&old], &newest), None, "it was not timed");
+        let timed = Commit {
+            busy_seconds: 40.0,
+            ..old.clone()
+        };
+        assert_eq!(throughput(&[&old, &timed], &newest), Some(80.0 * 90.0));
+        let foreign =
+            commit(serde_json::json!({"job": "other", "task": "t", "candidate": "", "candidate_version": ""}));
+        assert_eq!(foreign.tried(), None);
     }
 }

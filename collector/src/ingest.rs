@@ -12,11 +12,12 @@ mod waiting;
 
 pub use accounts::ACCOUNTS;
 
-use crate::drift::Watch;
+use crate::drift::{Drifted, Watch};
 use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::scan::ScanError;
+use crate::shadow::Shadows;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
@@ -133,7 +134,9 @@ pub struct Ingest {
     known: Known,
     gauge: Gauge,
     watch: Watch,
+    drifted: Drifted,
     accounts: Accounts,
+    shadows: Option<Arc<Shadows>>,
     book_asked: Option<Instant>,
     read_failures: u32,
     /// Held while this is the one collector of the spool.
@@ -161,6 +164,11 @@ struct Batch {
 }
 
 impl Ingest {
+    /// The tasks that it sees to drift.
+    pub fn drifted(&self) -> Drifted {
+        self.drifted.clone()
+    }
+
     /// Opens the spool's folder for reading, with all keys that its segments may be sealed with; finishes what a crash left half done at the first turn.
     ///
     /// # Errors
@@ -195,7 +203,9 @@ impl Ingest {
             known,
             gauge,
             watch: Watch::new(),
+            drifted: Drifted::default(),
             accounts: Accounts::default(),
+            shadows: None,
             book_asked: None,
             read_failures: 0,
             lock: None,
@@ -204,6 +214,12 @@ impl Ingest {
         ingest.gauge_now();
         ingest.metrics.recovered.set(ingest.metrics.waiting.get());
         Ok(ingest)
+    }
+
+    /// Offers each row to these as it is read.
+    pub fn with_shadows(mut self, shadows: Arc<Shadows>) -> Ingest {
+        self.shadows = Some(shadows);
+        self
     }
 
     /// Works until `finish` is set, and then until the spool is empty or the store stays unreachable. Blocks; for a
@@ -395,6 +411,11 @@ impl Ingest {
                 segment.unmasked += 1;
                 continue;
             };
+            let shadows = self.shadows.as_ref().filter(|_| !self.batch.reread);
+            let mut known = row.told.clone();
+            if let Some(before) = shadows.and(self.threads.told_before(&row.trail, named)) {
+                known.add(before, usize::MAX);
+            }
             self.threads.place(&mut row.record, &row.trail, named);
             self.threads.tell(&row.record.conversation_id, &row.told);
             if let (Some(book), Some(look)) = (&self.rows.book, &row.look)
@@ -402,6 +423,11 @@ impl Ingest {
             {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
+                self.drifted.add(task, drift);
+            }
+            // What is read again was offered before.
+            if let Some(shadows) = shadows {
+                shadows.offer(&row.record, &call, &known);
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
@@ -658,6 +684,7 @@ impl Ingest {
             Ok(Ok(Some(book))) => {
                 self.rows.book = Some(Arc::new(book.compile()));
                 self.watch = Watch::new();
+                self.drifted.clear();
                 self.metrics.task_drifted.reset();
             }
             Ok(Ok(None)) => {}

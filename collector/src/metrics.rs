@@ -21,6 +21,10 @@ pub const REASONS: [&str; 11] = [
     "erase",
 ];
 
+/// Why a live call that a shadow drew was not sent: its lane is full, it can't be asked again, the day's calls or money
+/// are spent; or why its score was given up: the store stayed out of reach.
+pub const SKIPPED: [&str; 5] = ["busy", "not_replayable", "budget_calls", "budget_usd", "store"];
+
 /// What the cold path counts. `kept + recovered = stored + waiting + evicted`.
 #[derive(Clone)]
 pub struct Metrics {
@@ -50,6 +54,12 @@ pub struct Metrics {
     pub task_calls: IntCounterVec,
     /// 1 for each task whose calls are no longer what they were when it was fitted.
     pub task_drifted: IntGaugeVec,
+    /// Calls of shadows by the upstream asked and how they ended.
+    pub shadow_calls: IntCounterVec,
+    /// US dollars that they cost, by upstream, where the price is known.
+    pub shadow_cost: CounterVec,
+    /// Live calls in the sample of a shadow that were not sent, by reason: one of [`SKIPPED`].
+    pub shadow_skipped: IntCounterVec,
     tasks_seen: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
 }
 
@@ -149,6 +159,29 @@ impl Metrics {
                     &["task"],
                 ),
             )?,
+            shadow_calls: counters(
+                "understudy_shadow_calls_total",
+                "Calls of shadows, by the upstream asked and how they ended.",
+                &["candidate", "outcome"],
+            )?,
+            shadow_cost: add(
+                registry,
+                CounterVec::new(
+                    Opts::new(
+                        "understudy_shadow_cost_usd_total",
+                        "Cost of shadows in US dollars, where known.",
+                    ),
+                    &["candidate"],
+                ),
+            )?,
+            shadow_skipped: {
+                let help = "Live calls in a shadow's sample that were not sent, by reason.";
+                let skipped = counters("understudy_shadow_skipped_total", help, &["reason"])?;
+                for reason in SKIPPED {
+                    skipped.with_label_values(&[reason]);
+                }
+                skipped
+            },
             tasks_seen: std::sync::Arc::default(),
         })
     }

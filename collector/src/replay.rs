@@ -5,26 +5,41 @@
 //! the upstream that is asked and no other.
 
 mod ask;
+mod constrain;
+mod pace;
 mod sample;
 
-pub use ask::Arm;
+pub(crate) use ask::Reply;
+pub use ask::{Arm, version_of};
+pub use pace::Budget;
+pub(crate) use pace::Pace;
+pub(crate) use sample::is_by_candidate;
 pub use sample::{Drawn, Sample, draw, lot};
 
+use crate::compare::{interval, unit_means};
 use crate::scan::{ScanError, ScoreFilter, scores};
-use crate::score::{AnswerKind, kind_in_task, score, validity};
+use crate::score::{AnswerKind, KindSummary, LabelSet, Score, Summary, kind_in_task, score, validity};
 use crate::store::{Store, StoreError};
 use crate::table::{TableError, score_key, scores_to_parquet};
-use ask::Reply;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use understudy_call::call::Response;
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Outcome, ScoreRecord};
 
 /// Versions of the baseline, asked again, begin with this.
 const FLOOR: &str = "floor-";
+/// The version of floor pairs that the traffic itself held.
+const FREE_FLOOR: &str = "floor-traffic";
+/// The name of a baseline that the calls don't tell.
+const UNNAMED: &str = "baseline";
+/// How sure the floor's interval is.
+const FLOOR_ALPHA: f64 = 0.05;
+/// The number of the object of a job's free pairs; those of its chunks count from 0.
+const FREE_OBJECT: u64 = u64::MAX;
 /// Fewest calls whose scores become one object.
 const CHUNK: usize = 32;
 
@@ -41,6 +56,19 @@ pub struct ReplayConfig {
     pub tries: u32,
     /// The wait before the second try; it doubles from then on.
     pub retry_after: Duration,
+    /// What it may spend.
+    pub budget: Budget,
+    /// When the noise floor is known well enough; without it every call of the sample is asked of the baseline again.
+    pub floor_enough: Option<FloorEnough>,
+}
+
+/// When the baseline need not be asked again any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FloorEnough {
+    /// Fewest pairs.
+    pub min_pairs: usize,
+    /// The floor is known to plus or minus this.
+    pub half_width: f64,
 }
 
 impl ReplayConfig {
@@ -52,6 +80,8 @@ impl ReplayConfig {
             deadline: Duration::from_secs(120),
             tries: 4,
             retry_after: Duration::from_millis(250),
+            budget: Budget::default(),
+            floor_enough: None,
         }
     }
 }
@@ -91,6 +121,18 @@ pub struct Progress {
     pub failed: usize,
     /// Asked of the baseline again.
     pub floor_asked: usize,
+    /// Floor pairs that the traffic itself held: the same request, answered twice.
+    pub floor_free: usize,
+    /// All floor pairs of the sample that count, earlier ones included.
+    pub floor_pairs: usize,
+    /// The floor is known to plus or minus this, at 95 %; null below two pairs.
+    pub floor_half_width: Option<f64>,
+    /// Tries that failed and were made again.
+    pub retried: u64,
+    /// Seconds in which the candidate had something to answer.
+    pub busy_seconds: f64,
+    /// Why not all calls were asked; null where all were.
+    pub stopped: Option<&'static str>,
     /// US dollars so far, of those answers whose price is known.
     pub cost_usd: f64,
     /// Answers whose price is not known.
@@ -111,6 +153,8 @@ pub struct Replayed {
     /// Counts and cost.
     #[serde(flatten)]
     pub progress: Progress,
+    /// What the answers of this run score, kind by kind.
+    pub scores: Vec<KindSummary>,
     /// Objects written.
     pub objects: Vec<String>,
 }
@@ -119,6 +163,14 @@ pub struct Replayed {
 pub fn is_floor(score: &ScoreRecord) -> bool {
     score.candidate_version.starts_with(FLOOR)
 }
+
+/// Whether a row is of a canaried call whose baseline was asked: it says nothing of what was rehearsed.
+pub fn is_reverse(score: &ScoreRecord) -> bool {
+    score.source.as_deref() == Some(REVERSE)
+}
+
+/// The `source` of rows of reverse shadows.
+pub(crate) const REVERSE: &str = "reverse";
 
 /// Sends the sample to `candidate`, and to `baseline` what it was not asked yet, and puts the scores. `progress` hears
 /// after each call.
@@ -148,6 +200,8 @@ pub async fn replay(
             ..Progress::default()
         },
         objects: Vec::new(),
+        pace: Pace::new(config.budget),
+        summary: Summary::default(),
         job: job.clone(),
     };
     run.all().await?;
@@ -157,6 +211,7 @@ pub async fn replay(
         candidate: candidate.name().to_owned(),
         candidate_version: candidate.version.clone(),
         progress: run.done,
+        scores: run.summary.kinds(),
         objects: run.objects,
     };
     let json = serde_json::to_vec(&replayed).expect("counts and names have a JSON form");
@@ -174,6 +229,8 @@ struct Run<'a, P> {
     progress: P,
     done: Progress,
     objects: Vec<String>,
+    pace: Pace,
+    summary: Summary,
     job: String,
 }
 
@@ -188,11 +245,12 @@ struct Todo<'a> {
 
 impl<P: FnMut(&Progress)> Run<'_, P> {
     async fn all(&mut self) -> Result<(), ReplayError> {
-        let candidate_done = self.scored(self.candidate).await?;
-        let mut floor = match self.baseline {
-            Some(baseline) => self.scored(baseline).await?,
-            None => HashMap::new(),
-        };
+        let candidate_done = self
+            .scored(self.candidate.name(), Some(&self.candidate.version))
+            .await?;
+        let mut floor = self.floor_known().await?;
+        let began = now_micros();
+        self.free_floor(&mut floor, began).await?;
         let sample = self.sample;
         let todo: Vec<Todo<'_>> = sample
             .calls
@@ -210,13 +268,76 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             .into_iter()
             .filter(|todo| todo.ask_candidate || todo.ask_baseline)
             .collect();
+        self.measure_floor(&floor);
         (self.progress)(&self.done);
-        let began = now_micros();
         let concurrency = self.concurrency();
         for (number, chunk) in todo.chunks(CHUNK.max(4 * concurrency)).enumerate() {
             self.chunk(chunk, number as u64, began, concurrency, &mut floor).await?;
+            self.done.stopped = self.pace.stopped();
+            if self.done.stopped.is_some() {
+                break;
+            }
+        }
+        (self.progress)(&self.done);
+        Ok(())
+    }
+
+    /// What is known of the floor on the calls of the sample: call id → agreement, `None` where it does not count.
+    async fn floor_known(&self) -> Result<HashMap<String, Option<f64>>, ReplayError> {
+        let filter = ScoreFilter {
+            task: Some(self.config.task.clone()),
+            ..ScoreFilter::default()
+        };
+        let rows = scores(self.store, &filter).await?.into_iter();
+        Ok(rows
+            .filter(|row| is_floor(row) && was_reached(row))
+            .map(|row| (row.call_id, row.floor_agreement))
+            .collect())
+    }
+
+    /// Pairs that the traffic itself holds: nobody need be asked for them.
+    async fn free_floor(&mut self, floor: &mut HashMap<String, Option<f64>>, began: i64) -> Result<(), ReplayError> {
+        let mut rows: BTreeMap<&str, Vec<(usize, ScoreRecord)>> = BTreeMap::new();
+        for (place, call) in self.sample.calls.iter().enumerate() {
+            let known = floor.contains_key(&call.call_id);
+            let Some(twin) = self.sample.twins.get(&call.call_id).filter(|_| !known) else {
+                continue;
+            };
+            let baseline = call.upstream.as_deref().unwrap_or(UNNAMED);
+            let (kind, score) = self.score(call, twin);
+            let row = ScoreRecord {
+                candidate: baseline.to_owned(),
+                candidate_version: FREE_FLOOR.to_owned(),
+                floor_agreement: score.agreement,
+                cost_usd: Some(0.0),
+                ..answer_row(&self.config.task, call, kind, &score, Some(twin))
+            };
+            floor.insert(row.call_id.clone(), row.floor_agreement);
+            rows.entry(baseline).or_default().push((place, row));
+        }
+        for (baseline, rows) in rows {
+            self.done.floor_free += rows.len();
+            let key = score_key(&self.config.task, baseline, &self.job, FREE_OBJECT);
+            self.put(key, rows, began).await?;
         }
         Ok(())
+    }
+
+    fn measure_floor(&mut self, floor: &HashMap<String, Option<f64>>) {
+        let calls = self.sample.calls.iter();
+        let pairs: Vec<(&str, f64)> = calls
+            .filter_map(|call| Some((call.conversation_id.as_str(), floor.get(&call.call_id).copied()??)))
+            .collect();
+        self.done.floor_pairs = pairs.len();
+        let interval = interval(&unit_means(pairs.iter().copied()), FLOOR_ALPHA);
+        self.done.floor_half_width = (pairs.len() > 1).then(|| (interval.upper - interval.lower) / 2.0);
+    }
+
+    fn floor_is_known(&self) -> bool {
+        let wide = self.done.floor_half_width.unwrap_or(f64::INFINITY);
+        self.config
+            .floor_enough
+            .is_some_and(|enough| self.done.floor_pairs >= enough.min_pairs && wide <= enough.half_width)
     }
 
     fn concurrency(&self) -> usize {
@@ -226,17 +347,19 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
     }
 
     /// What an arm was asked by earlier runs and need not be asked again: call id → the floor's agreement.
-    async fn scored(&self, arm: &Arm) -> Result<HashMap<String, Option<f64>>, ReplayError> {
+    async fn scored(
+        &self,
+        candidate: &str,
+        version: Option<&str>,
+    ) -> Result<HashMap<String, Option<f64>>, ReplayError> {
         let filter = ScoreFilter {
             task: Some(self.config.task.clone()),
-            candidate: Some(arm.name().to_owned()),
-            candidate_version: Some(arm.version.clone()),
+            candidate: Some(candidate.to_owned()),
+            candidate_version: version.map(str::to_owned),
         };
-        let rows = scores(self.store, &filter).await?;
-        let answered = |row: &ScoreRecord| !matches!(row.outcome, Outcome::UpstreamConnect | Outcome::UpstreamReset);
+        let rows = scores(self.store, &filter).await?.into_iter();
         Ok(rows
-            .into_iter()
-            .filter(answered)
+            .filter(|row| was_reached(row) && !is_reverse(row))
             .map(|row| (row.call_id, row.floor_agreement))
             .collect())
     }
@@ -249,63 +372,83 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         concurrency: usize,
         floor: &mut HashMap<String, Option<f64>>,
     ) -> Result<(), ReplayError> {
-        let started = Instant::now();
-        let (candidate, baseline, config) = (self.candidate, self.baseline, self.config);
-        let asks = chunk.iter().map(|todo| async move {
-            let of_candidate = async {
-                match todo.ask_candidate {
-                    true => Some(candidate.ask(todo.call, config).await),
-                    false => None,
+        let (candidate, config, pace, prices) = (self.candidate, self.config, &self.pace, self.prices);
+        let baseline = self.baseline.filter(|_| !self.floor_is_known());
+        let ask = |arm: Option<&'_ Arm>, call: &'_ Drawn| {
+            let (arm, call) = (arm.cloned(), call.clone());
+            async move {
+                let arm = arm?;
+                let reply = arm.ask(&call, config, pace).await?;
+                if reply.was_sent() {
+                    pace.settle(arm.cost(&call, &reply, prices));
                 }
-            };
-            let of_baseline = async {
-                match baseline {
-                    Some(baseline) if todo.ask_baseline => Some(baseline.ask(todo.call, config).await),
-                    _ => None,
-                }
-            };
-            let (answer, again) = tokio::join!(of_candidate, of_baseline);
-            (todo, answer, again)
+                Some(reply)
+            }
+        };
+        let asks = chunk.iter().map(|todo| {
+            let of_candidate = ask(Some(candidate).filter(|_| todo.ask_candidate), todo.call);
+            let of_baseline = ask(baseline.filter(|_| todo.ask_baseline), todo.call);
+            async move {
+                let (answer, again) = tokio::join!(of_candidate, of_baseline);
+                (todo, answer, again)
+            }
         });
         let mut answers = stream::iter(asks).buffer_unordered(concurrency);
         let (mut candidate_rows, mut floor_rows) = (Vec::new(), Vec::new());
         let (mut candidate_fault, mut floor_fault) = (Faults::default(), Faults::default());
+        let (mut candidate_busy, mut floor_busy) = (Busy::default(), Busy::default());
+        let mut replies = Vec::new();
         while let Some((todo, answer, again)) = answers.next().await {
-            if let Some(reply) = again {
-                floor_fault.note(&reply);
+            if let Some(reply) = &again {
+                floor_fault.note(reply);
+                floor_busy.add(reply);
                 self.done.floor_asked += 1;
-                let mut row = self.row(todo.call, &reply, baseline.unwrap_or(candidate));
+            }
+            if let Some(reply) = &answer {
+                candidate_fault.note(reply);
+                candidate_busy.add(reply);
+                self.done.asked += 1;
+                self.done.failed += usize::from(reply.outcome != Outcome::Ok);
+            }
+            for reply in [&answer, &again].into_iter().flatten() {
+                self.done.retried += u64::from(reply.retries);
+            }
+            (self.progress)(&self.done);
+            replies.push((todo, answer, again));
+        }
+        drop(answers);
+        for (todo, answer, again) in replies {
+            if let (Some(reply), Some(baseline)) = (again, baseline) {
+                let mut row = self.row(todo.call, &reply, baseline);
                 row.floor_agreement = row.agreement.filter(|_| todo.call.same_model(&reply));
                 floor.insert(row.call_id.clone(), row.floor_agreement);
                 floor_rows.push((todo.place, row));
             }
             if let Some(reply) = answer {
-                candidate_fault.note(&reply);
-                self.done.asked += 1;
-                self.done.failed += usize::from(reply.outcome != Outcome::Ok);
                 let row = self.row(todo.call, &reply, candidate);
                 candidate_rows.push((todo.place, row));
             }
-            (self.progress)(&self.done);
         }
-        drop(answers);
         candidate_fault.check(candidate)?;
         if let Some(baseline) = baseline {
             floor_fault.check(baseline)?;
         }
-        let seconds = started.elapsed().as_secs_f64();
         for (_, row) in &mut candidate_rows {
             row.floor_agreement = floor.get(&row.call_id).copied().flatten();
         }
-        self.put(candidate, candidate_rows, number, began, seconds).await?;
+        let busy = candidate_busy.seconds();
+        self.done.busy_seconds += busy;
+        self.put_arm(candidate, candidate_rows, number, began, busy).await?;
         if let Some(baseline) = baseline {
-            self.put(baseline, floor_rows, number, began, seconds).await?;
+            self.put_arm(baseline, floor_rows, number, began, floor_busy.seconds())
+                .await?;
         }
+        self.measure_floor(floor);
         (self.progress)(&self.done);
         Ok(())
     }
 
-    async fn put(
+    async fn put_arm(
         &mut self,
         arm: &Arm,
         mut rows: Vec<(usize, ScoreRecord)>,
@@ -313,24 +456,28 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         began: i64,
         seconds: f64,
     ) -> Result<(), ReplayError> {
+        arm.share_machine_cost(&mut rows, seconds);
+        self.done.cost_usd += rows.iter().filter_map(|(_, row)| row.cost_usd).sum::<f64>();
+        self.done.unpriced += rows
+            .iter()
+            .filter(|(_, row)| row.cost_usd.is_none() && row.outcome == Outcome::Ok)
+            .count();
+        self.put(score_key(&self.config.task, arm.name(), &self.job, number), rows, began)
+            .await
+    }
+
+    async fn put(&mut self, key: String, mut rows: Vec<(usize, ScoreRecord)>, began: i64) -> Result<(), ReplayError> {
         if rows.is_empty() {
             return Ok(());
         }
         rows.sort_by_key(|(place, _)| *place);
-        let mut rows: Vec<ScoreRecord> = rows
+        let rows: Vec<ScoreRecord> = rows
             .into_iter()
             .map(|(place, row)| ScoreRecord {
                 judged_at: began.saturating_add(i64::try_from(place).unwrap_or(i64::MAX)),
                 ..row
             })
             .collect();
-        arm.share_machine_cost(&mut rows, seconds);
-        self.done.cost_usd += rows.iter().filter_map(|row| row.cost_usd).sum::<f64>();
-        self.done.unpriced += rows
-            .iter()
-            .filter(|row| row.cost_usd.is_none() && row.outcome == Outcome::Ok)
-            .count();
-        let key = score_key(&self.config.task, arm.name(), &self.job, number);
         self.store
             .put(&key, scores_to_parquet(&rows, self.store.table_keys())?)
             .await?;
@@ -338,44 +485,108 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         Ok(())
     }
 
-    fn row(&self, call: &Drawn, reply: &Reply, arm: &Arm) -> ScoreRecord {
+    fn score(&self, call: &Drawn, answer: &Response) -> (AnswerKind, Score) {
         let kind = kind_in_task(&call.request, &call.recorded, &self.sample.labels);
-        let judged = match &reply.answer {
-            Some(answer) => score(&call.request, &call.recorded, answer, kind),
-            None => crate::score::Score {
-                valid: false,
-                agreement: None,
-                reason: String::new(),
-            },
-        };
-        let answer = reply.answer.clone().unwrap_or_default();
-        let model = [answer.model.as_deref(), arm.model(), arm.asked_model(call)];
-        let price = model.into_iter().flatten().find_map(|model| self.prices.lookup(model));
-        ScoreRecord {
-            call_id: call.call_id.clone(),
-            conversation_id: call.conversation_id.clone(),
-            task_id: self.config.task.clone(),
-            candidate: arm.name().to_owned(),
-            candidate_version: arm.version.clone(),
-            kind: kind.as_str().to_owned(),
-            valid: judged.valid,
-            valid_baseline: Some(is_valid(call, kind)),
-            agreement: judged.agreement,
-            input_tokens: answer.usage.input,
-            output_tokens: answer.usage.output,
-            cost_usd: price.and_then(|price| price.cost(&answer.usage)),
-            duration_ms: reply.duration_ms,
-            outcome: reply.outcome,
-            response_body: reply.body.clone(),
-            output_text: reply.answer.is_some().then_some(answer.output_text),
-            tool_calls: answer.tool_calls,
-            ..ScoreRecord::default()
+        let score = score(&call.request, &call.recorded, answer, kind, &self.sample.labels);
+        (kind, score)
+    }
+
+    fn row(&mut self, call: &Drawn, reply: &Reply, arm: &Arm) -> ScoreRecord {
+        let row = reply_row(&self.config.task, call, reply, arm, self.prices, &self.sample.labels);
+        if let (Some(answer), false) = (&reply.answer, arm.is_baseline()) {
+            let (kind, score) = self.score(call, answer);
+            self.summary.add(kind, &call.recorded, answer, &score);
         }
+        row
+    }
+}
+
+/// The row of a reply to a kept call.
+pub(crate) fn reply_row(
+    task: &str,
+    call: &Drawn,
+    reply: &Reply,
+    arm: &Arm,
+    prices: &PriceTable,
+    labels: &LabelSet,
+) -> ScoreRecord {
+    let kind = kind_in_task(&call.request, &call.recorded, labels);
+    let judged = match &reply.answer {
+        Some(answer) => score(&call.request, &call.recorded, answer, kind, labels),
+        None => Score::of_none(),
+    };
+    let answered = reply.outcome == Outcome::Ok;
+    ScoreRecord {
+        candidate: arm.name().to_owned(),
+        candidate_version: arm.version.clone(),
+        cost_usd: arm.cost(call, reply, prices).filter(|_| answered),
+        first_token_ms: reply.first_token_ms,
+        duration_ms: reply.duration_ms,
+        outcome: reply.outcome,
+        response_body: reply.body.clone(),
+        ..answer_row(task, call, kind, &judged, reply.answer.as_ref())
+    }
+}
+
+fn answer_row(task: &str, call: &Drawn, kind: AnswerKind, score: &Score, answer: Option<&Response>) -> ScoreRecord {
+    ScoreRecord {
+        call_id: call.call_id.clone(),
+        conversation_id: call.conversation_id.clone(),
+        task_id: task.to_owned(),
+        kind: kind.as_str().to_owned(),
+        valid: score.valid,
+        valid_baseline: Some(is_valid(call, kind)),
+        agreement: score.agreement,
+        reason: Some(score.reason.clone()).filter(|reason| !reason.is_empty()),
+        input_tokens: answer.and_then(|answer| answer.usage.input),
+        output_tokens: answer.and_then(|answer| answer.usage.output),
+        output_text: answer.map(|answer| answer.output_text.clone()),
+        tool_calls: answer.map(|answer| answer.tool_calls.clone()).unwrap_or_default(),
+        ..ScoreRecord::default()
+    }
+}
+
+/// An upstream that was not reached said nothing of itself: it is asked again by the next run.
+fn was_reached(row: &ScoreRecord) -> bool {
+    !matches!(row.outcome, Outcome::UpstreamConnect | Outcome::UpstreamReset)
+}
+
+/// The time in which an arm had a call in flight.
+#[derive(Default)]
+struct Busy(Vec<(Instant, Duration)>);
+
+impl Busy {
+    fn add(&mut self, reply: &Reply) {
+        if let (Some(started), Some(milliseconds)) = (reply.started, reply.duration_ms) {
+            self.0
+                .push((started, Duration::from_secs_f64((milliseconds / 1000.0).max(0.0))));
+        }
+    }
+
+    /// Seconds, those of calls at the same time counted once.
+    fn seconds(mut self) -> f64 {
+        self.0.sort();
+        let mut busy = Duration::ZERO;
+        let mut until: Option<Instant> = None;
+        for (started, length) in self.0 {
+            let end = started + length;
+            let from = until.map_or(started, |until| until.max(started));
+            busy += end.saturating_duration_since(from);
+            until = Some(until.map_or(end, |until| until.max(end)));
+        }
+        busy.as_secs_f64()
     }
 }
 
 fn is_valid(call: &Drawn, kind: AnswerKind) -> bool {
-    validity(&call.request, &call.recorded, &call.recorded, kind).is_ok()
+    validity(
+        &call.request,
+        &call.recorded,
+        &call.recorded,
+        kind,
+        &LabelSet::default(),
+    )
+    .is_ok()
 }
 
 /// Whether an upstream took any call of a chunk.

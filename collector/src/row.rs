@@ -12,6 +12,7 @@ mod timing;
 mod unmasked;
 
 pub(crate) use media::is_missing_in as is_media_missing_in;
+pub(crate) use timing::Timing;
 
 use crate::drift::Look;
 use crate::mask::{Mask, Values};
@@ -20,7 +21,6 @@ use masking::{Bodies, Drafts, Masked};
 use plain::Plain;
 use std::borrow::Cow;
 use std::sync::Arc;
-use timing::Timing;
 use understudy_call::call::{Api, Request, Response, ToolOffered, Usage};
 use understudy_call::frame::{BodyNote, FrameHead, RawCall};
 use understudy_call::keys::{Key, Origins, keyed_digest};
@@ -214,6 +214,13 @@ impl RowMaker {
             record.attempts.iter().map(attempt_cost).sum()
         };
     }
+}
+
+/// The request of a call as its client sent it, its content encoding undone; `None` where it is no whole text.
+pub(crate) fn request_text(raw: &RawCall) -> Option<String> {
+    let plain = Plain::of(&raw.request, raw.head.request_encoding.as_deref(), &[]);
+    let is_whole = !plain.at_fault && raw.head.body_note.is_none();
+    String::from_utf8(plain.bytes.into_owned()).ok().filter(|_| is_whole)
 }
 
 /// What the head tells, and the masked texts.

@@ -10,11 +10,14 @@ use crate::table::{
     Columns, TableError, TableKeys, call_batches, call_micros, hour_partition, score_partition, scores_from_parquet,
 };
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use understudy_call::record::{CallRecord, ScoreRecord};
 
 /// Batches decoded ahead of the reader.
 const BATCHES_AHEAD: usize = 2;
+/// A call's id and its begin are no further apart than this, microseconds.
+const ID_MICROS: i64 = 60_000_000;
 
 /// Why a scan stopped.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +152,37 @@ pub async fn for_each_call(
         for_each_row(&object.key, bytes, filter, store.table_keys().clone(), &mut visit).await?;
     }
     Ok(())
+}
+
+/// The calls of these ids, as far as they are kept, with all columns. Looks into the hours that the ids tell, and no more.
+pub async fn calls_by_id(store: &Store, ids: &BTreeSet<String>) -> Result<Vec<CallRecord>, ScanError> {
+    let mut hours = BTreeSet::new();
+    for id in ids {
+        let made = call_micros(&CallRecord {
+            call_id: id.clone(),
+            ..CallRecord::default()
+        });
+        // An id is made a moment before or after the call's time.
+        hours.extend([made - ID_MICROS, made + ID_MICROS].map(hour_partition));
+    }
+    let hidden = hidden(store).await?;
+    let tombstones = Tombstones::load(store).await?;
+    let (filter, mut found) = (CallFilter::default(), Vec::new());
+    for hour in hours {
+        for object in store.list(&hour).await? {
+            if !object.key.ends_with(".parquet") || hidden.contains(&object.key) {
+                continue;
+            }
+            let bytes = store.get(&object.key).await?;
+            let mut visit = |call: CallRecord| {
+                if ids.contains(&call.call_id) && !tombstones.covers_call(&call) {
+                    found.push(call);
+                }
+            };
+            for_each_row(&object.key, bytes, &filter, store.table_keys().clone(), &mut visit).await?;
+        }
+    }
+    Ok(found)
 }
 
 /// Decodes off the runtime's threads: unpacking a large object would hold up whatever else runs there.

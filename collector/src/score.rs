@@ -1,32 +1,34 @@
 //! How well an answer repeats the recorded one, in [0, 1], by what kind of answer was recorded.
 //!
 //! Pure. Validity (is it well-formed for the request) is kept apart from agreement (does it say the same). Fetches no
-//! schema and judges no prose: its similarity is only that.
+//! schema and judges no prose: its similarity is only that. What each score means, and its limits: docs/scores.md.
 
+mod calls;
 mod chrf;
+mod fields;
 mod json;
+mod label;
+mod language;
+mod ngrams;
 mod refusal;
+mod summary;
 
 pub use chrf::chrf;
+pub use fields::FieldCounts;
+pub use label::{Confusion, LabelSet};
+pub use language::language;
+pub use ngrams::similarity;
+pub use summary::{KindSummary, Summary};
+use understudy_call::check::truncated;
 
-use json::{call_leaves, field_f1, json_of, leaves};
+pub(crate) use json::json_of;
+
+use json::json_within;
+use label::{looks_like_label, normal_label};
 use refusal::unusable;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
 use understudy_call::call::{Request, Response, ResponseFormat, ToolCall};
 use understudy_call::check::schema::fits;
-
-/// Most words of a label.
-const LABEL_WORDS: usize = 5;
-/// Most characters of a label.
-const LABEL_CHARS: usize = 60;
-/// Fewest answers from which a set of labels is called closed.
-const CLOSED_SET_ANSWERS: usize = 10;
-/// Fewest answers for each distinct one in a closed set, on average.
-const CLOSED_SET_REPEATS: usize = 4;
-
-/// Parallel tool calls that are matched; further ones count as differing.
-const MATCHED_CALLS: usize = 128;
 
 /// What a recorded answer is, and so how another one is compared with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,28 +77,27 @@ pub struct Score {
     pub agreement: Option<f64>,
     /// Why it is not valid; empty where it is.
     pub reason: String,
+    /// What the agreement is made of.
+    pub measures: Measures,
 }
 
-/// The short answers that a task gave: whether they are a closed set.
-#[derive(Clone, Debug, Default)]
-pub struct LabelSet {
-    answers: usize,
-    distinct: HashSet<String>,
-}
-
-impl LabelSet {
-    /// Counts an answer's text; only what could be a label counts.
-    pub fn add(&mut self, text: &str) {
-        if looks_like_label(text) {
-            self.answers += 1;
-            self.distinct.insert(normal_label(text));
-        }
-    }
-
-    /// Whether the same few answers recur.
-    pub fn is_closed(&self) -> bool {
-        self.answers >= CLOSED_SET_ANSWERS && self.distinct.len() * CLOSED_SET_REPEATS <= self.answers
-    }
+/// What an agreement is made of, as far as its kind has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measures {
+    /// Fields of tool calls or of JSON.
+    pub fields: Option<FieldCounts>,
+    /// chrF++ of prose, 0 to 1.
+    pub chrf: Option<f64>,
+    /// [`similarity`] of prose, 0 to 1.
+    pub similarity: Option<f64>,
+    /// Characters of the answer for each of the recorded one, in prose.
+    pub length: Option<f64>,
+    /// It refuses, and the recorded answer does not.
+    pub refused: bool,
+    /// It was cut at a length.
+    pub truncated: bool,
+    /// It is in another language than the recorded answer.
+    pub other_language: bool,
 }
 
 /// What a recorded answer is; a short answer counts as a label.
@@ -121,32 +122,120 @@ pub fn kind_in_task(request: &Request, recorded: &Response, labels: &LabelSet) -
 }
 
 /// Compares an answer with the recorded one. An empty or refused answer agrees in nothing, one that was an error is
-/// not compared, and a truncated one is compared as far as it goes; all of them are invalid.
-pub fn score(request: &Request, recorded: &Response, answer: &Response, kind: AnswerKind) -> Score {
+/// not compared, and a truncated one is compared as far as it goes; all of them are invalid. `labels` are the task's.
+pub fn score(request: &Request, recorded: &Response, answer: &Response, kind: AnswerKind, labels: &LabelSet) -> Score {
     if answer.error.is_some() {
         return Score {
             valid: false,
             agreement: None,
             reason: "the answer is an error".into(),
+            measures: Measures::default(),
         };
     }
-    let fault = validity(request, recorded, answer, kind).err();
-    let empty_or_refused = answer.is_empty() || refusal::refused(recorded, answer);
-    let agreement = if empty_or_refused {
-        0.0
+    let fault = validity(request, recorded, answer, kind, labels).err();
+    let refused = refusal::refused(recorded, answer);
+    let mut measures = if answer.is_empty() || refused {
+        Measures::default()
     } else {
-        agreement(recorded, answer, kind)
+        measures(request, recorded, answer, kind)
+    };
+    measures.refused = refused;
+    measures.truncated = answer.partial || truncated(answer.finish_reason.as_deref());
+    measures.other_language = kind == AnswerKind::Prose && other_language(recorded, answer).is_some();
+    let agreement = match kind {
+        _ if answer.is_empty() || refused => 0.0,
+        AnswerKind::Label => {
+            let same = normal_label(&recorded.output_text) == normal_label(&answer.output_text);
+            f64::from(u8::from(same && answer.tool_calls.is_empty()))
+        }
+        _ => measures.agreement(),
     };
     Score {
         valid: fault.is_none(),
         agreement: Some(agreement),
         reason: fault.unwrap_or_default(),
+        measures,
     }
+}
+
+impl Score {
+    /// Where there is no answer.
+    pub(crate) fn of_none() -> Score {
+        Score {
+            valid: false,
+            agreement: None,
+            reason: "there is no answer".into(),
+            measures: Measures::default(),
+        }
+    }
+}
+
+impl Measures {
+    /// F1 of fields; of prose the mean of what its pieces and what its words say.
+    fn agreement(&self) -> f64 {
+        match (self.fields, self.chrf, self.similarity) {
+            (Some(fields), ..) => fields.f1(),
+            (None, Some(chrf), Some(similarity)) => (chrf + similarity) / 2.0,
+            _ => 0.0,
+        }
+    }
+
+    fn of_prose(recorded: &str, answer: &str) -> Measures {
+        let length = |text: &str| text.trim().chars().count() as f64;
+        Measures {
+            chrf: Some(chrf(recorded, answer)),
+            similarity: Some(similarity(recorded, answer)),
+            length: Some(length(answer) / length(recorded).max(1.0)),
+            ..Measures::default()
+        }
+    }
+}
+
+/// An answer that calls tools where the recorded one calls none does something else, whatever it says besides.
+fn measures(request: &Request, recorded: &Response, answer: &Response, kind: AnswerKind) -> Measures {
+    let of_fields = |fields| Measures {
+        fields: Some(fields),
+        ..Measures::default()
+    };
+    match kind {
+        AnswerKind::ToolCall => of_fields(calls::compare(request, &recorded.tool_calls, &answer.tool_calls)),
+        _ if !answer.tool_calls.is_empty() => Measures::default(),
+        AnswerKind::Label => Measures::default(),
+        AnswerKind::Prose => Measures::of_prose(&recorded.output_text, &answer.output_text),
+        AnswerKind::Structured => {
+            let schema = match &request.response_format {
+                ResponseFormat::JsonSchema(schema) => schema,
+                _ => &Value::Null,
+            };
+            let read = |value: Option<Value>| value.map(|value| fields::normal(&value, schema));
+            // JSON with words around it is a fault of form, which validity tells.
+            match (
+                read(json_of(&recorded.output_text)),
+                read(json_within(&answer.output_text)),
+            ) {
+                (Some(recorded), Some(answer)) => of_fields(fields::compare(&recorded, &answer)),
+                (None, None) => Measures::of_prose(&recorded.output_text, &answer.output_text),
+                _ => Measures::default(),
+            }
+        }
+    }
+}
+
+/// The two languages, where both are known and differ.
+fn other_language(recorded: &Response, answer: &Response) -> Option<(&'static str, &'static str)> {
+    let both = language(&recorded.output_text).zip(language(&answer.output_text));
+    both.filter(|(recorded, answer)| recorded != answer)
 }
 
 /// Whether an answer is well-formed for the request; the error says why not. With the recorded answer as `answer` it
 /// gives the baseline's validity.
-pub fn validity(request: &Request, recorded: &Response, answer: &Response, kind: AnswerKind) -> Result<(), String> {
+pub fn validity(
+    request: &Request,
+    recorded: &Response,
+    answer: &Response,
+    kind: AnswerKind,
+    labels: &LabelSet,
+) -> Result<(), String> {
     if let Some(reason) = unusable(recorded, answer) {
         return Err(reason);
     }
@@ -157,7 +246,19 @@ pub fn validity(request: &Request, recorded: &Response, answer: &Response, kind:
     if wants_json && answer.tool_calls.is_empty() {
         return structured_validity(request, recorded, answer);
     }
-    Ok(())
+    if kind == AnswerKind::Label
+        && answer.tool_calls.is_empty()
+        && labels.is_closed()
+        && !labels.has(&answer.output_text)
+    {
+        return Err("the answer is none of the task's labels".into());
+    }
+    match other_language(recorded, answer) {
+        Some((first, second)) if kind == AnswerKind::Prose => {
+            Err(format!("the answer is in {second}, the recorded one in {first}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn tool_call_validity(request: &Request, call: &ToolCall) -> Result<(), String> {
@@ -188,83 +289,9 @@ fn structured_validity(request: &Request, recorded: &Response, answer: &Response
     }
 }
 
-fn agreement(recorded: &Response, answer: &Response, kind: AnswerKind) -> f64 {
-    match kind {
-        AnswerKind::ToolCall => tool_call_agreement(&recorded.tool_calls, &answer.tool_calls),
-        AnswerKind::Structured => match (json_of(&recorded.output_text), json_of(&answer.output_text)) {
-            (Some(recorded), Some(answer)) => field_f1(&leaves(&recorded), &leaves(&answer)),
-            (None, None) if answer.tool_calls.is_empty() => chrf(&recorded.output_text, &answer.output_text),
-            _ => 0.0,
-        },
-        AnswerKind::Label => {
-            let same = normal_label(&recorded.output_text) == normal_label(&answer.output_text);
-            f64::from(u8::from(same && answer.tool_calls.is_empty()))
-        }
-        AnswerKind::Prose => chrf(&recorded.output_text, &answer.output_text),
-    }
-}
-
-/// F1 over names and argument fields of all calls, in whatever order: the most alike are matched first.
-fn tool_call_agreement(recorded: &[ToolCall], answer: &[ToolCall]) -> f64 {
-    let flat = |calls: &[ToolCall]| calls.iter().map(call_leaves).collect::<Vec<_>>();
-    let (recorded, answer) = (flat(recorded), flat(answer));
-    let total: usize = recorded.iter().chain(&answer).map(json::Leaves::len).sum();
-    let mut alike = Vec::new();
-    for (left, wanted) in recorded.iter().enumerate().take(MATCHED_CALLS) {
-        for (right, given) in answer.iter().enumerate().take(MATCHED_CALLS) {
-            alike.push((wanted.common(given), left, right));
-        }
-    }
-    alike.sort_by_key(|(common, left, right)| (std::cmp::Reverse(*common), *left, *right));
-    let (mut left_taken, mut right_taken) = (HashSet::new(), HashSet::new());
-    let mut hits = 0;
-    for (common, left, right) in alike {
-        if common > 0 && !left_taken.contains(&left) && right_taken.insert(right) {
-            left_taken.insert(left);
-            hits += common;
-        }
-    }
-    if total == 0 {
-        1.0
-    } else {
-        2.0 * hits as f64 / total as f64
-    }
-}
-
-fn looks_like_label(text: &str) -> bool {
-    let text = text.trim();
-    let words = text.split_whitespace().count();
-    let ends_sentence = |c: char| matches!(c, '.' | '!' | '?' | ':' | ';' | ',' | '。' | '！' | '？');
-    let bare = if words == 1 { text.trim_end_matches('.') } else { text };
-    (1..=LABEL_WORDS).contains(&words)
-        && text.chars().count() <= LABEL_CHARS
-        && !text.contains(['\n', '{', '}', '[', ']'])
-        && !bare.ends_with(ends_sentence)
-        && !bare.contains(". ")
-}
-
-/// A label as it is compared: lower case, single spaces, no quotes, fences or punctuation around it.
-fn normal_label(text: &str) -> String {
-    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
-    let around =
-        |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '*' | '.' | '!' | '?' | ',' | ';' | ':' | '。');
-    words.join(" ").trim_matches(around).to_owned()
-}
-
-/// Cohen's kappa of pairs of labels: agreement beyond chance; `None` without pairs or where chance alone agrees.
-pub fn kappa<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<f64> {
-    let mut counts: HashMap<String, (f64, f64)> = HashMap::new();
-    let (mut total, mut same) = (0.0, 0.0);
-    for (recorded, answer) in pairs {
-        let (recorded, answer) = (normal_label(recorded), normal_label(answer));
-        total += 1.0;
-        same += f64::from(u8::from(recorded == answer));
-        counts.entry(recorded).or_default().0 += 1.0;
-        counts.entry(answer).or_default().1 += 1.0;
-    }
-    let chance = counts.values().map(|(left, right)| left * right).sum::<f64>() / (total * total);
-    (total > 0.0 && chance < 1.0).then(|| (same / total - chance) / (1.0 - chance))
-}
-
+#[cfg(test)]
+mod benchmark;
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;

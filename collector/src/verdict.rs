@@ -1,20 +1,25 @@
 //! Whether a candidate is ready for a task: `promote`, `hold` or `need N more`, with the evidence.
 //!
 //! Pure: scores in, verdict out. Sends nothing and changes no split. What is not known is `None`, and never taken for 0.
+//! docs/verdicts.md has the formulas and what they were held against.
 
-use crate::compare::{BettingSequence, Interval, interval, mean, percentile, unit_means};
+mod money;
+mod series;
+mod trial;
+
+pub use money::{Machine, Spent, Volume};
+pub use series::{Tried, least_selected, share};
+pub use trial::{Seen, Standing, Trial};
+
 use crate::score::AnswerKind;
+use money::{Side, break_even};
 use serde::{Serialize, Serializer};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
-use understudy_call::record::{CallRecord, Outcome, ScoreRecord};
+use understudy_call::record::{Outcome, ScoreRecord};
 
-/// Units looked ahead, at most, when estimating how many more are needed.
-const FORECAST_UNITS: usize = 20_000;
-/// Fewest units from which that is estimated from their spread.
-const FORECAST_FROM: usize = 10;
-/// Share of prose among the pairs from which similarity decides too much for an automatic promote.
-const PROSE_SHARE: f64 = 0.1;
+/// The most pairs that are said to be needed: beyond it the figure says only "very many".
+const MOST_PAIRS: f64 = 1e6;
 
 /// When a candidate is ready.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub struct VerdictConfig {
     pub min_floor: f64,
     /// Scores older than this don't count.
     pub max_age: Duration,
+    /// US dollars for an hour of the machine of each candidate that has one.
+    pub gpu_hours: BTreeMap<String, f64>,
 }
 
 impl Default for VerdictConfig {
@@ -42,52 +49,34 @@ impl Default for VerdictConfig {
             min_pairs: 200,
             min_floor: 0.70,
             max_age: Duration::from_secs(30 * 24 * 3600),
+            gpu_hours: BTreeMap::new(),
         }
     }
 }
 
-/// What a kept call of the baseline took.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spent {
-    /// Milliseconds to the last byte.
-    pub duration_ms: Option<f64>,
-    /// US dollars.
-    pub cost_usd: Option<f64>,
-}
-
-impl From<&CallRecord> for Spent {
-    fn from(call: &CallRecord) -> Spent {
-        Spent {
-            duration_ms: call.duration_ms,
-            cost_usd: call.cost_usd,
-        }
-    }
-}
-
-impl From<&ScoreRecord> for Spent {
-    fn from(score: &ScoreRecord) -> Spent {
-        Spent {
-            duration_ms: score.duration_ms,
-            cost_usd: score.cost_usd,
-        }
-    }
-}
-
-/// All that a verdict looks at.
-#[derive(Clone, Copy, Debug)]
+/// All that a verdict looks at; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
     /// The task.
     pub task: &'a str,
     /// The candidate's name.
     pub candidate: &'a str,
-    /// Scores of the candidate; other tasks, candidates and older versions among them are passed over.
+    /// Scores of all candidates of the task: those of others, and of older versions, say what was tried before.
     pub rows: &'a [ScoreRecord],
+    /// What was tried besides, whatever became of its scores.
+    pub tried: &'a [Tried],
     /// The task's calls as the baseline served them.
     pub baseline: &'a [Spent],
     /// Call id → unit, for calls that are one unit though their conversations differ (identical single calls).
     pub units: Option<&'a HashMap<String, String>>,
-    /// How many candidates and versions were ever tried on the task, this one included.
-    pub candidates_tried: usize,
+    /// Calls whose recorded answers hold masked values.
+    pub masked: Option<&'a HashSet<String>>,
+    /// How many calls the task has.
+    pub volume: Volume,
+    /// The machine that serves the candidate.
+    pub machine: Machine,
+    /// Models, and candidates, of which some calls have no known price.
+    pub unpriced: &'a [String],
     /// Microseconds since the epoch.
     pub now: i64,
 }
@@ -164,138 +153,191 @@ pub struct Verdict {
     pub p50_ms_baseline: Option<f64>,
     /// 95th percentile of the baseline.
     pub p95_ms_baseline: Option<f64>,
+    /// Median milliseconds to the first token; of streamed answers.
+    pub first_token_p50_ms: Option<f64>,
+    /// 95th percentile of it.
+    pub first_token_p95_ms: Option<f64>,
+    /// Median of the baseline.
+    pub first_token_p50_ms_baseline: Option<f64>,
+    /// 95th percentile of the baseline.
+    pub first_token_p95_ms_baseline: Option<f64>,
+    /// Calls of the task a day, as observed.
+    pub calls_per_day: Option<f64>,
+    /// US dollars for 30 days of them: of a candidate with a machine of its own, as many machines as they need.
+    pub cost_per_month: Option<f64>,
+    /// The same of the baseline.
+    pub cost_per_month_baseline: Option<f64>,
+    /// US dollars for an hour of the candidate's machine.
+    pub gpu_hour: Option<f64>,
+    /// Answers that it gave in an hour of work.
+    pub calls_per_gpu_hour: Option<f64>,
+    /// Calls a day from which the machine costs less than the baseline; `None` where it never does.
+    pub break_even_per_day: Option<f64>,
+    /// Models of which some calls have no known price.
+    pub unpriced: Vec<String>,
+    /// Place of this trial among all of the task, from 1.
+    pub trial: Option<usize>,
+    /// The chance of a wrong verdict that it may spend.
+    pub alpha: Option<f64>,
+    /// The evidence that it is good enough, weighed by its share of alpha: what e-BH compares with other tasks.
+    pub e_value: Option<f64>,
+    /// The same figures for parts of the pairs.
+    pub strata: Vec<Stratum>,
+    /// Pairs by which the e-value grows e-fold, about.
+    #[serde(skip)]
+    pub pairs_per_fold: Option<f64>,
 }
 
-/// The verdict on a candidate's newest version.
+/// Some of the pairs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stratum {
+    /// `masked`: the recorded answer holds masked values; `unmasked`; or a kind of answer.
+    pub stratum: String,
+    /// How many.
+    pub pairs: usize,
+    /// Mean agreement of the candidate.
+    pub agreement: f64,
+    /// Mean agreement of the baseline with itself.
+    pub floor: f64,
+    /// Share of the candidate's valid answers.
+    pub valid: f64,
+}
+
+/// The verdict on a candidate's newest version, by its own task alone; see [`together`].
 pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
-    let rows = counted_rows(evidence, config);
-    let measured = Measured::of(&rows, evidence, config);
-    let (decision, reason) = decide(&measured, config);
+    let current = series::current(evidence, config.max_age);
+    let rows = current
+        .as_ref()
+        .map_or(Vec::new(), |current| counted_rows(evidence, current));
+    let part = share(current.as_ref().map_or(1, |current| current.rank));
+    let mut trial = Trial::new(config, config.alpha * part);
+    rows.iter().for_each(|row| trial.push(&seen(row, evidence)));
+
+    let interval = trial.interval();
+    let decision = decide(trial.standing(), &trial, config);
+    let per_day = evidence.volume.per_day();
     let spent: Vec<Spent> = rows.iter().map(|row| Spent::from(*row)).collect();
-    let (latency, latency_baseline) = (latencies(&spent), latencies(evidence.baseline));
-    let known = measured.difference.filter(|_| measured.pairs > 0);
+    let own = Side::of(&spent, per_day).on(&evidence.machine, per_day);
+    let baseline = Side::of(evidence.baseline, per_day);
     Verdict {
         task: evidence.task.into(),
         candidate: evidence.candidate.into(),
-        candidate_version: rows.first().map(|row| row.candidate_version.clone()),
+        candidate_version: current.as_ref().map(|current| current.version.to_owned()),
         verdict: decision,
-        reason,
-        need_more: match decision {
-            Decision::NeedMore(pairs) => Some(pairs),
-            _ => None,
-        },
-        pairs: measured.pairs,
-        conversations: measured.differences.len(),
-        mean_difference: known.map(|interval| interval.mean),
-        lower: known.map(|interval| interval.lower),
-        upper: known.map(|interval| interval.upper),
-        agreement: measured.agreement,
-        floor: measured.floor,
-        valid: measured.valid,
-        valid_baseline: measured.valid_baseline,
-        cost_per_1k: cost_per_1k(&spent),
-        cost_per_1k_baseline: cost_per_1k(evidence.baseline),
-        p50_ms: percentile(&latency, 0.5),
-        p95_ms: percentile(&latency, 0.95),
-        p50_ms_baseline: percentile(&latency_baseline, 0.5),
-        p95_ms_baseline: percentile(&latency_baseline, 0.95),
+        reason: reason(trial.standing(), decision, &trial, config),
+        need_more: decision.need_more(),
+        pairs: trial.pairs(),
+        conversations: trial.conversations(),
+        mean_difference: interval.map(|interval| interval.mean),
+        lower: interval.map(|interval| interval.lower),
+        upper: interval.map(|interval| interval.upper),
+        agreement: trial.agreement(),
+        floor: trial.floor(),
+        valid: trial.valid(),
+        valid_baseline: trial.valid_baseline(),
+        cost_per_1k: own.cost_per_1k,
+        cost_per_1k_baseline: baseline.cost_per_1k,
+        p50_ms: own.p50_ms,
+        p95_ms: own.p95_ms,
+        p50_ms_baseline: baseline.p50_ms,
+        p95_ms_baseline: baseline.p95_ms,
+        first_token_p50_ms: own.first_token_p50_ms,
+        first_token_p95_ms: own.first_token_p95_ms,
+        first_token_p50_ms_baseline: baseline.first_token_p50_ms,
+        first_token_p95_ms_baseline: baseline.first_token_p95_ms,
+        calls_per_day: per_day,
+        cost_per_month: own.cost_per_month,
+        cost_per_month_baseline: baseline.cost_per_month,
+        gpu_hour: evidence.machine.gpu_hour,
+        calls_per_gpu_hour: evidence.machine.calls_per_hour,
+        break_even_per_day: break_even(&evidence.machine, &baseline),
+        unpriced: evidence.unpriced.to_vec(),
+        trial: current.as_ref().map(|current| current.rank),
+        alpha: current.as_ref().map(|_| config.alpha * part),
+        e_value: interval.map(|_| part * trial.e_value()),
+        strata: strata(&rows, evidence),
+        pairs_per_fold: pairs_per_fold(&trial),
     }
 }
 
-/// The rows that count: of the newest version, young enough, the latest of each call, in the order they were judged
-/// (the order of sampling, which depends on no answer). A candidate that was not reached gave no evidence.
-fn counted_rows<'a>(evidence: &Evidence<'a>, config: &VerdictConfig) -> Vec<&'a ScoreRecord> {
-    let max_age = i64::try_from(config.max_age.as_micros()).unwrap_or(i64::MAX);
-    let oldest = evidence.now.saturating_sub(max_age);
+/// Lets those promotes stand that e-BH selects at level alpha among all tasks that were tried; `verdicts` are theirs.
+///
+/// With it, of the tasks that are promoted at a look, at most a share of alpha is expected to be wrong. The rest need more.
+/// A task that is tried later raises the bar for all (by the factor of the tasks), one that is promoted lowers it.
+pub fn together(verdicts: &mut [Verdict], config: &VerdictConfig) {
+    let tasks: BTreeSet<&str> = verdicts.iter().map(|verdict| verdict.task.as_str()).collect();
+    let tasks = tasks.len();
+    let mut best: BTreeMap<&str, f64> = BTreeMap::new();
+    for verdict in verdicts.iter().filter(|verdict| verdict.verdict == Decision::Promote) {
+        let best = best.entry(&verdict.task).or_default();
+        *best = best.max(verdict.e_value.unwrap_or_default());
+    }
+    let bar = least_selected(&best.into_values().collect::<Vec<f64>>(), tasks, config.alpha);
+    for verdict in verdicts
+        .iter_mut()
+        .filter(|verdict| verdict.verdict == Decision::Promote)
+    {
+        let e_value = verdict.e_value.unwrap_or_default();
+        if e_value >= bar {
+            continue;
+        }
+        let folds = (bar / e_value.max(f64::MIN_POSITIVE)).ln();
+        let pairs = at_least_one(folds * verdict.pairs_per_fold.unwrap_or(1.0));
+        verdict.verdict = Decision::NeedMore(pairs);
+        verdict.need_more = Some(pairs);
+        verdict.reason = format!(
+            "it is good enough for its own task, but {tasks} tasks are tried, and for so many its evidence is too weak (an e-value of {e_value:.0}, of {bar:.0} that e-BH asks for): about {pairs} more pairs would tell"
+        );
+    }
+}
+
+impl Decision {
+    fn need_more(self) -> Option<usize> {
+        match self {
+            Decision::NeedMore(pairs) => Some(pairs),
+            Decision::Promote | Decision::Hold => None,
+        }
+    }
+}
+
+/// The rows that count: of the newest version, young enough, the first of each call that is an answer, in the order they
+/// were judged (the order of sampling, which depends on no answer). A candidate that was not reached gave no evidence, and
+/// one that is asked again until it is right has given it.
+fn counted_rows<'a>(evidence: &Evidence<'a>, current: &series::Current<'_>) -> Vec<&'a ScoreRecord> {
     let reached = |outcome: Outcome| {
         !matches!(
             outcome,
             Outcome::UpstreamConnect | Outcome::ClientClosed | Outcome::Refused
         )
     };
-    let fits = |row: &&ScoreRecord| row.task_id == evidence.task && row.candidate == evidence.candidate;
-    let of_candidate = || evidence.rows.iter().filter(fits);
-    let newest = of_candidate()
-        .max_by_key(|row| row.judged_at)
-        .map(|row| &row.candidate_version);
-    let mut latest: BTreeMap<&str, &ScoreRecord> = BTreeMap::new();
-    for row in of_candidate().filter(|row| Some(&row.candidate_version) == newest) {
-        let seen = latest.entry(&row.call_id).or_insert(row);
-        if row.judged_at > seen.judged_at {
-            *seen = row;
-        }
-    }
-    let mut rows: Vec<&ScoreRecord> = latest
-        .into_values()
-        .filter(|row| row.judged_at >= oldest && reached(row.outcome))
-        .collect();
-    rows.sort_by_key(|row| row.judged_at);
+    let counts = |row: &&ScoreRecord| {
+        row.task_id == evidence.task
+            && row.candidate == evidence.candidate
+            && row.candidate_version == current.version
+            && row.judged_at >= current.since
+            && reached(row.outcome)
+    };
+    let mut rows: Vec<&ScoreRecord> = evidence.rows.iter().filter(counts).collect();
+    rows.sort_by(|left, right| (left.judged_at, &left.call_id).cmp(&(right.judged_at, &right.call_id)));
+    let mut calls = HashSet::new();
+    rows.retain(|row| calls.insert(row.call_id.as_str()));
     rows
 }
 
-/// What the rows say.
-struct Measured {
-    rows: usize,
-    pairs: usize,
-    /// Mean difference of each unit.
-    differences: Vec<f64>,
-    difference: Option<Interval>,
-    alpha: f64,
-    agreement: Option<f64>,
-    floor: Option<f64>,
-    valid: Option<f64>,
-    valid_baseline: Option<f64>,
-    validity: Option<Interval>,
-    prose: f64,
-}
-
-impl Measured {
-    fn of(rows: &[&ScoreRecord], evidence: &Evidence<'_>, config: &VerdictConfig) -> Measured {
-        let unit = |row: &&'_ ScoreRecord| -> String {
-            let twin = evidence.units.and_then(|units| units.get(&row.call_id));
-            let own = if row.conversation_id.is_empty() {
-                &row.call_id
-            } else {
-                &row.conversation_id
-            };
-            twin.unwrap_or(own).clone()
-        };
-        let by_unit = |rows: &[&ScoreRecord], value: &dyn Fn(&ScoreRecord) -> Option<f64>| -> Vec<f64> {
-            let values: Vec<(String, f64)> = rows.iter().filter_map(|row| Some((unit(row), value(row)?))).collect();
-            unit_means(values.iter().map(|(unit, value)| (unit.as_str(), *value)))
-        };
-        let pairs: Vec<&ScoreRecord> = rows
-            .iter()
-            .copied()
-            .filter(|row| row.floor_agreement.is_some())
-            .collect();
-        let differences = by_unit(&pairs, &|row| Some(agreement_of(row) - row.floor_agreement?));
-        let validity = by_unit(rows, &|row| Some(share(row.valid) - share(row.valid_baseline?)));
-        // All candidates tried share the chance of a wrong verdict.
-        let alpha = config.alpha / evidence.candidates_tried.max(1) as f64;
-        let compared: &[&ScoreRecord] = if pairs.is_empty() { rows } else { &pairs };
-        let prose = compared
-            .iter()
-            .filter(|row| row.kind == AnswerKind::Prose.as_str())
-            .count();
-        Measured {
-            rows: rows.len(),
-            pairs: pairs.len(),
-            difference: (!differences.is_empty()).then(|| interval(&differences, alpha)),
-            differences,
-            alpha,
-            agreement: mean(&by_unit(compared, &|row| Some(agreement_of(row)))),
-            floor: mean(&by_unit(&pairs, &|row| row.floor_agreement)),
-            valid: mean(&rows.iter().map(|row| share(row.valid)).collect::<Vec<_>>()),
-            valid_baseline: mean(
-                &rows
-                    .iter()
-                    .filter_map(|row| row.valid_baseline.map(share))
-                    .collect::<Vec<_>>(),
-            ),
-            validity: (!validity.is_empty()).then(|| interval(&validity, alpha)),
-            prose: prose as f64 / compared.len().max(1) as f64,
-        }
+fn seen<'a>(row: &'a ScoreRecord, evidence: &Evidence<'a>) -> Seen<'a> {
+    let twin = evidence.units.and_then(|units| units.get(&row.call_id));
+    let own = if row.conversation_id.is_empty() {
+        &row.call_id
+    } else {
+        &row.conversation_id
+    };
+    Seen {
+        unit: twin.unwrap_or(own),
+        agreement: agreement_of(row),
+        floor: row.floor_agreement,
+        valid: row.valid,
+        valid_baseline: row.valid_baseline,
+        is_prose: row.kind == AnswerKind::Prose.as_str(),
     }
 }
 
@@ -304,142 +346,115 @@ fn agreement_of(row: &ScoreRecord) -> f64 {
     row.agreement.unwrap_or(0.0)
 }
 
-fn share(valid: bool) -> f64 {
-    f64::from(u8::from(valid))
+/// The pairs by what the recorded answer is, where that differs, and by whether it holds masked values, where some do.
+fn strata(rows: &[&ScoreRecord], evidence: &Evidence<'_>) -> Vec<Stratum> {
+    let is_masked = |row: &ScoreRecord| evidence.masked.is_some_and(|masked| masked.contains(&row.call_id));
+    let mut of_kind: BTreeMap<&str, Vec<&ScoreRecord>> = BTreeMap::new();
+    let mut of_masking: BTreeMap<&str, Vec<&ScoreRecord>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.floor_agreement.is_some()) {
+        of_kind.entry(&row.kind).or_default().push(row);
+        let name = if is_masked(row) { "masked" } else { "unmasked" };
+        of_masking.entry(name).or_default().push(row);
+    }
+    let kinds = (of_kind.len() > 1).then_some(of_kind);
+    let maskings = of_masking.contains_key("masked").then_some(of_masking);
+    let all = kinds.into_iter().chain(maskings).flatten();
+    all.map(|(name, rows)| stratum(name, &rows)).collect()
 }
 
-/// The rules, in order; the first that applies decides.
-fn decide(measured: &Measured, config: &VerdictConfig) -> (Decision, String) {
-    let Some(difference) = measured.difference else {
-        return undecided_without_pairs(measured, config);
+fn stratum(name: &str, rows: &[&ScoreRecord]) -> Stratum {
+    let mean =
+        |value: &dyn Fn(&ScoreRecord) -> f64| rows.iter().map(|row| value(row)).sum::<f64>() / rows.len().max(1) as f64;
+    Stratum {
+        stratum: name.to_owned(),
+        pairs: rows.len(),
+        agreement: mean(&agreement_of),
+        floor: mean(&|row| row.floor_agreement.unwrap_or_default()),
+        valid: mean(&|row| f64::from(u8::from(row.valid))),
+    }
+}
+
+fn decide(standing: Standing, trial: &Trial, config: &VerdictConfig) -> Decision {
+    match standing {
+        Standing::Ready => Decision::Promote,
+        Standing::Unseen => Decision::NeedMore(config.min_pairs.max(1)),
+        Standing::TooFew | Standing::Open => Decision::NeedMore(more_pairs(trial, config)),
+        _ => Decision::Hold,
+    }
+}
+
+/// What is missing of the least numbers, or of a decision, whichever is more.
+fn more_pairs(trial: &Trial, config: &VerdictConfig) -> usize {
+    let pairs = config.min_pairs.saturating_sub(trial.pairs()) as f64;
+    let conversations = config.min_conversations.saturating_sub(trial.conversations()) as f64;
+    let least = pairs.max(conversations * trial.pairs_per_unit());
+    // From a few pairs the mean says too little to go by.
+    let told = trial
+        .more_pairs(None)
+        .filter(|_| trial.is_enough() || trial.pairs() * 4 >= config.min_pairs);
+    at_least_one(least.max(told.unwrap_or(if trial.is_enough() { MOST_PAIRS } else { 0.0 })))
+}
+
+fn at_least_one(pairs: f64) -> usize {
+    pairs.ceil().clamp(1.0, MOST_PAIRS) as usize
+}
+
+fn pairs_per_fold(trial: &Trial) -> Option<f64> {
+    let now = trial.e_value();
+    Some(trial.more_pairs(Some(now * std::f64::consts::E))?.max(0.0))
+}
+
+/// Why, in a sentence.
+fn reason(standing: Standing, decision: Decision, trial: &Trial, config: &VerdictConfig) -> String {
+    let margin = config.margin;
+    let (mean, lower, upper) = match trial.interval() {
+        Some(interval) => (interval.mean, interval.lower, interval.upper),
+        None => (0.0, -1.0, 1.0),
     };
-    let enough = measured.pairs >= config.min_pairs && measured.differences.len() >= config.min_conversations;
-    let (mean, lower, upper) = (difference.mean, difference.lower, difference.upper);
-    if upper < -config.margin {
-        let reason = format!(
-            "it agrees with the recorded answers less than the baseline does with itself: by {:.3} on average, and by at least {:.3}, past the margin of {}",
-            -mean, -upper, config.margin
-        );
-        return (Decision::Hold, reason);
-    }
-    if let Some(reason) = validity_fault(measured, config, enough) {
-        return (Decision::Hold, reason);
-    }
-    if let Some(floor) = measured.floor.filter(|floor| enough && *floor < config.min_floor) {
-        let reason = format!(
-            "the baseline agrees with itself in only {floor:.3} of the answers, under {}: similarity says too little here",
+    let percent = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    let needed = match decision {
+        Decision::NeedMore(pairs) if pairs as f64 >= MOST_PAIRS => "more pairs than can be told".to_owned(),
+        Decision::NeedMore(pairs) => format!("about {pairs} more pairs"),
+        _ => String::new(),
+    };
+    match standing {
+        Standing::Unseen => "no answer of it was scored yet, or all scores are too old".into(),
+        Standing::FloorUnknown => "the noise floor is not measured: the baseline was not asked again, so nothing says how much of the difference is its own; give the baseline a key and replay".into(),
+        Standing::Worse => format!(
+            "it agrees with the recorded answers less than the baseline does with itself: by {:.3} on average, and by at least {:.3}, past the margin of {margin}",
+            -mean, -upper
+        ),
+        Standing::Invalid => format!(
+            "its answers are valid less often: {} against {} of the baseline's, past the margin of {margin}; where only their form is wrong, `constrain: schema` on the upstream helps",
+            percent(trial.valid()),
+            percent(trial.valid_baseline())
+        ),
+        Standing::ValidityUnknown => "the validity of the baseline's answers is not known, so nothing compares with it".into(),
+        Standing::FloorTooLow => format!(
+            "the baseline agrees with itself in only {:.3} of the answers, under {}: similarity says too little here",
+            trial.floor().unwrap_or_default(),
             config.min_floor
-        );
-        return (Decision::Hold, reason);
-    }
-    if !enough || lower <= -config.margin {
-        return need_more(measured, config, enough);
-    }
-    if measured.prose >= PROSE_SHARE {
-        let reason = format!(
-            "it is as similar as the baseline is to itself (lower bound {lower:.3}), but {:.0} % of the answers are prose, which is never promoted on similarity alone: read some, then promote by hand",
-            100.0 * measured.prose
-        );
-        return (Decision::Hold, reason);
-    }
-    let reason = format!(
-        "over {} pairs of {} conversations it agrees as well as the baseline with itself: mean difference {mean:+.3}, at least {lower:+.3}, within the margin of {}",
-        measured.pairs,
-        measured.differences.len(),
-        config.margin
-    );
-    (Decision::Promote, reason)
-}
-
-fn undecided_without_pairs(measured: &Measured, config: &VerdictConfig) -> (Decision, String) {
-    if measured.rows == 0 {
-        let reason = "no answer of it was scored yet, or all scores are too old".into();
-        return (Decision::NeedMore(config.min_pairs.max(1)), reason);
-    }
-    let reason = "the noise floor is not measured: the baseline was not asked again, so nothing says how much of the difference is its own; give the baseline a key and replay";
-    (Decision::Hold, reason.into())
-}
-
-/// Validity that is worse for certain, or worse on average once there is enough to go by.
-fn validity_fault(measured: &Measured, config: &VerdictConfig, enough: bool) -> Option<String> {
-    match measured.validity {
-        Some(validity) if validity.upper < -config.margin || (enough && validity.mean < -config.margin) => {
-            let percent = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-            Some(format!(
-                "its answers are valid less often: {} against {} of the baseline's, past the margin of {}",
-                percent(measured.valid),
-                percent(measured.valid_baseline),
-                config.margin
-            ))
-        }
-        None if enough => {
-            Some("the validity of the baseline's answers is not known, so nothing compares with it".into())
-        }
-        _ => None,
-    }
-}
-
-fn need_more(measured: &Measured, config: &VerdictConfig, enough: bool) -> (Decision, String) {
-    let units = measured.differences.len().max(1);
-    let pairs_per_unit = measured.pairs as f64 / units as f64;
-    let in_pairs = |units: usize| (units as f64 * pairs_per_unit).ceil() as usize;
-    let short_of = config.min_pairs.saturating_sub(measured.pairs);
-    let short_of = short_of.max(in_pairs(
-        config.min_conversations.saturating_sub(measured.differences.len()),
-    ));
-    let forecast = forecast_units(measured, config);
-    let pairs = short_of.max(forecast.map_or(0, in_pairs)).max(1);
-    let estimate = match forecast {
-        Some(units) if units >= FORECAST_UNITS => format!("at least {pairs} more pairs"),
-        _ => format!("about {pairs} more pairs"),
-    };
-    let bounds = measured.difference.map_or(String::new(), |d| {
-        format!("between {:+.3} and {:+.3}", d.lower, d.upper)
-    });
-    let reason = if enough {
-        format!(
-            "the mean difference lies {bounds}, on both sides of the margin of -{}: {estimate} would tell",
-            config.margin
-        )
-    } else {
-        format!(
-            "{} pairs of {} conversations are too few ({} of {} are asked for): {estimate} would tell",
-            measured.pairs,
-            measured.differences.len(),
+        ),
+        Standing::TooFew => format!(
+            "{} pairs of {} conversations are too few ({} of {} are asked for): {needed} would tell",
+            trial.pairs(),
+            trial.conversations(),
             config.min_pairs,
             config.min_conversations
-        )
-    };
-    (Decision::NeedMore(pairs), reason)
-}
-
-/// How many more units would decide, were they like those so far; `None` from too few.
-fn forecast_units(measured: &Measured, config: &VerdictConfig) -> Option<usize> {
-    if measured.differences.len() < FORECAST_FROM {
-        return None;
+        ),
+        Standing::Open => format!(
+            "the mean difference lies between {lower:+.3} and {upper:+.3}, on both sides of the margin of -{margin}: {needed} would tell"
+        ),
+        Standing::ProseAlone => format!(
+            "it is as similar as the baseline is to itself (lower bound {lower:.3}), but {:.0} % of the answers are prose, which is never promoted on similarity alone: read some, then promote by hand",
+            100.0 * trial.prose()
+        ),
+        Standing::Ready => format!(
+            "over {} pairs of {} conversations it agrees as well as the baseline with itself: mean difference {mean:+.3}, at least {lower:+.3}, within the margin of {margin}",
+            trial.pairs(),
+            trial.conversations()
+        ),
     }
-    let mut sequence = BettingSequence::new(measured.alpha);
-    measured
-        .differences
-        .iter()
-        .for_each(|difference| sequence.push(*difference));
-    let decided = |interval: Interval| interval.lower > -config.margin || interval.upper < -config.margin;
-    for (ahead, difference) in measured.differences.iter().cycle().take(FORECAST_UNITS).enumerate() {
-        if decided(sequence.interval()) {
-            return Some(ahead);
-        }
-        sequence.push(*difference);
-    }
-    Some(FORECAST_UNITS)
-}
-
-fn latencies(spent: &[Spent]) -> Vec<f64> {
-    spent.iter().filter_map(|call| call.duration_ms).collect()
-}
-
-/// Mean cost of the calls whose cost is known, times 1,000.
-fn cost_per_1k(spent: &[Spent]) -> Option<f64> {
-    mean(&spent.iter().filter_map(|call| call.cost_usd).collect::<Vec<_>>()).map(|cost| 1000.0 * cost)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The two side doors: `metrics` for Prometheus and probes, `admin` for operators. No content of any call.
+//! The two side doors: `metrics` for Prometheus and probes, `admin` for operators. Content of calls comes with the pages
+//! that are handed in, if at all.
 
 mod gate;
 
@@ -13,17 +14,39 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A page that somebody else makes.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Its content type.
+    pub content_type: &'static str,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A future of a page; `None` where there is none at that path.
+pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Option<Page>> + Send + 'a>>;
+
+/// The operator's pages: all paths of the admin door but the door's own.
+pub trait Pages: Send + Sync {
+    /// The page at a path, for somebody of this role.
+    fn page<'a>(&'a self, path: &'a str, role: Role) -> PageFuture<'a>;
+}
 
 /// Which door.
 #[derive(Clone)]
 pub enum Door {
     /// `/metrics`, `/healthz`, `/readyz`.
     Metrics,
-    /// The same, `/session`, and a note where the operator's page will be; for those whom the gate lets pass.
-    Admin(Arc<Gate>),
+    /// The same, `/session`, and the operator's pages; for those whom the gate lets pass.
+    Admin(Arc<Gate>, Arc<dyn Pages>),
 }
 
 /// Binds a door; port 0 takes a free one.
@@ -52,11 +75,13 @@ pub async fn serve(door: Door, socket: TcpListener, registry: Registry) {
         let (door, registry) = (door.clone(), registry.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = match &door {
-                    Door::Metrics => answer(&request, &registry, None),
-                    Door::Admin(gate) => sealed(admit(gate, &request, &registry)),
-                };
-                async move { Ok::<_, Infallible>(response) }
+                let (door, registry) = (door.clone(), registry.clone());
+                async move {
+                    Ok::<_, Infallible>(match &door {
+                        Door::Metrics => answer(&request, &registry, None),
+                        Door::Admin(gate, pages) => sealed(admit(gate, pages.as_ref(), &request, &registry).await),
+                    })
+                }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
@@ -68,26 +93,52 @@ pub async fn serve(door: Door, socket: TcpListener, registry: Registry) {
 }
 
 /// What the admin door answers.
-fn admit(gate: &Gate, request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
-    match gate.pass(request.method(), request.headers()) {
-        Ok(role) => answer(request, registry, Some((gate, role))),
+async fn admit(
+    gate: &Gate,
+    pages: &dyn Pages,
+    request: &Request<Incoming>,
+    registry: &Registry,
+) -> Response<Full<Bytes>> {
+    let role = match gate.pass(request.method(), request.headers()) {
+        Ok(role) => role,
         Err(stopped) => {
             let mut response = text(stopped.status, stopped.words);
             if stopped.status == StatusCode::UNAUTHORIZED {
-                let bearer = HeaderValue::from_static("Bearer");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+                // A browser asks for a name and a password: the token is the password.
+                for way in [
+                    "Bearer",
+                    "Basic realm=\"understudy: any name, and the token as password\"",
+                ] {
+                    let way = HeaderValue::from_static(way);
+                    response.headers_mut().append(header::WWW_AUTHENTICATE, way);
+                }
             }
+            return response;
+        }
+    };
+    let own = answer(request, registry, Some((gate, role)));
+    if own.status() != StatusCode::NOT_FOUND {
+        return own;
+    }
+    match pages.page(request.uri().path(), role).await {
+        Some(page) => {
+            let mut response = Response::new(Full::new(page.body));
+            *response.status_mut() = page.status;
+            let content_type = HeaderValue::from_static(page.content_type);
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         }
+        None => own,
     }
 }
 
-/// With the headers that let a browser do nothing with an answer but show it.
+/// With the headers that let a browser do nothing with an answer but show it, in the style and with the script of this
+/// very door.
 fn sealed(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     const SEALS: [(&str, &str); 6] = [
         (
             "content-security-policy",
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
         ),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
@@ -114,10 +165,6 @@ fn answer(request: &Request<Incoming>, registry: &Registry, admitted: Option<(&G
         ("/session", Some((gate, role))) => text(
             StatusCode::OK,
             format!("{{\"role\":\"{}\",\"csrf\":\"{}\"}}\n", role.as_str(), gate.csrf()),
-        ),
-        ("/", Some(_)) => text(
-            StatusCode::OK,
-            "The operator's page is not built yet; /metrics is here.\n",
         ),
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }

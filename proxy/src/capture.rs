@@ -6,11 +6,11 @@
 use crate::config::{Bodies, CaptureConfig};
 use crate::fallback::Reason;
 use crate::form::ModelScan;
+use crate::guard::Watched;
 use crate::headers;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Ledger, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget, RequestCopy};
-use crate::trial::{ArmResult, Ended, Trial, Trials};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,8 +39,6 @@ pub struct Capture {
     /// Numbers the calls.
     ledger: Arc<Ledger>,
     metrics: Metrics,
-    /// Is told how the arms of splits do.
-    pub trials: Trials,
 }
 
 /// Why a call is not to be kept, by config or by the client; the label of `dropped_total`.
@@ -87,7 +85,6 @@ impl Capture {
             copy_limit,
             budget: Budget::new(config.memory),
             metrics,
-            trials: Trials::default(),
         }
     }
 
@@ -136,8 +133,8 @@ impl Capture {
             response: copy(),
             attempt: None,
             committed: false,
+            watched: None,
             permit: None,
-            trial: None,
             capture: self.clone(),
         }
     }
@@ -151,10 +148,10 @@ pub struct OpenCall {
     pub not_kept: Option<NotKept>,
     /// When its first byte came.
     pub started: Instant,
+    /// What the guard is to be told at its end, where its route is guarded.
+    pub(crate) watched: Option<Watched>,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// Set while an arm that a split chose works on it.
-    pub trial: Option<Trial>,
     request: Arc<Mutex<RequestCopy>>,
     response: BodyCopy,
     attempt: Option<(Attempt, Instant)>,
@@ -239,7 +236,9 @@ impl OpenCall {
         let route = self.head.route.as_deref().unwrap_or("none");
         let labels = [route, candidate.as_deref().unwrap_or_default(), reason.as_str()];
         self.capture.metrics.fallbacks.with_label_values(&labels).inc();
-        self.trial_ends(Ended::FellBack(reason));
+        if let Some(watched) = &mut self.watched {
+            watched.lost = Some(reason);
+        }
         self.attempt_ends(outcome, false, Some(format!("{}: {words}", reason.as_str())));
         self.permit = None;
         let head = &mut self.head;
@@ -249,23 +248,6 @@ impl OpenCall {
         head.content_encoding = None;
         head.response_model = None;
         head.header_usage = None;
-    }
-
-    /// The part of the arm that a split chose is over.
-    fn trial_ends(&mut self, ended: Ended) {
-        let Some(trial) = self.trial.take() else { return };
-        let head = &self.head;
-        self.capture.trials.ended(&ArmResult {
-            route: &trial.route,
-            task: head.task_id.as_deref(),
-            arm: &trial.arm,
-            is_candidate: trial.is_candidate,
-            affinity_key: head.affinity_key.as_deref(),
-            ended,
-            status: head.status,
-            first_byte: head.first_chunk_us.map(Duration::from_micros),
-            latency: self.started.elapsed(),
-        });
     }
 
     /// Takes note of a piece of the response's body. `streamed` keeps its arrival too.
@@ -310,17 +292,15 @@ impl OpenCall {
             (Outcome::Ok, Some(400..)) => Outcome::UpstreamStatus,
             (outcome, _) => outcome,
         };
-        self.trial_ends(match self.head.outcome {
-            Outcome::Ok => Ended::Answered,
-            Outcome::ClientClosed => Ended::ClientClosed,
-            failed => Ended::Failed(failed),
-        });
         let duration = self.micros();
         self.head.duration_us = Some(duration);
         self.head.response_bytes = self.response.seen();
         let scanned = self.lock_request().model.take().and_then(|scan| scan.model());
         self.head.request_model = self.head.request_model.take().or(scanned);
         let (request, response) = self.take_copies();
+        if let Some(watched) = self.watched.take() {
+            watched.ended(&self.head, &request, &response);
+        }
         self.head.request_bytes = request.seen();
         self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
         self.count(duration);

@@ -3,10 +3,12 @@
 //! Pure but for the memory of accepted clients, which it is handed. The same function serves live calls and `explain`.
 
 use crate::accepted::Accepted;
+use crate::control::{Controls, Standing, standing};
+use crate::easy;
 use crate::fallback::Fallback;
 use crate::headers::{Told, known_session};
-use crate::route::{Facts, Routes, ValidRoute};
-use crate::split;
+use crate::route::{Facts, Routes, ValidRoute, When};
+use crate::split::{self, Arm};
 use crate::state;
 use http::HeaderMap;
 use understudy_call::call::{Api, Operation, Request};
@@ -59,6 +61,8 @@ pub struct Chosen {
     pub taskbook_version: Option<i32>,
     /// Decides the bucket.
     pub affinity_key: Option<String>,
+    /// The candidate whose bucket it is, and what that may take for now.
+    pub bucket: Option<(String, Standing)>,
 }
 
 /// Why a call stays with its baseline.
@@ -97,6 +101,8 @@ pub struct Choice<'a> {
     pub routes: &'a Routes,
     /// Task book in force.
     pub book: Option<&'a CompiledBook>,
+    /// Controls in force.
+    pub controls: &'a Controls,
     /// Clients that the baseline accepted.
     pub accepted: &'a Accepted,
     /// Makes affinity keys.
@@ -132,14 +138,26 @@ impl Choice<'_> {
             (None, Some(route)) if !route.arms.is_empty() => {
                 chosen.split = true;
                 let key = self.affinity_key(asked);
-                let arm = split::choose(&route.arms, &key, &route.id).map(|arm| arm.upstream.clone());
+                let arm = split::choose(&route.arms, &key, &route.id);
+                let arm =
+                    arm.filter(|arm| arm.upstream == asked.addressed || self.keeps(route, arm, &key, &mut chosen));
                 chosen.affinity_key = Some(key);
-                arm
+                arm.map(|arm| arm.upstream.clone())
             }
             _ => None,
         };
         if let Some(candidate) = wanted.filter(|name| name != asked.addressed) {
-            match self.put_to(asked, &candidate) {
+            let hard = route
+                .filter(|_| chosen.split)
+                .and_then(|route| self.hard(route, asked, &chosen));
+            let put = match hard {
+                Some(detail) => Err(Stay {
+                    reason: "hard",
+                    detail: Some(detail),
+                }),
+                None => self.put_to(asked, &candidate),
+            };
+            match put {
                 Ok(translated) => {
                     chosen.candidate = Some(candidate);
                     chosen.translated = translated;
@@ -151,6 +169,27 @@ impl Choice<'_> {
             }
         }
         chosen
+    }
+
+    /// Whether a conversation in a candidate's bucket goes there at the weight in force.
+    fn keeps(&self, route: &ValidRoute, arm: &Arm, key: &str, chosen: &mut Chosen) -> bool {
+        let task = chosen.task.as_ref().map(|assignment| assignment.task.as_str());
+        let task = task.filter(|_| route.matching.task.is_some());
+        let standing = standing(route, self.controls.get(&route.id), &arm.upstream, task);
+        let keeps = split::keeps(arm, standing.weight, key, &route.id);
+        if let Some(trip) = &standing.trip {
+            chosen.not_canaried = Some("tripped");
+            chosen.detail = Some(trip.why.clone());
+        }
+        chosen.bucket = Some((arm.upstream.clone(), standing));
+        keeps
+    }
+
+    /// Why a call is too hard for the candidates of its route, if it is.
+    fn hard(&self, route: &ValidRoute, asked: &Asked<'_>, chosen: &Chosen) -> Option<String> {
+        let (When::Easy, request) = (route.when?, asked.request?);
+        let task = chosen.task.as_ref();
+        easy::hard(request, task, task.and_then(|task| self.book?.task(&task.task)))
     }
 
     fn pin(&self, asked: &Asked<'_>) -> Option<String> {
@@ -231,20 +270,10 @@ fn push_lasting_words(prompt: &str, out: &mut String) {
     }
 }
 
-/// The shares of a route's arms, for gauges.
-pub fn shares(route: &ValidRoute) -> impl Iterator<Item = (&str, f64)> {
-    let sum: f64 = route.arms.iter().map(|arm| f64::from(arm.weight)).sum();
-    route
-        .arms
-        .iter()
-        .map(move |arm| (arm.upstream.as_str(), f64::from(arm.weight) / sum.max(1.0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fallback::Given;
-    use crate::route::{Route, RouteMatch};
+    use crate::route::Route;
     use std::collections::BTreeMap;
     use std::time::Duration;
     use understudy_call::keys::Key;
@@ -253,6 +282,7 @@ mod tests {
     struct World {
         upstreams: BTreeMap<String, UpstreamConfig>,
         routes: Routes,
+        controls: Controls,
         accepted: Accepted,
         origins: Origins,
     }
@@ -264,16 +294,15 @@ mod tests {
         let upstreams = BTreeMap::from([("big".to_owned(), big), ("small".to_owned(), small)]);
         let split = split.iter().map(|&(name, weight)| (name.to_owned(), weight)).collect();
         let route = Route {
-            name: None,
-            matching: RouteMatch::default(),
             split,
-            fallback: Given::default(),
+            ..Route::default()
         };
         let routes = Routes::new(vec![route], &upstreams, "big").unwrap();
         let origins = Origins::new(&Key::new([1; 32]));
         World {
             upstreams,
             routes,
+            controls: Controls::new(),
             accepted: Accepted::new(Duration::from_secs(60)),
             origins,
         }
@@ -286,6 +315,7 @@ mod tests {
             let choice = Choice {
                 routes: &self.routes,
                 book: None,
+                controls: &self.controls,
                 accepted: &self.accepted,
                 origins: &self.origins,
                 upstream: &upstream,

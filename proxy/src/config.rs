@@ -5,25 +5,28 @@
 
 mod bounds;
 mod raw;
+mod shadow;
 mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
+pub use shadow::{ShadowBudget, ShadowConfig, ShadowMatch};
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
 use crate::fallback;
-use crate::route::{Route, RouteError, Routes};
+use crate::route::{Rollout, Route, RouteError, Routes};
 use raw::File;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use understudy_call::guard;
 use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
 use understudy_client::{Secret, UpstreamConfig};
-use units::Span;
+use units::{Percent, Span};
 use url::Url;
 
 /// Fewest characters of an admin token: it is no password that somebody thinks of.
@@ -70,6 +73,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// Routes in order; first match wins.
     pub routes: Routes,
+    /// Live calls that other upstreams are asked as well.
+    pub shadow: Vec<ShadowConfig>,
     /// Settings of verdicts.
     pub verdict: VerdictConfig,
     /// Log format.
@@ -207,14 +212,6 @@ pub enum ConfigError {
         line: u64,
         /// What is wrong, and the nearest valid key.
         message: String,
-    },
-    /// A key of a part that is not built yet.
-    #[error("{path}: `{key}` is known but not built yet in this version: remove it")]
-    NotBuilt {
-        /// The file.
-        path: PathBuf,
-        /// The key, with where it is.
-        key: String,
     },
     /// A value that makes no sense, or not together with others.
     #[error("{path}: {message}")]
@@ -359,19 +356,7 @@ impl Validation<'_> {
         }
     }
 
-    fn not_built(&self, key: &str, given: bool) -> Result<(), ConfigError> {
-        if given {
-            Err(ConfigError::NotBuilt {
-                path: self.path.to_owned(),
-                key: key.to_owned(),
-            })
-        } else {
-            Ok(())
-        }
-    }
-
     fn validate(&self, file: File, overrides: &Overrides, hash: String) -> Result<Config, ConfigError> {
-        self.refuse_what_is_not_built(&file)?;
         let upstreams = self.upstreams(&file)?;
         let default_upstream = self.default_upstream(&file, &upstreams)?;
         let routes = self.routes(&file, &upstreams, &default_upstream)?;
@@ -383,6 +368,7 @@ impl Validation<'_> {
             )));
         }
         let keep_of_routes = self.keep_of_routes(&file)?;
+        let shadow = self.shadows(&file, &upstreams)?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -418,14 +404,8 @@ impl Validation<'_> {
             limits: self.limits(&file.limits)?,
             timeouts: self.timeouts(&file.timeouts)?,
             routes,
-            verdict: VerdictConfig {
-                alpha: file.verdict.alpha.unwrap_or(0.05),
-                margin: file.verdict.margin.unwrap_or(0.05),
-                min_conversations: file.verdict.min_conversations.unwrap_or(50),
-                min_pairs: file.verdict.min_pairs.unwrap_or(200),
-                min_floor: file.verdict.min_floor.unwrap_or(0.70),
-                max_age: seconds(file.verdict.max_age, 30 * 86400),
-            },
+            shadow,
+            verdict: self.verdict(&file.verdict)?,
             log_format: file.log.format.unwrap_or_default(),
             log_level: file.log.level.unwrap_or_else(|| "info".into()),
             expose_headers: file.expose_headers,
@@ -434,17 +414,6 @@ impl Validation<'_> {
             threads: self.threads(file.threads)?,
             hash,
         })
-    }
-
-    fn refuse_what_is_not_built(&self, file: &File) -> Result<(), ConfigError> {
-        self.not_built("shadow", !file.shadow.is_empty())?;
-        for (index, route) in file.routes.iter().enumerate() {
-            let parts = [("rollout", &route.rollout), ("guard", &route.guard)];
-            for (key, value) in parts {
-                self.not_built(&format!("routes[{index}].{key}"), value.is_some())?;
-            }
-        }
-        Ok(())
     }
 
     fn prices(&self, file: Option<&Path>) -> Result<PriceTable, ConfigError> {
@@ -516,19 +485,56 @@ impl Validation<'_> {
         upstreams: &BTreeMap<String, UpstreamConfig>,
         default_upstream: &str,
     ) -> Result<Routes, ConfigError> {
-        let routes = file.routes.iter().map(|raw| Route {
-            name: raw.name.clone(),
-            matching: raw.matching.clone(),
-            split: raw.split.clone(),
-            fallback: fallback::Given {
-                on: raw.fallback.as_ref().and_then(|fallback| fallback.on.clone()),
-                timeout: raw.fallback.as_ref().and_then(|fallback| Some(fallback.timeout?.0)),
-                hold: raw.hold,
-            },
-        });
-        Routes::new(routes.collect(), upstreams, default_upstream)
+        let mut routes = Vec::with_capacity(file.routes.len());
+        for (index, raw) in file.routes.iter().enumerate() {
+            let rollout = raw.rollout.as_ref().map(rollout).transpose();
+            routes.push(Route {
+                name: raw.name.clone(),
+                matching: raw.matching.clone(),
+                split: raw.split.clone(),
+                fallback: fallback::Given {
+                    on: raw.fallback.as_ref().and_then(|fallback| fallback.on.clone()),
+                    timeout: raw.fallback.as_ref().and_then(|fallback| Some(fallback.timeout?.0)),
+                    hold: raw.hold,
+                },
+                guard: raw.guard.as_ref().map(guard),
+                rollout: rollout.map_err(|message| self.invalid(format!("routes[{index}].rollout.{message}")))?,
+                on_drift: raw.on_drift,
+                when: raw.when,
+            });
+        }
+        Routes::new(routes, upstreams, default_upstream)
             .map_err(|RouteError { index, message }| self.invalid(format!("routes[{index}]: {message}")))
     }
+}
+
+fn guard(raw: &raw::Guard) -> guard::Limits {
+    let share = |percent: Option<Percent>| percent.map(|percent| percent.0 / 100.0);
+    guard::Limits {
+        error: share(raw.error),
+        invalid: share(raw.invalid),
+        fallback: share(raw.fallback),
+        p95_latency: raw.p95_latency.map(|times| times.0),
+        agreement: share(raw.agreement),
+    }
+}
+
+fn rollout(raw: &raw::Rollout) -> Result<Rollout, String> {
+    if raw.step_weight == 0 {
+        return Err("stepWeight: 0 is no step: give it 1 or more".into());
+    }
+    if raw.max_weight < raw.step_weight {
+        let (step, most) = (raw.step_weight, raw.max_weight);
+        return Err(format!("maxWeight: {most} is less than a step of {step}: raise it"));
+    }
+    Ok(Rollout {
+        step_weight: raw.step_weight,
+        max_weight: raw.max_weight,
+        interval: raw.interval.map_or(Duration::from_secs(600), |span| span.0),
+        min_calls: raw.min_calls.unwrap_or(200),
+        threshold: raw.threshold.unwrap_or(3),
+        auto: raw.promote == raw::Promote::Auto,
+    })
 }
 
 /// A duration as config writes it: `90d`, `12h`, `30m`, `20ms`.

@@ -1,10 +1,18 @@
-//! Control from the cold path: the newest task book, polled, never waited for.
+//! Control from the cold path: the newest task book and the routes' controls, polled, never waited for. And the way back:
+//! trips of the guard, which hold in this process at once and are written to the store behind its back.
+//!
+//! What was read is copied to a local file, so that the next start needs no store.
 
 use crate::proxy::Proxy;
+use crate::route::ValidRoute;
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use understudy_call::control::{Control, Trip, folder_of};
 use understudy_call::taskbook::TaskBook;
 
 /// How often the store is asked.
@@ -34,5 +42,284 @@ pub async fn watch_task_book(proxy: Arc<Proxy>, source: Box<dyn TaskBookSource>)
             Err(error) => tracing::warn!(error, "asking for a newer task book failed"),
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// A future of controls.
+pub type ControlsRead = Pin<Box<dyn Future<Output = Result<Vec<Control>, String>> + Send>>;
+/// A future of the control in force after a change.
+pub type ControlWritten = Pin<Box<dyn Future<Output = Result<Control, String>> + Send>>;
+
+/// Where controls come from, and trips go to.
+pub trait ControlSource: Send + Sync {
+    /// Asks for the controls that are newer than these versions, by their folders.
+    fn newer_than(&self, known: BTreeMap<String, u32>) -> ControlsRead;
+    /// Writes a trip, and notes it in the audit log. Writing it again changes nothing.
+    fn trip(&self, route: String, trip: Trip) -> ControlWritten;
+}
+
+/// The controls in force, by route.
+pub type Controls = BTreeMap<String, Control>;
+
+/// What is known of the routes' controls: what the store said, and trips of this process that it does not know yet.
+#[derive(Debug, Default)]
+pub(crate) struct KnownControls {
+    known: Mutex<Known>,
+    told: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    stored: Controls,
+    waiting: Vec<(String, Trip)>,
+}
+
+impl KnownControls {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a control of the store; returns all in force.
+    pub(crate) fn take(&self, control: Control) -> Controls {
+        let mut known = self.lock();
+        known.stored.insert(control.route.clone(), control);
+        known.in_force()
+    }
+
+    /// Takes a trip of this process; `None` = it is known already.
+    pub(crate) fn trip(&self, route: &str, trip: Trip) -> Option<Controls> {
+        let mut known = self.lock();
+        let mut in_force = known.in_force().remove(route).unwrap_or_default();
+        if !in_force.add_trip(trip.clone()) {
+            return None;
+        }
+        known.waiting.push((route.to_owned(), trip));
+        self.told.notify_one();
+        Some(known.in_force())
+    }
+
+    fn waiting(&self) -> Vec<(String, Trip)> {
+        self.lock().waiting.clone()
+    }
+
+    /// A trip is in the store, as this control shows.
+    fn written(&self, route: &str, trip: &Trip, control: Control) -> Controls {
+        let mut known = self.lock();
+        known.waiting.retain(|(other, waits)| other != route || waits != trip);
+        known.stored.insert(route.to_owned(), control);
+        known.in_force()
+    }
+
+    fn versions(&self) -> BTreeMap<String, u32> {
+        let known = self.lock();
+        let version = |(route, control): (&String, &Control)| (folder_of(route), control.version);
+        known.stored.iter().map(version).collect()
+    }
+}
+
+impl Known {
+    fn in_force(&self) -> Controls {
+        let mut all = self.stored.clone();
+        for (route, trip) in &self.waiting {
+            let control = all.entry(route.clone()).or_insert_with(|| Control::of(route));
+            control.add_trip(trip.clone());
+        }
+        all
+    }
+}
+
+/// Puts the controls of the local copy in force, where there is one. For before the first call.
+pub fn load_controls(proxy: &Proxy, copy: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(copy) else { return false };
+    match serde_json::from_slice::<Vec<Control>>(&bytes) {
+        Ok(controls) => {
+            controls.into_iter().for_each(|control| proxy.apply_control(control));
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, copy = %copy.display(), "the local copy of controls can't be read: the store is asked");
+            false
+        }
+    }
+}
+
+/// Asks once for controls, for before the first call.
+///
+/// # Errors
+/// In words, where the store does not say.
+pub async fn read_controls(proxy: &Proxy, source: &dyn ControlSource) -> Result<bool, String> {
+    let newer = source.newer_than(proxy.known_controls.versions()).await?;
+    let any = !newer.is_empty();
+    for control in newer {
+        let Control {
+            route,
+            version,
+            action,
+            why,
+            ..
+        } = &control;
+        tracing::info!(route, version, action, why, "control in force");
+        proxy.apply_control(control);
+    }
+    Ok(any)
+}
+
+/// Keeps the routes' controls current and writes the guard's trips, for as long as the future lives. Failures are logged
+/// and tried again.
+pub async fn watch_controls(proxy: Arc<Proxy>, source: Box<dyn ControlSource>, copy: PathBuf) {
+    loop {
+        let waiting = proxy.known_controls.waiting();
+        if !waiting.is_empty() {
+            // First where no store is needed: a restart must know it.
+            save(&proxy, &copy);
+        }
+        let mut changed = false;
+        for (route, trip) in waiting {
+            match source.trip(route.clone(), trip.clone()).await {
+                Ok(control) => {
+                    proxy.put_controls(proxy.known_controls.written(&route, &trip, control));
+                    changed = true;
+                }
+                Err(error) => tracing::warn!(route, error, "the trip holds here, and could not be written yet"),
+            }
+        }
+        match read_controls(&proxy, &*source).await {
+            Ok(any) => changed |= any,
+            Err(error) => tracing::warn!(error, "asking for newer controls failed"),
+        }
+        if changed {
+            save(&proxy, &copy);
+        }
+        // A trip is written at once, but a store that fails is not asked without a rest.
+        let rest = tokio::time::sleep(EVERY);
+        tokio::select! { () = rest => {}, () = proxy.known_controls.told.notified() => {} }
+    }
+}
+
+fn save(proxy: &Proxy, copy: &Path) {
+    let controls: Vec<Control> = proxy.controls.load().values().cloned().collect();
+    let json = serde_json::to_vec(&controls).unwrap_or_default();
+    let draft = copy.with_extension("draft");
+    let saved =
+        tokio::task::block_in_place(|| std::fs::write(&draft, json).and_then(|()| std::fs::rename(&draft, copy)));
+    if let Err(error) = saved {
+        tracing::warn!(%error, copy = %copy.display(), "the local copy of controls could not be written");
+    }
+}
+
+/// What a candidate may take of a route's calls of one task, and why not more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Its weight in force.
+    pub weight: u32,
+    /// The highest that config allows.
+    pub highest: u32,
+    /// The trip that took it out.
+    pub trip: Option<Trip>,
+    /// The number and words of the control that says so.
+    pub control: Option<(u32, String)>,
+}
+
+/// The weight of a candidate in force: the lower one of config's and control's, or 0 where the guard tripped.
+pub fn standing(route: &ValidRoute, control: Option<&Control>, candidate: &str, task: Option<&str>) -> Standing {
+    let highest = route
+        .arms
+        .iter()
+        .find(|arm| arm.upstream == candidate)
+        .map_or(0, |arm| arm.weight);
+    let given = route.split.get(candidate).copied().unwrap_or_default();
+    let set = control.and_then(|control| control.weight_of(candidate, &route.stamp));
+    let trip = control.and_then(|control| control.trip_of(candidate, task, &route.stamp));
+    let words = |control: &Control| (control.version, format!("{}: {}", control.action, control.why));
+    Standing {
+        weight: match trip {
+            Some(_) => 0,
+            None => set.unwrap_or(given).min(highest),
+        },
+        highest,
+        trip: trip.cloned(),
+        control: control.filter(|_| set.is_some() || trip.is_some()).map(words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Rollout, Route, Routes};
+    use understudy_client::UpstreamConfig;
+    use url::Url;
+
+    fn route() -> ValidRoute {
+        let upstream = |name: &str| {
+            let mut upstream = UpstreamConfig::new(name, Url::parse("http://u").unwrap());
+            upstream.trusted = true;
+            (name.to_owned(), upstream)
+        };
+        let route = Route {
+            name: Some("r".into()),
+            split: BTreeMap::from([("big".into(), 95), ("small".into(), 5)]),
+            rollout: Some(Rollout {
+                step_weight: 5,
+                max_weight: 50,
+                interval: EVERY,
+                min_calls: 1,
+                threshold: 1,
+                auto: true,
+            }),
+            ..Route::default()
+        };
+        let upstreams = BTreeMap::from([upstream("big"), upstream("small")]);
+        let routes = Routes::new(vec![route], &upstreams, "big").unwrap();
+        ValidRoute {
+            stamp: "now".into(),
+            ..routes.all()[0].clone()
+        }
+    }
+
+    fn control(weight: u32, stamp: &str) -> Control {
+        Control {
+            route: "r".into(),
+            weights: BTreeMap::from([("small".into(), weight)]),
+            stamp: stamp.into(),
+            ..Control::default()
+        }
+    }
+
+    fn trip(task: Option<&str>) -> Trip {
+        Trip {
+            candidate: "small".into(),
+            task: task.map(str::to_owned),
+            stamp: "now".into(),
+            ..Trip::default()
+        }
+    }
+
+    #[test]
+    fn the_weight_in_force_is_the_lower_one_and_a_trip_wins() {
+        let weight = |control: Option<&Control>| standing(&route(), control, "small", Some("t")).weight;
+        assert_eq!(weight(None), 5);
+        assert_eq!(weight(Some(&control(20, "now"))), 20);
+        assert_eq!(weight(Some(&control(80, "now"))), 50);
+        assert_eq!(weight(Some(&control(0, "now"))), 0);
+        assert_eq!(weight(Some(&control(20, "before"))), 5, "the split was changed since");
+        let mut tripped = control(20, "now");
+        tripped.add_trip(trip(Some("t")));
+        assert_eq!(weight(Some(&tripped)), 0);
+        assert_eq!(standing(&route(), Some(&tripped), "small", Some("u")).weight, 20);
+    }
+
+    #[test]
+    fn a_trip_of_this_process_holds_until_the_store_knows_it_and_goes_with_the_stores() {
+        let known = KnownControls::default();
+        assert!(known.trip("r", trip(None)).is_some());
+        assert!(known.trip("r", trip(None)).is_none());
+        // The store says something else meanwhile.
+        let in_force = known.take(control(5, "now"));
+        assert_eq!(in_force["r"].trips.len(), 1);
+        let mut written = control(5, "now");
+        written.add_trip(trip(None));
+        assert_eq!(known.written("r", &trip(None), written)["r"].trips.len(), 1);
+        assert!(known.waiting().is_empty());
+        assert_eq!(known.take(control(5, "now"))["r"].trips.len(), 0, "resumed");
     }
 }

@@ -10,18 +10,18 @@ use crate::capture::{NotKept, OpenCall};
 use crate::choose::{Asked, Choice, Chosen};
 use crate::fallback::Fallback;
 use crate::gate::refuse;
+use crate::guard::Watched;
 use crate::headers;
 use crate::line::Upload;
 use crate::proxy::{Proxy, Routing, is_excluded};
 use crate::refusal;
 use crate::route;
-use crate::trial::Trial;
 use crate::tunnel;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Operation};
 use understudy_call::record::Outcome;
 use understudy_call::wire;
 
@@ -214,7 +214,7 @@ fn note_request(
 
 #[expect(clippy::too_many_arguments, reason = "all that is known of the call, each used once")]
 fn choose(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     routing: &Routing,
     call: &mut OpenCall,
     addressed: &str,
@@ -228,11 +228,12 @@ fn choose(
     let request = held
         .whole()
         .and_then(|body| wire::parse_request_at(api, path, body).ok());
-    let book = proxy.book.load();
+    let (book, controls) = (proxy.book.load(), proxy.controls.load());
     let upstream = |name: &str| proxy.upstreams.get(name).map(|upstream| &upstream.config);
     let choice = Choice {
         routes: &routing.routes,
         book: book.as_deref(),
+        controls: &controls,
         accepted: &proxy.accepted,
         origins: &proxy.capture.origins,
         upstream: &upstream,
@@ -271,16 +272,21 @@ fn choose(
     ) {
         call.not_kept = Some(NotKept::Excluded);
     }
+    // The guard compares calls that might as well have gone the other way.
+    let is_chat = request
+        .as_ref()
+        .is_some_and(|request| request.operation == Operation::Chat);
+    let is_accepted = proxy.accepted.is_accepted(client_id.as_deref().unwrap_or_default());
+    if let Some(route) = chosen.route.as_deref().and_then(|id| routing.routes.get(id))
+        && chosen.split
+        && (chosen.candidate.is_some() || (chosen.not_canaried.is_none() && is_chat && is_accepted))
+    {
+        let task = chosen.task.as_ref().map(|assignment| assignment.task.as_str());
+        call.watched = Watched::of(proxy, route, task, chosen.candidate.as_deref());
+    }
     let arm = chosen.candidate.as_deref().unwrap_or(addressed);
     if chosen.split || chosen.candidate.is_some() {
         call.head.arm = Some(arm.to_owned());
-    }
-    if let (Some(route), true, None) = (&chosen.route, chosen.split, chosen.not_canaried) {
-        call.trial = Some(Trial {
-            route: route.clone(),
-            arm: arm.to_owned(),
-            is_candidate: chosen.candidate.is_some(),
-        });
     }
     if let Some(route) = &chosen.route {
         if chosen.split {

@@ -12,13 +12,15 @@ pub mod certificate;
 pub mod choose;
 pub mod config;
 mod connection;
-mod control;
+pub mod control;
+mod easy;
 mod end;
 mod exchange;
 pub mod fallback;
 mod filter;
 mod form;
 mod gate;
+pub mod guard;
 mod head;
 pub mod headers;
 mod hold;
@@ -36,8 +38,11 @@ pub mod spool;
 mod state;
 mod target;
 pub mod tee;
-pub mod trial;
 mod tunnel;
+mod valid;
 
-pub use control::{NewestBook, TaskBookSource, watch_task_book};
+pub use control::{
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    watch_controls, watch_task_book,
+};
 pub use reload::{watch_certificate, watch_config};

@@ -58,6 +58,10 @@ pub struct Metrics {
     pub split_calls: IntCounterVec,
     /// Weights in force, as shares from 0 to 1.
     pub split_weight: prometheus::GaugeVec,
+    /// Trips of the guard, by route, candidate and what was worse.
+    pub guard_trips: IntCounterVec,
+    /// Trips in force by route and candidate.
+    pub guard_tripped: IntGaugeVec,
     /// Calls of a split route that stayed with the baseline, by reason.
     pub not_canaried: IntCounterVec,
     /// Calls that the baseline answered in a candidate's place, by route, candidate and reason.
@@ -152,6 +156,16 @@ impl Metrics {
                 "understudy_split_weight",
                 "Weights in force, as shares.",
                 &["route", "arm"],
+            )?,
+            guard_trips: make.counters(
+                "understudy_guard_trips_total",
+                "Candidates taken out by the guard of this process.",
+                &["route", "candidate", "metric"],
+            )?,
+            guard_tripped: make.gauges(
+                "understudy_guard_tripped",
+                "Trips of the guard in force.",
+                &["route", "candidate"],
             )?,
             not_canaried: make.counters(
                 "understudy_not_canaried_total",

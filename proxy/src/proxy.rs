@@ -3,19 +3,22 @@
 use crate::accepted::Accepted;
 use crate::capture::Capture;
 use crate::certificate::{Certificate, CertificateError};
-use crate::choose::shares;
 use crate::config::{Config, Exclude, Limits};
+use crate::control::{Controls, KnownControls, standing};
+use crate::guard::Guards;
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
 use crate::socket::Patience;
 use crate::spool::{Spool, SpoolConfig, SpoolError};
 use crate::tunnel::Tunnels;
+use crate::valid::Checks;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
+use understudy_call::control::{Control, Trip};
 use understudy_call::keys::{Keys, Origins};
 use understudy_call::price::PriceTable;
 use understudy_call::taskbook::CompiledBook;
@@ -44,6 +47,10 @@ pub struct Proxy {
     pub(crate) default_upstream: Arc<Upstream>,
     pub(crate) routing: ArcSwap<Routing>,
     pub(crate) book: ArcSwapOption<CompiledBook>,
+    pub(crate) controls: ArcSwap<Controls>,
+    pub(crate) known_controls: KnownControls,
+    pub(crate) guards: Guards,
+    pub(crate) checks: Checks,
     pub(crate) capture: Arc<Capture>,
     pub(crate) accepted: Accepted,
     pub(crate) limits: Limits,
@@ -69,6 +76,9 @@ pub enum StartError {
     /// The spool can't be opened.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The thread that looks at answers can't be started.
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
     /// The listener's certificate can't be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -87,6 +97,11 @@ impl Proxy {
     /// Hash of the config whose routes are in force.
     pub fn config_hash(&self) -> String {
         self.routing.load().hash.clone()
+    }
+
+    /// The routes in force.
+    pub fn routes(&self) -> Routes {
+        self.routing.load().routes.clone()
     }
 
     /// Opens upstreams and spool; listens nowhere yet.
@@ -137,6 +152,10 @@ impl Proxy {
                 hash: String::new(),
             }),
             book: ArcSwapOption::empty(),
+            controls: ArcSwap::default(),
+            known_controls: KnownControls::default(),
+            guards: Guards::default(),
+            checks: Checks::start().map_err(StartError::Thread)?,
             capture: Arc::new(capture),
             accepted: Accepted::new(config.auth_memory),
             limits: config.limits,
@@ -160,15 +179,6 @@ impl Proxy {
             self.metrics.config_info.with_label_values(&[&old.hash]).set(0);
         }
         self.metrics.config_info.with_label_values(&[&config.hash]).set(1);
-        self.metrics.split_weight.reset();
-        for route in config.routes.all() {
-            for (arm, share) in shares(route) {
-                self.metrics
-                    .split_weight
-                    .with_label_values(&[&route.id, arm])
-                    .set(share);
-            }
-        }
         let exclude = config.capture.exclude.clone();
         self.routing.store(Arc::new(Routing {
             routes: config.routes.clone(),
@@ -176,6 +186,78 @@ impl Proxy {
             hash: config.hash.clone(),
         }));
         self.check_tasks();
+        self.show_weights();
+    }
+
+    /// Puts a route's control of the store in force, from the next call on.
+    pub fn apply_control(&self, control: Control) {
+        self.put_controls(self.known_controls.take(control));
+    }
+
+    pub(crate) fn put_controls(&self, controls: Controls) {
+        self.controls.store(Arc::new(controls));
+        self.show_weights();
+    }
+
+    /// Takes a candidate out of a route, from the next call on; the store and other replicas follow.
+    pub fn trip(&self, route: &str, trip: Trip) {
+        let Trip {
+            candidate,
+            task,
+            metric,
+            why,
+            ..
+        } = &trip;
+        let Some(controls) = self.known_controls.trip(route, trip.clone()) else {
+            return;
+        };
+        tracing::error!(
+            route,
+            candidate,
+            task,
+            metric,
+            why,
+            "the guard tripped: its calls go to the baseline"
+        );
+        self.metrics
+            .guard_trips
+            .with_label_values(&[route, candidate, metric])
+            .inc();
+        self.put_controls(controls);
+    }
+
+    /// Gauges of the weights in force, and of trips that hold.
+    fn show_weights(&self) {
+        let (routing, controls) = (self.routing.load(), self.controls.load());
+        self.metrics.split_weight.reset();
+        self.metrics.guard_tripped.reset();
+        for route in routing.routes.all() {
+            let control = controls.get(&route.id);
+            let sum: f64 = route.arms.iter().map(|arm| f64::from(arm.weight)).sum();
+            let mut rest = sum;
+            for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
+                let weight = f64::from(standing(route, control, &arm.upstream, None).weight);
+                rest -= weight;
+                let labels = [route.id.as_str(), arm.upstream.as_str()];
+                self.metrics
+                    .split_weight
+                    .with_label_values(&labels)
+                    .set(weight / sum.max(1.0));
+                let holds = |trip: &&Trip| trip.candidate == arm.upstream && trip.stamp == route.stamp;
+                let trips = control.map_or(0, |control| control.trips.iter().filter(holds).count());
+                self.metrics
+                    .guard_tripped
+                    .with_label_values(&labels)
+                    .set(i64::try_from(trips).unwrap_or(i64::MAX));
+            }
+            if !route.arms.is_empty() {
+                let labels = [route.id.as_str(), route.baseline.as_str()];
+                self.metrics
+                    .split_weight
+                    .with_label_values(&labels)
+                    .set(rest / sum.max(1.0));
+            }
+        }
     }
 
     /// Puts a task book in force.

@@ -42,7 +42,7 @@ pub async fn watch_config(
                 tracing::info!(
                     hash = config.hash,
                     routes = config.routes.all().len(),
-                    "config reloaded: routes and capture.exclude are in force, the rest at the next start"
+                    "config reloaded: routes, shadow and capture.exclude are in force, the rest at the next start"
                 );
             }
             Err(error) => failed(&proxy, &error.to_string()),

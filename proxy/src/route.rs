@@ -7,6 +7,8 @@ use crate::split::Arm;
 use http::HeaderMap;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
+use understudy_call::guard::Limits;
 use understudy_client::UpstreamConfig;
 
 /// What a route takes; all fields given must hold.
@@ -25,8 +27,44 @@ pub struct RouteMatch {
     pub upstream: Option<String>,
 }
 
+/// How a candidate's weight grows, in the units of the split.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rollout {
+    /// A step.
+    pub step_weight: u32,
+    /// The weight at which it ends.
+    pub max_weight: u32,
+    /// The shortest time at a step.
+    pub interval: Duration,
+    /// Fewest canaried calls at a step.
+    pub min_calls: u64,
+    /// Checks that may fail at a step before it is taken back.
+    pub threshold: u32,
+    /// Whether steps are taken without a person.
+    pub auto: bool,
+}
+
+/// What becomes of a split whose task drifts, whose verdict is too old or whose candidate is another version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrift {
+    /// It stays at its weight.
+    #[default]
+    Freeze,
+    /// All goes to the baseline.
+    Rollback,
+}
+
+/// Which of a route's calls may go to a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Those that are easy for their task.
+    Easy,
+}
+
 /// A route as config gives it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Route {
     /// Its name, where one is given.
     pub name: Option<String>,
@@ -36,6 +74,14 @@ pub struct Route {
     pub split: BTreeMap<String, u32>,
     /// When the baseline answers in a candidate's place.
     pub fallback: Given,
+    /// What puts the split back.
+    pub guard: Option<Limits>,
+    /// How weights grow.
+    pub rollout: Option<Rollout>,
+    /// What becomes of the split when its task drifts.
+    pub on_drift: OnDrift,
+    /// Which calls may go to a candidate.
+    pub when: Option<When>,
 }
 
 /// A route that can't be used.
@@ -48,20 +94,34 @@ pub struct RouteError {
 }
 
 /// One validated route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ValidRoute {
     /// Its name: given, or made of what it matches. Part of the bucket's hash, and a metric label.
     pub id: String,
     /// What it takes.
     pub matching: RouteMatch,
-    /// Its arms; empty where calls just go where they are addressed.
+    /// Its arms at the highest weights that they may have; empty where calls just go where they are addressed.
     pub arms: Vec<Arm>,
     /// When the baseline answers in a candidate's place.
     pub fallback: Fallback,
+    /// Weights as config gives them: those of `arms`, but that a rollout begins at them.
+    pub split: BTreeMap<String, u32>,
+    /// The upstream that its calls are addressed to.
+    pub baseline: String,
+    /// What puts the split back.
+    pub guard: Option<Limits>,
+    /// How weights grow.
+    pub rollout: Option<Rollout>,
+    /// What becomes of the split when its task drifts.
+    pub on_drift: OnDrift,
+    /// Which calls may go to a candidate.
+    pub when: Option<When>,
+    /// Hash of split and guard: what was done under other ones does not hold any more.
+    pub stamp: String,
 }
 
 /// All routes, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routes(Vec<ValidRoute>);
 
 /// What is known of a call when it is routed.
@@ -119,7 +179,14 @@ impl Routes {
 
     /// Whether any route asks for a task.
     pub fn need_task(&self) -> bool {
-        self.0.iter().any(|route| route.matching.task.is_some())
+        self.0
+            .iter()
+            .any(|route| route.matching.task.is_some() || route.when.is_some())
+    }
+
+    /// The route of this id.
+    pub fn get(&self, id: &str) -> Option<&ValidRoute> {
+        self.0.iter().find(|route| route.id == id)
     }
 
     /// The first route that takes the call.
@@ -141,6 +208,11 @@ fn check(
         let upstream = upstreams
             .get(name)
             .ok_or_else(|| format!("split: `{name}` is not among the upstreams"))?;
+        if name != addressed && *weight > 0 && upstream.constrain {
+            return Err(format!(
+                "split: `{name}` has `constrain`, which holds for rehearsals alone: live calls would be answered otherwise than those that it was judged by"
+            ));
+        }
         if name != addressed && *weight > 0 && !upstream.trusted {
             return Err(format!(
                 "split: `{name}` would see unmasked text: set `trusted: true` on it, or take it out"
@@ -151,18 +223,95 @@ fn check(
         return Err("split: all weights are 0: give one upstream a weight".into());
     }
     let fallback = Fallback::new(&route.fallback, !route.split.is_empty())?;
-    let arms = route
-        .split
-        .into_iter()
-        .map(|(upstream, weight)| Arm { upstream, weight })
-        .collect();
+    if route.split.is_empty()
+        && let Some(key) = [
+            ("guard", route.guard.is_some()),
+            ("rollout", route.rollout.is_some()),
+            ("when", route.when.is_some()),
+        ]
+        .iter()
+        .find_map(|(key, given)| given.then_some(key))
+    {
+        return Err(format!(
+            "{key}: the route has no `split` for it: add one, or take it out"
+        ));
+    }
+    let arms = highest_arms(&route, addressed)?;
+    let stamp = stamp(&route.split, route.guard.as_ref());
+    let baseline = addressed.to_owned();
     let id = route.name.unwrap_or_else(|| describe(&route.matching));
     Ok(ValidRoute {
         id,
         matching: route.matching,
         arms,
+        split: route.split,
+        baseline,
+        guard: route.guard,
+        rollout: route.rollout,
+        on_drift: route.on_drift,
+        when: route.when,
+        stamp,
         fallback,
     })
+}
+
+/// The arms at the highest weights that a rollout may give the candidates; their sum stays that of the split.
+fn highest_arms(route: &Route, baseline: &str) -> Result<Vec<Arm>, String> {
+    let arm = |upstream: &str, weight: u32| Arm {
+        upstream: upstream.to_owned(),
+        weight,
+    };
+    let given = route.split.iter();
+    let Some(rollout) = &route.rollout else {
+        return Ok(given.map(|(name, weight)| arm(name, *weight)).collect());
+    };
+    let sum: u32 = route.split.values().sum();
+    let mut arms: Vec<Arm> = given
+        .filter(|(name, _)| *name != baseline)
+        // 0 is never.
+        .map(|(name, weight)| {
+            arm(
+                name,
+                if *weight == 0 {
+                    0
+                } else {
+                    rollout.max_weight.max(*weight)
+                },
+            )
+        })
+        .collect();
+    let highest: u64 = arms.iter().map(|arm| u64::from(arm.weight)).sum();
+    let rest = u32::try_from(u64::from(sum).saturating_sub(highest)).unwrap_or_default();
+    if highest > u64::from(sum) {
+        return Err(format!(
+            "rollout.maxWeight: the candidates' highest weights add up to {highest}, the split's to {sum}: lower it to {}",
+            u64::from(sum) / arms.len().max(1) as u64
+        ));
+    }
+    arms.push(arm(baseline, rest));
+    arms.sort_by(|one, other| one.upstream.cmp(&other.upstream));
+    Ok(arms)
+}
+
+/// Hash of what a trip and a rollout happened under. Of the values, so that another layout of the file changes nothing.
+fn stamp(split: &BTreeMap<String, u32>, guard: Option<&Limits>) -> String {
+    let mut text = String::new();
+    for (name, weight) in split {
+        text.push_str(&format!("{name}={weight};"));
+    }
+    if let Some(guard) = guard {
+        let limits = [
+            ("error", guard.error),
+            ("invalid", guard.invalid),
+            ("fallback", guard.fallback),
+            ("p95_latency", guard.p95_latency),
+            ("agreement", guard.agreement),
+        ];
+        for (name, limit) in limits {
+            text.extend(limit.map(|limit| format!("{name}<{limit};")));
+        }
+    }
+    blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
 }
 
 /// A name made of what a route matches, e.g. `task:invoice-extract-7f3a`.
@@ -262,11 +411,50 @@ mod tests {
 
     fn route(matching: RouteMatch, split: &[(&str, u32)]) -> Route {
         Route {
-            name: None,
             matching,
             split: split.iter().map(|&(name, weight)| (name.to_owned(), weight)).collect(),
-            fallback: Given::default(),
+            ..Route::default()
         }
+    }
+
+    #[test]
+    fn a_rollout_begins_at_the_splits_weights_and_ends_at_its_own() {
+        let rollout = Rollout {
+            step_weight: 5,
+            max_weight: 50,
+            interval: Duration::from_secs(600),
+            min_calls: 200,
+            threshold: 1,
+            auto: true,
+        };
+        let mut growing = route(RouteMatch::default(), &[("openai", 95), ("small", 5)]);
+        let alone = Routes::new(vec![growing.clone()], &upstreams(), "openai").unwrap();
+        growing.rollout = Some(rollout);
+        let routes = Routes::new(vec![growing.clone()], &upstreams(), "openai").unwrap();
+        let weights = |routes: &Routes| -> Vec<(String, u32)> {
+            let arms = routes.all()[0].arms.iter();
+            arms.map(|arm| (arm.upstream.clone(), arm.weight)).collect()
+        };
+        assert_eq!(weights(&routes), [("openai".into(), 50), ("small".into(), 50)]);
+        assert_eq!(weights(&alone), [("openai".into(), 95), ("small".into(), 5)]);
+        assert_eq!(routes.all()[0].split["small"], 5);
+        assert_eq!(routes.all()[0].stamp, alone.all()[0].stamp);
+        growing.guard = Some(Limits {
+            error: Some(0.02),
+            ..Limits::default()
+        });
+        let guarded = Routes::new(vec![growing.clone()], &upstreams(), "openai").unwrap();
+        assert_ne!(routes.all()[0].stamp, guarded.all()[0].stamp);
+        growing.rollout = Some(Rollout {
+            max_weight: 101,
+            ..rollout
+        });
+        let error = Routes::new(vec![growing], &upstreams(), "openai").unwrap_err();
+        assert!(error.message.contains("maxWeight"), "{error:?}");
+        let mut nothing = route(RouteMatch::default(), &[]);
+        nothing.guard = Some(Limits::default());
+        let error = Routes::new(vec![nothing], &upstreams(), "openai").unwrap_err();
+        assert!(error.message.contains("no `split`"), "{error:?}");
     }
 
     #[test]

@@ -21,6 +21,14 @@ pub fn choose<'a>(arms: &'a [Arm], affinity_key: &str, route: &str) -> Option<&'
         .min_by(|a, b| draw(a).total_cmp(&draw(b)))
 }
 
+/// Whether a conversation that has an arm keeps it where the arm's weight is lowered to `weight` for now; the others go
+/// to the baseline. Of two weights the higher one keeps all that the lower one keeps.
+pub fn keeps(arm: &Arm, weight: u32, affinity_key: &str, route: &str) -> bool {
+    // A draw of its own, so that who keeps an arm does not depend on how it was won.
+    let draw = || unit_interval(affinity_key, route, &format!("{}\0kept", arm.upstream));
+    weight >= arm.weight || (weight > 0 && draw() <= f64::from(weight) / f64::from(arm.weight))
+}
+
 /// A number in (0, 1] from a hash of the three texts.
 fn unit_interval(affinity_key: &str, route: &str, arm: &str) -> f64 {
     let mut hasher = blake3::Hasher::new();
@@ -82,6 +90,89 @@ mod tests {
         let differ =
             (0..1000).filter(|i| choose(&split, &format!("c{i}"), "a") != choose(&split, &format!("c{i}"), "b"));
         assert!((400..600).contains(&differ.count()));
+    }
+
+    #[test]
+    fn a_lowered_arm_has_its_share_and_gives_the_rest_to_the_baseline_alone() {
+        let highest = arms(&[("base", 40), ("small", 50), ("other", 10)]);
+        let at = |weight: u32, i: u32| {
+            let key = format!("c{i}");
+            let arm = choose(&highest, &key, "r").unwrap();
+            match arm.upstream.as_str() {
+                "small" if !keeps(arm, weight, &key, "r") => "base".to_owned(),
+                name => name.to_owned(),
+            }
+        };
+        let n = 20_000;
+        for weight in [0, 5, 20, 50] {
+            let taken = (0..n).filter(|i| at(weight, *i) == "small").count() as f64 / f64::from(n);
+            assert!((taken - f64::from(weight) / 100.0).abs() < 0.012, "{weight}: {taken}");
+        }
+        for i in 0..n {
+            let (low, high) = (at(5, i), at(10, i));
+            assert!(low == high || (low == "base" && high == "small"), "{i}: {low} {high}");
+        }
+    }
+
+    /// A million calls in conversations of 1 to 40: shares of keys and of calls, stickiness, and what a raised weight moves.
+    #[test]
+    fn a_million_calls_go_where_the_weights_say_and_conversations_stay() {
+        const CALLS: usize = 1_000_000;
+        let before = arms(&[("base", 95), ("small", 5)]);
+        let after = arms(&[("base", 90), ("small", 10)]);
+        let mut dice = 7u64;
+        let mut roll = |below: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % below
+        };
+        // Calls of each conversation, and whether it is canaried.
+        let mut conversations: Vec<(u64, bool)> = Vec::new();
+        let (mut calls, mut moved) = (0, 0);
+        while calls < CALLS {
+            let key = format!("{:016x}", roll(u64::MAX));
+            let length = (1 + roll(40)).min((CALLS - calls) as u64);
+            let first = choose(&before, &key, "r").unwrap();
+            assert!(
+                (1..length).all(|_| choose(&before, &key, "r").unwrap() == first),
+                "{key} changed its arm"
+            );
+            let later = choose(&after, &key, "r").unwrap();
+            assert!(
+                later.upstream == first.upstream || later.upstream == "small",
+                "{key} moved for nothing"
+            );
+            moved += u64::from(later.upstream != first.upstream);
+            conversations.push((length, first.upstream == "small"));
+            calls += length as usize;
+        }
+        let keys = conversations.len() as f64;
+        // Five standard deviations: one false alarm in a million seeds.
+        let bound = |share: f64| 5.0 * (share * (1.0 - share) / keys).sqrt();
+        let canaried = conversations.iter().filter(|(_, small)| *small).count() as f64;
+        assert!((canaried / keys - 0.05).abs() < bound(0.05), "{}", canaried / keys);
+        assert!(
+            (moved as f64 / keys - 0.05).abs() < bound(0.05),
+            "{}",
+            moved as f64 / keys
+        );
+        // Calls of one conversation go together, so their share is bounded by drawing conversations again.
+        let share = |drawn: &[(u64, bool)]| {
+            let of_small: u64 = drawn.iter().filter(|(_, small)| *small).map(|(length, _)| length).sum();
+            of_small as f64 / drawn.iter().map(|(length, _)| length).sum::<u64>() as f64
+        };
+        let seen = share(&conversations);
+        let mut again: Vec<f64> = Vec::new();
+        for _ in 0..100 {
+            let drawn: Vec<(u64, bool)> = conversations
+                .iter()
+                .map(|_| conversations[roll(keys as u64) as usize])
+                .collect();
+            again.push(share(&drawn) - seen);
+        }
+        let deviation = (again.iter().map(|off| off * off).sum::<f64>() / again.len() as f64).sqrt();
+        assert!((seen - 0.05).abs() < 5.0 * deviation, "{seen} ± {deviation}");
     }
 
     proptest! {

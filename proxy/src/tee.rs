@@ -122,6 +122,12 @@ impl BodyCopy {
         self.seen += bytes;
     }
 
+    /// The whole body; `None` where it was not copied whole.
+    pub(crate) fn whole(&self) -> Option<Vec<Bytes>> {
+        let last = (!self.small.is_empty()).then(|| Bytes::copy_from_slice(&self.small));
+        (self.note.is_none() && self.held == self.seen).then(|| self.pieces.iter().cloned().chain(last).collect())
+    }
+
     fn flush_small(&mut self) {
         if !self.small.is_empty() {
             self.pieces.push(self.small.split().freeze());

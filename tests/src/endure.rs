@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod crash;
 pub mod disk;
+pub mod guard;
 pub mod hold;
 pub mod leave;
 pub mod load;
@@ -17,6 +18,7 @@ pub mod restart;
 pub mod shim;
 pub mod soak;
 pub mod streams;
+pub mod weights;
 
 pub use report::Report;
 

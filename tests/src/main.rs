@@ -5,8 +5,10 @@ use clap::{Parser, Subcommand};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
+use understudy_tests::calibrate;
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, hold, leave, models, origin::Origin, reload, restart, soak, streams,
+    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, restart, soak, streams,
+    weights,
 };
 
 #[derive(Parser)]
@@ -80,10 +82,34 @@ enum Goal {
         #[arg(default_value_t = 20.0)]
         seconds: f64,
     },
+    /// The guard on simulated calls: false trips, and how soon a regression is seen
+    Guard {
+        #[arg(default_value_t = 100)]
+        runs: u64,
+        /// Canaried calls of a run without a regression
+        #[arg(default_value_t = 20_000)]
+        calls: u64,
+    },
+    /// Weights change under load
+    Weights {
+        #[arg(default_value_t = 100)]
+        changes: usize,
+        /// Calls per second
+        #[arg(default_value_t = 1000)]
+        rate: u64,
+    },
     /// Clients go away
     Leave {
         #[arg(default_value_t = 200)]
         clients: usize,
+    },
+    /// Verdicts on simulated tasks: how often a bad candidate is ever promoted, and how soon a good one
+    Calibrate {
+        #[arg(default_value_t = 1000)]
+        tasks: usize,
+        /// Calls of each task; it is looked at after every one
+        #[arg(default_value_t = 3000)]
+        calls: usize,
     },
     /// What it costs to hold a candidate's streams: time to first token and total, with `hold: none` and with hold on
     Hold {
@@ -107,7 +133,10 @@ fn main() -> ExitCode {
         Goal::Streams { streams, seconds } => with_origin(|origin| streams::run(streams, seconds, origin, true)),
         Goal::Soak { seconds, rate } => soak::run(seconds, rate),
         Goal::Clock { seconds } => clock::run(seconds),
+        Goal::Guard { runs, calls } => guard::run(runs, calls),
+        Goal::Weights { changes, rate } => weights::run(changes, rate, true),
         Goal::Leave { clients } => leave::run(clients, true),
+        Goal::Calibrate { tasks, calls } => return calibrated(tasks, calls),
         Goal::Hold { calls } => hold::run(calls, true),
         Goal::Origin => return origin(),
     };
@@ -135,6 +164,15 @@ fn with_origin(work: impl FnOnce(SocketAddr) -> Report) -> Report {
     let _ = child.kill();
     let _ = child.wait();
     report
+}
+
+fn calibrated(tasks: usize, calls: usize) -> ExitCode {
+    let calibration = calibrate::run(tasks, calls);
+    #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+    {
+        println!("{calibration}");
+    }
+    ExitCode::from(u8::from(!calibration.holds()))
 }
 
 fn origin() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
 use understudy_tests::endure::{
-    clock, crash, disk, hold, leave, origin::Origin, reload, restart, runtime, soak, streams,
+    clock, crash, disk, guard, hold, leave, origin::Origin, reload, restart, runtime, soak, streams, weights,
 };
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
@@ -52,6 +52,16 @@ fn with_capture_required_a_call_that_cannot_be_kept_is_refused_until_it_can() {
 #[test]
 fn reloads_under_load_fail_no_call_and_a_bad_config_keeps_the_old_one() {
     reload::run(4, 100).assert();
+}
+
+#[test]
+fn the_guard_trips_on_what_is_worse_and_on_nothing_else() {
+    guard::run(3, 2_000).assert();
+}
+
+#[test]
+fn weights_change_under_load_and_no_call_fails() {
+    weights::run(4, 100, false).assert();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Never looks inside the program: only at its ports, its files, its signals and its stderr.
 
 mod audit;
+mod calibration;
 mod canary;
 mod capture;
 mod content;
@@ -18,10 +19,14 @@ mod framing;
 mod lab;
 mod naming;
 mod offline;
+mod page;
 mod paths;
 mod recordings;
+mod rehearsal;
+mod rollout;
 mod secrets;
 mod security;
+mod shadow;
 mod sockets;
 mod stores;
 mod translated;

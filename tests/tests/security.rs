@@ -282,7 +282,7 @@ fn requirement_2_users_sessions_and_addresses_are_kept_as_pseudonyms_alone() {
             .find(|row| row.sequence == Some(at))
             .and_then(|row| row.user_id.as_deref())
     };
-    let [first, second, third, fourth] = [1, 2, 3, 4].map(|at| user(at));
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(user);
     assert!(first.is_some() && third.is_some(), "{rows:?}");
     assert_eq!(first, second, "the same user, whatever the API calls it");
     assert_ne!(first, third);

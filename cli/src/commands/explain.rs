@@ -6,18 +6,20 @@ use crate::place::{Place, Wrong, book};
 use anyhow::{Context, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
+use understudy_call::control::Control;
 use understudy_call::keys::Origins;
 use understudy_call::wire;
+use understudy_collector::control;
 use understudy_proxy::accepted::Accepted;
 use understudy_proxy::choose::{Asked, Choice, Chosen};
-use understudy_proxy::config::Config;
+use understudy_proxy::control::{Controls, Standing, standing};
 use understudy_proxy::headers::{credential, take_ours};
-use understudy_proxy::route::address;
-use understudy_proxy::split::Arm;
+use understudy_proxy::route::{RouteMatch, ValidRoute, address};
 
 /// The longest request.
 const MAX_REQUEST: u64 = 64 << 20;
@@ -31,8 +33,13 @@ struct Explained {
     task_confidence: Option<f64>,
     taskbook_version: Option<i32>,
     route: Option<String>,
+    rule: Option<String>,
     affinity_key: Option<String>,
     split: Vec<(String, u32)>,
+    weights: Vec<(String, u32)>,
+    bucket: Option<String>,
+    control: Option<String>,
+    frozen: Option<String>,
     upstream: String,
     why: String,
 }
@@ -61,9 +68,12 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let client = origins.pseudonym("client", &credential(&headers, path).unwrap_or_default());
     let accepted = Accepted::new(Duration::from_secs(3600));
     accepted.accept(&client);
+    let controls = control::newer_than(&store, &BTreeMap::new()).await?;
+    let controls: Controls = controls.into_iter().map(|one| (one.route.clone(), one)).collect();
     let choice = Choice {
         routes: &config.routes,
         book: book.as_ref(),
+        controls: &controls,
         accepted: &accepted,
         origins: &origins,
         upstream: &|name| config.upstreams.get(name),
@@ -85,6 +95,9 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
         (None, Some(book), Some(request)) => book.assign(request),
         _ => None,
     };
+    let route = chosen.route.as_deref().and_then(|id| config.routes.get(id));
+    let control = route.and_then(|route| controls.get(&route.id));
+    let task = chosen.task.as_ref().map(|task| task.task.as_str());
     let explained = Explained {
         api: api.as_str(),
         addressed: addressed.to_owned(),
@@ -92,8 +105,22 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
         task_confidence: assignment.map(|assignment| assignment.confidence),
         taskbook_version: book.as_ref().map(|book| book.version()),
         route: chosen.route.clone(),
+        rule: route.map(|route| rule(&route.matching)),
         affinity_key: chosen.affinity_key.clone(),
-        split: arms(config, &chosen),
+        split: route.map_or_else(Vec::new, |route| route.split.clone().into_iter().collect()),
+        weights: route.map_or_else(Vec::new, |route| weights(route, control, task)),
+        bucket: bucket(&chosen, addressed),
+        control: control.map(|control| {
+            let Control {
+                version,
+                action,
+                why,
+                by,
+                ..
+            } = control;
+            format!("{version}, {action} by {by}: {why}")
+        }),
+        frozen: control.and_then(|control| Some(control.frozen.as_ref()?.why.clone())),
         upstream: chosen.candidate.clone().unwrap_or_else(|| addressed.to_owned()),
         why: why(&chosen, addressed),
     };
@@ -125,11 +152,51 @@ fn headers(lines: &[String]) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-fn arms(config: &Config, chosen: &Chosen) -> Vec<(String, u32)> {
-    let all = config.routes.all();
-    let route = all.iter().find(|route| Some(&route.id) == chosen.route.as_ref());
-    let pair = |arm: &Arm| (arm.upstream.clone(), arm.weight);
-    route.map_or_else(Vec::new, |route| route.arms.iter().map(pair).collect())
+/// What a route takes, in words.
+fn rule(matching: &RouteMatch) -> String {
+    let fields = [
+        ("task", &matching.task),
+        ("path", &matching.path),
+        ("model", &matching.model),
+        ("upstream", &matching.upstream),
+    ];
+    let fields = fields
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("{key} is {}", value.as_ref()?)));
+    let headers = matching
+        .header
+        .iter()
+        .map(|(name, value)| format!("header {name} is {value}"));
+    let words: Vec<String> = fields.chain(headers).collect();
+    match words.is_empty() {
+        true => "all calls".into(),
+        false => words.join(", "),
+    }
+}
+
+/// The weights in force, controls and trips included.
+fn weights(route: &ValidRoute, control: Option<&Control>, task: Option<&str>) -> Vec<(String, u32)> {
+    let mut rest: u32 = route.arms.iter().map(|arm| arm.weight).sum();
+    let mut weights = Vec::new();
+    for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
+        let weight = standing(route, control, &arm.upstream, task).weight;
+        rest = rest.saturating_sub(weight);
+        weights.push((arm.upstream.clone(), weight));
+    }
+    if !route.arms.is_empty() {
+        weights.insert(0, (route.baseline.clone(), rest));
+    }
+    weights
+}
+
+/// Whose part of the split the conversation is in.
+fn bucket(chosen: &Chosen, addressed: &str) -> Option<String> {
+    match &chosen.bucket {
+        Some((candidate, Standing { weight, highest, .. })) => {
+            Some(format!("{candidate}, at a weight of {weight}, {highest} at most"))
+        }
+        None => chosen.split.then(|| addressed.to_owned()),
+    }
 }
 
 fn why(chosen: &Chosen, addressed: &str) -> String {
@@ -144,6 +211,9 @@ fn why(chosen: &Chosen, addressed: &str) -> String {
                 Some(detail) => format!("it stays with {addressed}: {reason}: {detail}"),
                 None => format!("it stays with {addressed}: {reason}"),
             }
+        }
+        (None, None, Some(_)) if chosen.bucket.is_some() => {
+            format!("it stays with {addressed}: the candidate's weight in force is too low for its conversation")
         }
         (None, None, Some(_)) if chosen.split => format!("its conversation falls to {addressed} in the split"),
         (None, None, Some(_)) => "its route has no split, so it goes where it is addressed".into(),
@@ -162,24 +232,28 @@ fn text(explained: &Explained) -> Result<String, std::fmt::Error> {
         Some(version) => format!("task book {version}"),
         None => "no task book yet".into(),
     };
-    let split: Vec<String> = explained
-        .split
-        .iter()
-        .map(|(name, weight)| format!("{name} {weight}"))
-        .collect();
+    let told = |weights: &[(String, u32)]| {
+        let weights: Vec<String> = weights
+            .iter()
+            .map(|(name, weight)| format!("{name} {weight}"))
+            .collect();
+        match weights.is_empty() {
+            true => none.to_owned(),
+            false => weights.join(", "),
+        }
+    };
     writeln!(text, "api        {}", explained.api)?;
     writeln!(text, "addressed  {}", explained.addressed)?;
     writeln!(text, "task       {task}, {book}")?;
     writeln!(text, "route      {}", explained.route.as_deref().unwrap_or(none))?;
-    writeln!(
-        text,
-        "split      {}",
-        if split.is_empty() {
-            none.into()
-        } else {
-            split.join(", ")
-        }
-    )?;
+    writeln!(text, "rule       {}", explained.rule.as_deref().unwrap_or(none))?;
+    writeln!(text, "split      {}", told(&explained.split))?;
+    writeln!(text, "in force   {}", told(&explained.weights))?;
+    writeln!(text, "control    {}", explained.control.as_deref().unwrap_or(none))?;
+    if let Some(why) = &explained.frozen {
+        writeln!(text, "frozen     {why}")?;
+    }
+    writeln!(text, "bucket     {}", explained.bucket.as_deref().unwrap_or(none))?;
     writeln!(text, "bucket of  {}", explained.affinity_key.as_deref().unwrap_or(none))?;
     writeln!(text, "upstream   {}", explained.upstream)?;
     writeln!(text, "why        {}", explained.why)?;

@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::Api;
 use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
-use understudy_collector::replay::{Arm, Progress, ReplayConfig, Replayed, Sample, draw, replay};
+use understudy_collector::replay::{Arm, Budget, FloorEnough, Progress, ReplayConfig, Replayed, Sample, draw, replay};
+use understudy_collector::score::KindSummary;
 use url::Url;
 
 /// Replays, and prints what was done.
 pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
-    let candidate = Arm::candidate(Arc::new(open(&place, candidate(&place, &arguments)?)?));
+    let mut candidate = candidate(&place, &arguments)?;
+    candidate.constrain |= arguments.constrain;
+    let candidate = Arm::candidate(Arc::new(open(&place, candidate)?));
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
     let task = task(book.book(), &arguments.task)?.id.clone();
@@ -29,10 +32,20 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         );
         return Err(Wrong(message).into());
     }
+    let candidate = candidate.with_forms_of(&sample);
     let baseline = baseline(&place, &arguments, &sample)?;
     let config = ReplayConfig {
         concurrency: arguments.concurrency.max(1),
         deadline: Duration::from_secs(arguments.timeout.max(1)),
+        budget: Budget {
+            rate: arguments.rate,
+            max_calls: arguments.max_calls,
+            max_usd: arguments.max_usd,
+        },
+        floor_enough: (!arguments.floor).then(|| FloorEnough {
+            min_pairs: place.verdict().min_pairs,
+            half_width: place.verdict().margin / 2.0,
+        }),
         ..ReplayConfig::new(task)
     };
     let what = json!({ "command": "replay", "task": config.task, "to": arguments.to });
@@ -83,16 +96,59 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
         count(done.already as u64),
         count(done.failed as u64)
     );
-    match baseline {
-        Some(baseline) => eprintln!(
-            "noise floor: {} asked of {}",
-            count(done.floor_asked as u64),
-            baseline.name()
-        ),
-        None => eprintln!(
-            "noise floor: not measured by this run, since no key of the baseline is configured (`key_env`); without it no verdict is `promote`"
-        ),
+    if done.retried > 0 {
+        eprintln!("{} tries failed and were made again", count(done.retried));
     }
+    if let Some(reason) = done.stopped {
+        eprintln!("ended early: {reason}; run it again to continue");
+    }
+    let known = done
+        .floor_half_width
+        .map_or_else(String::new, |half| format!(", known to ± {half:.3}"));
+    eprintln!(
+        "noise floor: {} pairs{known}; {} asked by this run, {} free in the traffic",
+        count(done.floor_pairs as u64),
+        count(done.floor_asked as u64),
+        count(done.floor_free as u64)
+    );
+    if baseline.is_none() && done.floor_pairs == 0 {
+        eprintln!("no key of the baseline is configured (`key_env`); without a noise floor no verdict is `promote`");
+    }
+    for kind in &replayed.scores {
+        eprintln!("{}", of_kind(kind));
+    }
+}
+
+/// A line on the answers to one kind of recorded answer.
+fn of_kind(kind: &KindSummary) -> String {
+    let mut words = format!(
+        "{}: {} answers, {} valid, {} the same",
+        kind.kind, kind.answers, kind.valid, kind.exact
+    );
+    let figures = [
+        ("agreement", kind.agreement),
+        ("precision", kind.precision),
+        ("recall", kind.recall),
+        ("accuracy", kind.accuracy),
+        ("kappa", kind.kappa),
+        ("chrF++", kind.chrf),
+        ("similarity", kind.similarity),
+        ("length", kind.length),
+    ];
+    for (name, figure) in figures {
+        if let Some(figure) = figure {
+            words.push_str(&format!(", {name} {figure:.3}"));
+        }
+    }
+    let counts = [
+        ("refused", kind.refused),
+        ("truncated", kind.truncated),
+        ("in another language", kind.other_language),
+    ];
+    for (name, number) in counts.into_iter().filter(|(_, number)| *number > 0) {
+        words.push_str(&format!(", {number} {name}"));
+    }
+    words
 }
 
 fn table(replayed: &Replayed) -> comfy_table::Table {

@@ -111,7 +111,7 @@ fn odd_values_neither_panic_nor_count_for_more() {
     }
     assert_eq!(sequence.len(), 4);
     assert_eq!(sequence.interval().mean, 0.0);
-    let always_best = interval(&[1.0; 5000], 0.05);
+    let always_best = interval_at_margin(&[1.0; 5000], 0.05, 0.05);
     assert!(always_best.lower > 0.9 && always_best.upper == 1.0, "{always_best:?}");
 }
 
@@ -126,6 +126,45 @@ fn wilson_has_the_known_values() {
     let none = wilson(0, 10, 1.959_964).unwrap();
     assert!(none.lower == 0.0 && (none.upper - 0.277_53).abs() < 1e-4, "{none:?}");
     assert_eq!(wilson(0, 0, 1.96), None);
+}
+
+#[test]
+fn a_test_of_a_margin_is_one_point_of_its_sequence() {
+    let mut noise = Noise(3);
+    for (worse, better) in [(0.0, 0.0), (0.08, 0.08), (0.3, 0.1), (0.05, 0.0)] {
+        let (mut sequence, mut test) = (BettingSequence::at_margin(0.05, 0.05), MarginTest::new(0.05, 0.05));
+        for _ in 0..1500 {
+            let value = noise.difference(worse, better);
+            sequence.push(value);
+            test.push(value);
+            let point = sequence.capitals[475];
+            assert_eq!(point.is_none(), test.is_above() || test.is_below());
+            if let Some((above, _)) = point {
+                assert!((above / test.e_value() - 1.0).abs() < 1e-6);
+            }
+            let interval = sequence.interval();
+            assert!(!test.is_above() || interval.lower >= -0.05 - 1e-9, "{interval:?}");
+            assert!(!test.is_below() || interval.upper <= -0.05 + 1e-9, "{interval:?}");
+        }
+        assert_eq!(test.is_above(), worse <= better, "{worse} {better}");
+    }
+}
+
+#[test]
+fn what_is_needed_is_told_by_a_formula() {
+    let mut test = MarginTest::new(0.05, 0.05);
+    assert!(
+        test.more_needed(40.0).is_some(),
+        "nothing seen: as if equal, at the largest variance"
+    );
+    let mut noise = Noise(5);
+    (0..300).for_each(|_| test.push(noise.difference(0.09, 0.09)));
+    let needed = test.more_needed(40.0).unwrap();
+    assert!((50.0..2000.0).contains(&needed), "{needed}");
+    assert_eq!(test.more_needed(1e-9), Some(0.0), "it is there already");
+    let mut at_margin = MarginTest::new(0.05, 0.0);
+    (0..200).for_each(|number| at_margin.push(if number % 2 == 0 { 1.0 } else { -1.0 }));
+    assert_eq!(at_margin.more_needed(40.0), None, "the mean is on the margin");
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Latest {
             self.window.pop_front();
         }
         self.since += 1;
-        if self.since % EVERY != 0 {
+        if !self.since.is_multiple_of(EVERY) {
             return None;
         }
         let then = f64::from(usual.total);

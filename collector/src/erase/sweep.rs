@@ -157,7 +157,9 @@ async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> R
             sweep_calls(store, &object.key, tombstones, erased).await?;
         }
     }
-    for object in store.list("scores").await? {
+    let mut objects = store.list("scores").await?;
+    objects.extend(store.list("feedback").await?);
+    for object in objects {
         if object.key.ends_with(".parquet") {
             sweep_scores(store, &object.key, tombstones, erased).await?;
         }

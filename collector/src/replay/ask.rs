@@ -1,19 +1,25 @@
-//! Asks one upstream for the answer to one kept call: its own model, no stream, bounded retries.
+//! Asks one upstream for the answer to one kept call: its own model, bounded retries.
 
-use super::sample::Drawn;
+use super::constrain::{Constraint, Form};
+use super::pace::Pace;
+use super::sample::{Drawn, Sample};
 use super::{FLOOR, ReplayConfig};
+use crate::row::Timing;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_call::call::{Api, Response};
 use understudy_call::keys::hex;
+use understudy_call::price::PriceTable;
 use understudy_call::record::{Outcome, ScoreRecord};
+use understudy_call::translate::{self, Back};
 use understudy_call::wire;
-use understudy_client::{Answer, AskError, Upstream};
+use understudy_client::{Answer, AskError, Upstream, UpstreamConfig};
 
 /// Fields of a request that steer delivery, name a person, or keep state at the provider; none changes an answer.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 9] = [
+    "background",
     "stream",
     "stream_options",
     "store",
@@ -31,6 +37,8 @@ const RETRIED: [u16; 8] = [408, 409, 429, 500, 502, 503, 504, 529];
 const REFUSED: [u16; 3] = [401, 403, 404];
 /// Characters of an error body that are shown.
 const SHOWN: usize = 200;
+/// Why a kept body is not sent.
+const NO_OBJECT: &str = "its body is no JSON object";
 
 /// One side of a comparison: an upstream, and what makes it this version of it.
 #[derive(Clone)]
@@ -39,17 +47,28 @@ pub struct Arm {
     /// Changes with the model and the URL.
     pub version: String,
     is_baseline: bool,
+    /// What holds its answers to a form, where it is asked so.
+    constraint: Option<Constraint>,
 }
 
 impl Arm {
     /// A candidate: asked for its own model, where it has one.
     pub fn candidate(upstream: Arc<Upstream>) -> Arm {
-        let model = upstream.config.model.clone().unwrap_or_default();
-        let version = digest(&[&model, upstream.config.url.as_str()]);
+        let version = version_of(&upstream.config);
+        let constraint = upstream.config.constrain.then(Constraint::default);
         Arm {
-            upstream,
             version,
+            upstream,
             is_baseline: false,
+            constraint,
+        }
+    }
+
+    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`.
+    pub fn with_forms_of(self, sample: &Sample) -> Arm {
+        Arm {
+            constraint: self.constraint.as_ref().map(|_| Constraint::of(sample)),
+            ..self
         }
     }
 
@@ -60,12 +79,22 @@ impl Arm {
             upstream,
             version,
             is_baseline: true,
+            constraint: None,
         }
+    }
+
+    /// The same upstream as the baseline of a call.
+    pub(crate) fn as_baseline(&self) -> Arm {
+        Arm::baseline(self.upstream.clone())
     }
 
     /// The upstream's name.
     pub fn name(&self) -> &str {
         self.upstream.name()
+    }
+
+    pub(super) fn is_baseline(&self) -> bool {
+        self.is_baseline
     }
 
     /// The model that it is asked for, where that is not the call's own.
@@ -77,77 +106,185 @@ impl Arm {
     }
 
     /// The model that the call asks for, where this arm is asked for it; it has that one's price.
-    pub(super) fn asked_model<'a>(&self, call: &'a Drawn) -> Option<&'a str> {
+    fn asked_model<'a>(&self, call: &'a Drawn) -> Option<&'a str> {
         match self.model() {
             Some(_) => None,
             None => call.request.model.as_deref(),
         }
     }
 
-    pub(super) fn max_in_flight(&self) -> Option<usize> {
+    pub(crate) fn max_in_flight(&self) -> Option<usize> {
         self.upstream.config.max_in_flight
     }
 
     /// A self-hosted upstream costs its machine's time, shared among the answers that it gave meanwhile.
-    pub(super) fn share_machine_cost(&self, rows: &mut [ScoreRecord], seconds: f64) {
+    pub(super) fn share_machine_cost(&self, rows: &mut [(usize, ScoreRecord)], seconds: f64) {
         let Some(price) = self.upstream.config.price else {
             return;
         };
-        let answered = rows.iter().filter(|row| row.outcome == Outcome::Ok).count();
+        let answered = rows.iter().filter(|(_, row)| row.outcome == Outcome::Ok).count();
         let each = price.gpu_hour / 3600.0 * seconds / answered.max(1) as f64;
-        for row in rows.iter_mut().filter(|row| row.outcome == Outcome::Ok) {
+        for (_, row) in rows.iter_mut().filter(|(_, row)| row.outcome == Outcome::Ok) {
             row.cost_usd = Some(each);
         }
     }
 
-    /// Asks, and asks again where that may help.
-    pub(super) async fn ask(&self, call: &Drawn, config: &ReplayConfig) -> Reply {
-        let speaks = self.upstream.config.api.unwrap_or(call.api);
-        if speaks != call.api {
-            let reason = format!("it speaks {}, the call {}", speaks.as_str(), call.api.as_str());
-            return Reply::refused(Outcome::Refused, reason);
+    /// What an answer cost, in US dollars: by its tokens, or by the machine's time as if it had worked on nothing else.
+    pub(crate) fn cost(&self, call: &Drawn, reply: &Reply, prices: &PriceTable) -> Option<f64> {
+        if let (Some(price), Some(milliseconds)) = (self.upstream.config.price, reply.duration_ms) {
+            return Some(price.gpu_hour / 3600.0 * milliseconds / 1000.0);
         }
-        let Some(body) = request_body(&call.request_body, self.model()) else {
-            return Reply::failed(Outcome::Refused);
+        let Some(answer) = reply.answer.as_ref().filter(|answer| answer.error.is_none()) else {
+            // What was not answered is not billed.
+            return Some(0.0);
         };
-        let mut tried = 1;
+        let models = [answer.model.as_deref(), self.model(), self.asked_model(call)];
+        let price = models.into_iter().flatten().find_map(|model| prices.lookup(model));
+        price.and_then(|price| price.cost(&answer.usage))
+    }
+
+    /// Asks, and asks again where that may help. `None` where the budget is spent before the first try.
+    pub(crate) async fn ask(&self, call: &Drawn, config: &ReplayConfig, pace: &Pace) -> Option<Reply> {
+        let question = match self.question(call) {
+            Ok(question) => question,
+            Err(reason) => return Some(Reply::refused(Outcome::Refused, reason)),
+        };
+        let mut tried = 0;
+        let mut last = None;
         loop {
-            let asked = self.upstream.ask(call.api, body.clone(), config.deadline).await;
+            if !pace.admit().await {
+                return last;
+            }
+            let started = Instant::now();
+            let body = question.body.clone();
+            let asked = match &question.path {
+                Some(path) => self.upstream.ask_at(path, question.api, body, config.deadline).await,
+                None => self.upstream.ask(question.api, body, config.deadline).await,
+            };
+            tried += 1;
             let may_pass = match &asked {
                 Ok(answer) => RETRIED.contains(&answer.status),
                 Err(error) => error.is_retryable(),
             };
+            let mut reply = match asked {
+                Ok(answer) => Reply::of_answer(&question, &answer),
+                Err(error) => Reply::of_error(&error),
+            };
+            (reply.started, reply.retries) = (Some(started), tried - 1);
             if !may_pass || tried >= config.tries {
-                return match asked {
-                    Ok(answer) => Reply::of_answer(call.api, &answer),
-                    Err(error) => Reply::of_error(&error),
-                };
+                return Some(reply);
             }
+            pace.failed();
+            last = Some(reply);
             tokio::time::sleep(pause(config.retry_after, tried, &call.call_id)).await;
-            tried += 1;
         }
     }
+
+    /// The request as this arm takes it: in its own API, with the history and the parameters as recorded.
+    fn question(&self, call: &Drawn) -> Result<Question, String> {
+        let speaks = match self.is_baseline {
+            true => call.api,
+            false => self.upstream.config.api.unwrap_or(call.api),
+        };
+        if speaks == call.api {
+            let body = request_body(&call.request_body, self.model(), call.api);
+            let seen_at = call.path.as_deref().map(without_stream);
+            let (body, form) = self.shaped(call, call.api, body.ok_or(NO_OBJECT)?);
+            return Ok(Question {
+                api: call.api,
+                path: self.upstream.call_path(call.api).is_none().then_some(seen_at).flatten(),
+                body,
+                form,
+                back: None,
+            });
+        }
+        if speaks != Api::OpenaiChat {
+            return Err(format!("it speaks {}, the call {}", speaks.as_str(), call.api.as_str()));
+        }
+        let path = call.path.as_deref().unwrap_or_default();
+        let translated = translate::request(call.api, path, call.request_body.as_bytes());
+        let translated = translated.map_err(|refusal| refusal.to_string())?;
+        let body = request_body(&translated.body.to_string(), self.model(), Api::OpenaiChat);
+        let (body, form) = self.shaped(call, Api::OpenaiChat, body.ok_or(NO_OBJECT)?);
+        Ok(Question {
+            api: Api::OpenaiChat,
+            path: None,
+            body,
+            form,
+            back: Some(translated.back),
+        })
+    }
+
+    /// A chat that was streamed is streamed again, so that the time of the first token compares; and where this arm's answers
+    /// are held to a form, that is asked for.
+    fn shaped(&self, call: &Drawn, api: Api, mut body: Map<String, Value>) -> (Bytes, Form) {
+        let mut form = Form::Plain;
+        if api == Api::OpenaiChat {
+            if call.request.stream {
+                body.insert("stream".into(), true.into());
+                body.insert("stream_options".into(), json!({"include_usage": true}));
+            }
+            if let Some(constraint) = &self.constraint {
+                form = constraint.put(&mut body);
+            }
+        }
+        (Value::Object(body).to_string().into(), form)
+    }
+}
+
+/// A request on its way to an arm.
+struct Question {
+    api: Api,
+    /// Where it goes, where the API has no one path.
+    path: Option<String>,
+    body: Bytes,
+    /// How the answer is read.
+    form: Form,
+    /// Brings the answer back to the call's API.
+    back: Option<Back>,
+}
+
+/// The path at which the same is answered whole.
+fn without_stream(path: &str) -> String {
+    path.replace(":streamGenerateContent", ":generateContent")
+        .replace("/converse-stream", "/converse")
+        .replace("/invoke-with-response-stream", "/invoke")
 }
 
 /// What came of asking.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
-    pub(super) outcome: Outcome,
+pub(crate) struct Reply {
+    pub(crate) outcome: Outcome,
     /// The answer, or the error that the upstream answered.
-    pub(super) answer: Option<Response>,
-    pub(super) body: Option<String>,
-    pub(super) duration_ms: Option<f64>,
+    pub(crate) answer: Option<Response>,
+    /// Its body, in the call's API.
+    pub(crate) body: Option<String>,
+    /// Milliseconds to the first output, where it was streamed.
+    pub(crate) first_token_ms: Option<f64>,
+    pub(crate) duration_ms: Option<f64>,
+    /// When the last try began.
+    pub(super) started: Option<Instant>,
+    /// Tries before it.
+    pub(super) retries: u32,
     /// Why the upstream can't be asked anything, if so.
-    pub(super) refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 impl Reply {
+    /// Whether the upstream was asked at all.
+    pub(super) fn was_sent(&self) -> bool {
+        self.started.is_some()
+    }
+
     fn failed(outcome: Outcome) -> Reply {
         Reply {
             outcome,
             answer: None,
             body: None,
+            first_token_ms: None,
             duration_ms: None,
+            started: None,
+            retries: 0,
             refused: None,
         }
     }
@@ -167,42 +304,74 @@ impl Reply {
         }
     }
 
-    fn of_answer(api: Api, answer: &Answer) -> Reply {
+    fn of_answer(question: &Question, answer: &Answer) -> Reply {
+        let (api, back, form) = (question.api, question.back.as_ref(), question.form);
         let text = String::from_utf8_lossy(&answer.body);
         let refused = REFUSED.contains(&answer.status).then(|| {
             let shown: String = text.chars().take(SHOWN).collect();
             format!("it answers with status {}: {}", answer.status, shown.trim())
         });
         let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body).ok();
-        let parsed = assembled
+        let mut parsed = assembled
             .as_ref()
             .map(|assembled| wire::parse_response(api, answer.status, assembled).without_padding());
+        if let Some(parsed) = &mut parsed {
+            form.read(parsed);
+        }
         let outcome = match &parsed {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,
             Some(response) if response.error.is_some() => Outcome::InStreamError,
+            Some(response) if response.partial && is_streamed(answer) => Outcome::UpstreamTruncated,
             Some(_) => Outcome::Ok,
         };
+        let translated = match (back, &parsed) {
+            (Some(back), Some(response)) if outcome == Outcome::Ok => {
+                back.answer(response.id.as_deref().unwrap_or_default(), response).ok()
+            }
+            _ => None,
+        };
+        let body = translated.or(assembled.map(|assembled| assembled.body));
         Reply {
             outcome,
-            body: Some(assembled.map_or(text.into_owned(), |assembled| assembled.body.to_string())),
+            body: Some(body.map_or(text.into_owned(), |body| body.to_string())),
             answer: parsed,
+            first_token_ms: Timing::of(api, answer.content_type.as_deref(), &answer.body, &answer.pieces)
+                .first_token_ms
+                .filter(|_| is_streamed(answer)),
             duration_ms: Some(answer.duration_ms),
+            started: None,
+            retries: 0,
             refused,
         }
     }
 }
 
+/// Whether an answer came as a stream: the time of the first output of another one says nothing.
+fn is_streamed(answer: &Answer) -> bool {
+    let content_type = answer.content_type.as_deref().unwrap_or_default();
+    content_type.starts_with("text/event-stream")
+}
+
 /// The kept request as it is sent: whole, and with another model where one is given.
-fn request_body(kept: &str, model: Option<&str>) -> Option<Bytes> {
+pub(super) fn request_body(kept: &str, model: Option<&str>, api: Api) -> Option<Map<String, Value>> {
     let Ok(Value::Object(mut body)) = serde_json::from_str(kept) else {
         return None;
     };
+    let streams = api == Api::OpenaiChat && body.get("stream") == Some(&Value::Bool(true));
     LEFT_OUT.iter().for_each(|field| drop(body.shift_remove(*field)));
+    if streams {
+        body.insert("stream".into(), true.into());
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    }
     if let Some(model) = model {
         body.insert("model".into(), model.into());
     }
-    Some(Value::Object(body).to_string().into())
+    // Said by leaving it out, this one keeps the answer.
+    if api == Api::OpenaiResponses {
+        body.insert("store".into(), false.into());
+    }
+    Some(body)
 }
 
 /// Doubles from try to try, and lies between half and all of that: by the call, so that calls don't come in step.
@@ -210,6 +379,16 @@ fn pause(first: Duration, tried: u32, call_id: &str) -> Duration {
     let whole = first.saturating_mul(1 << (tried - 1).min(10)).min(RETRY_MOST);
     let hash = blake3::hash(format!("{call_id}/{tried}").as_bytes());
     whole / 2 + whole.mul_f64(f64::from(hash.as_bytes()[0]) / 512.0)
+}
+
+/// The version of a candidate: changes with its model, its URL, and whether its answers are held to a form.
+pub fn version_of(candidate: &UpstreamConfig) -> String {
+    let model = candidate.model.as_deref().unwrap_or_default();
+    let mut parts = vec![model, candidate.url.as_str()];
+    if candidate.constrain {
+        parts.push("constrain: schema");
+    }
+    digest(&parts)
 }
 
 fn digest(parts: &[&str]) -> String {
@@ -228,11 +407,10 @@ mod tests {
     #[test]
     fn the_history_stays_and_delivery_goes() {
         let kept = r#"{"model":"big","stream":true,"stream_options":{"include_usage":true},"user":"u","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
-        let sent: Value = serde_json::from_slice(&request_body(kept, Some("small")).unwrap()).unwrap();
-        let expected =
-            serde_json::json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
+        let sent = Value::Object(request_body(kept, Some("small"), Api::OpenaiChat).unwrap());
+        let expected = json!({"model": "small", "temperature": 0, "messages": [{"role": "user", "content": "x"}]});
         assert_eq!(sent, expected);
-        assert_eq!(request_body("[]", None), None);
+        assert_eq!(request_body("[]", None, Api::OpenaiChat), None);
     }
 
     #[test]

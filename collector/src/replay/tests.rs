@@ -150,7 +150,7 @@ async fn answers_are_scored_beside_the_floor_and_only_once() {
         (30, 10, 10)
     );
     for body in small.seen.lock().unwrap().iter() {
-        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &Value::Null));
+        assert_eq!((&body["model"], &body["stream"]), (&json!("small"), &json!(true)));
     }
     assert!(big.seen.lock().unwrap().iter().all(|body| body["model"] == "gpt-4o"));
     let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
@@ -249,3 +249,140 @@ async fn a_larger_sample_holds_the_smaller_one() {
     assert_ne!(small, ids(draw(&store, None, TASK, 5, 2).await.unwrap()));
     assert_eq!(draw(&store, None, "other", 5, 1).await.unwrap().of_task, 0);
 }
+
+async fn put(store: &Store, rows: &[CallRecord]) {
+    let key = call_key(&rows[0], "more", 0, 1);
+    let parquet = calls_to_parquet(rows, &TableKeys::default()).unwrap();
+    store.put(&key, parquet).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_candidate_of_openai_chat_is_asked_what_an_anthropic_agent_asked() {
+    let store = Store::in_memory();
+    let request = json!({"model": "claude-sonnet-4-5", "max_tokens": 9, "system": "One word.",
+        "messages": [{"role": "user", "content": "number 2"}], "metadata": {"user_id": "u"}});
+    let response = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+        "stop_reason": "end_turn", "stop_sequence": null, "content": [{"type": "text", "text": "red"}],
+        "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let row = CallRecord {
+        call_id: "call".into(),
+        conversation_id: "conversation".into(),
+        api: "anthropic_messages".into(),
+        path: Some("/v1/messages".into()),
+        task_id: Some(TASK.into()),
+        request_body: Some(request.to_string()),
+        response_body: Some(response.to_string()),
+        ..CallRecord::default()
+    };
+    put(&store, &[row]).await;
+    let small = serve(|_, _| (200, says("red", "small")));
+    let mut config = upstream("small", &small.url, Some("small"));
+    config.api = Some(understudy_call::call::Api::OpenaiChat);
+    let replayed = go(&store, 4, &Arm::candidate(open(config)), None).await.unwrap();
+    assert_eq!((replayed.progress.asked, replayed.progress.failed), (1, 0));
+    let asked = small.seen.lock().unwrap()[0].clone();
+    assert_eq!(asked["model"], "small");
+    assert_eq!(asked["messages"][0], json!({"role": "system", "content": "One word."}));
+    assert!(
+        asked.get("stream").is_none() && asked.get("metadata").is_none(),
+        "{asked}"
+    );
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let body: Value = serde_json::from_str(rows[0].response_body.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        (rows[0].agreement, &body["content"][0]["text"]),
+        (Some(1.0), &json!("red"))
+    );
+}
+
+#[tokio::test]
+async fn what_the_traffic_repeats_is_floor_for_free_and_what_a_candidate_answered_is_not_replayed() {
+    let store = Store::in_memory();
+    let row = |number: usize, text: &str, said: &str, model: &str| CallRecord {
+        call_id: format!("call-{number}"),
+        conversation_id: format!("conversation-{number}"),
+        api: "openai_chat".into(),
+        task_id: Some(TASK.into()),
+        upstream: Some("big".into()),
+        request_body: Some(
+            json!({"model": "gpt-4o", "stream": number.is_multiple_of(2), "messages": [{"role": "user", "content": text}]})
+                .to_string(),
+        ),
+        response_body: Some(says(said, model).to_string()),
+        ..CallRecord::default()
+    };
+    let by_candidate = CallRecord {
+        arm: Some("small".into()),
+        ..row(5, "number 1", "blue", "big-2026")
+    };
+    let rows = [
+        row(1, "number 2", "red", "big-2026"),
+        row(2, "number 2", "green", "big-2026"),
+        row(3, "number 4", "red", "big-2026"),
+        row(4, "number 4", "red", "another"),
+        by_candidate,
+    ];
+    put(&store, &rows).await;
+    let small = serve(|_, body| (200, says(right(body), "small")));
+    let candidate = Arm::candidate(open(upstream("small", &small.url, Some("small"))));
+    let first = go(&store, 10, &candidate, None).await.unwrap();
+    let done = first.progress;
+    assert_eq!(
+        (done.calls, done.floor_free, done.floor_asked, done.floor_pairs),
+        (4, 2, 0, 2)
+    );
+    let again = go(&store, 10, &candidate, None).await.unwrap().progress;
+    assert_eq!((again.floor_free, again.floor_pairs), (0, 2), "they are kept");
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let floor = |call: &str| {
+        rows.iter()
+            .find(|row| row.call_id == call && !is_floor(row))
+            .unwrap()
+            .floor_agreement
+    };
+    assert!(
+        floor("call-1").is_some_and(|floor| floor < 1.0),
+        "{:?}",
+        floor("call-1")
+    );
+    assert_eq!(floor("call-3"), None, "another model's answer is no pair");
+}
+
+#[tokio::test]
+async fn the_baseline_is_asked_until_its_floor_is_known_and_a_budget_ends_and_goes_on() {
+    let store = kept(120).await;
+    let small = serve(|_, body| (200, says(right(body), "small")));
+    let big = serve(|_, body| (200, says(right(body), "big-2026")));
+    let candidate = Arm::candidate(open(upstream("small", &small.url, Some("small"))));
+    let baseline = Arm::baseline(open(upstream("big", &big.url, None)));
+    let sample = draw(&store, None, TASK, 120, 7).await.unwrap();
+    let config = ReplayConfig {
+        retry_after: Duration::from_millis(1),
+        budget: Budget {
+            max_calls: Some(60),
+            ..Budget::default()
+        },
+        floor_enough: Some(FloorEnough {
+            min_pairs: 40,
+            half_width: 0.2,
+        }),
+        ..ReplayConfig::new(TASK)
+    };
+    let run = || replay(&store, &sample, &candidate, Some(&baseline), &PRICES, &config, |_| {});
+    let first = run().await.unwrap().progress;
+    assert!(
+        first.stopped.is_some_and(|why| why.contains("--max-calls")),
+        "{first:?}"
+    );
+    assert_eq!(small.seen.lock().unwrap().len() + big.seen.lock().unwrap().len(), 60);
+    let mut last = first;
+    for _ in 0..5 {
+        last = run().await.unwrap().progress;
+    }
+    assert_eq!((last.already, last.stopped), (120, None), "{last:?}");
+    assert_eq!(small.seen.lock().unwrap().len(), 120, "each call once");
+    assert!((40..120).contains(&last.floor_pairs), "{last:?}");
+    assert!(last.floor_half_width.is_some_and(|half| half <= 0.2), "{last:?}");
+}
+
+static PRICES: std::sync::LazyLock<PriceTable> = std::sync::LazyLock::new(PriceTable::builtin);

@@ -7,20 +7,20 @@ use understudy_call::wire;
 
 /// Times of a streamed answer, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// From the call's start to the piece that holds the first output.
-    pub(super) first_token_ms: Option<f64>,
+    pub(crate) first_token_ms: Option<f64>,
     /// Median gap between the pieces from there on.
-    pub(super) gap_p50_ms: Option<f64>,
+    pub(crate) gap_p50_ms: Option<f64>,
     /// 99th percentile of those gaps.
-    pub(super) gap_p99_ms: Option<f64>,
+    pub(crate) gap_p99_ms: Option<f64>,
     /// The longest of them.
-    pub(super) longest_ms: Option<f64>,
+    pub(crate) longest_ms: Option<f64>,
 }
 
 impl Timing {
     /// The times of an answer that came in these pieces: bytes, and microseconds since the call's start.
-    pub(super) fn of(api: Api, content_type: Option<&str>, body: &[u8], pieces: &[(u32, u64)]) -> Timing {
+    pub(crate) fn of(api: Api, content_type: Option<&str>, body: &[u8], pieces: &[(u32, u64)]) -> Timing {
         let Some(starts_at) = wire::output_starts_at(api, content_type, body) else {
             return Timing::default();
         };

@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::json;
+use std::collections::HashMap;
 use understudy_call::call::ToolOffered;
 
 fn text(text: &str) -> Response {
@@ -42,7 +43,9 @@ fn booking() -> Request {
 
 fn agree(recorded: &Response, answer: &Response) -> f64 {
     let kind = kind_of(&booking(), recorded);
-    score(&booking(), recorded, answer, kind).agreement.unwrap()
+    score(&booking(), recorded, answer, kind, &LabelSet::default())
+        .agreement
+        .unwrap()
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn a_tool_call_is_valid_when_the_tool_is_offered_and_takes_the_arguments() {
     let request = booking();
     let recorded = calls(&[("book", r#"{"city": "Paris"}"#)]);
     let fault = |answer: &Response| {
-        validity(&request, &recorded, answer, AnswerKind::ToolCall)
+        validity(&request, &recorded, answer, AnswerKind::ToolCall, &LabelSet::default())
             .err()
             .unwrap_or_default()
     };
@@ -165,7 +168,20 @@ fn strange_schemas_are_unknown_and_harmless() {
             ..Request::default()
         };
         let answer = calls(&[("book", &json!({"city": format!("{}!", "a".repeat(40))}).to_string())]);
-        drop(validity(&request, &answer, &answer, AnswerKind::ToolCall));
+        drop(validity(
+            &request,
+            &answer,
+            &answer,
+            AnswerKind::ToolCall,
+            &LabelSet::default(),
+        ));
+        drop(score(
+            &request,
+            &answer,
+            &answer,
+            AnswerKind::ToolCall,
+            &LabelSet::default(),
+        ));
     }
 }
 
@@ -199,7 +215,15 @@ fn structured_answers_are_valid_as_their_reader_needs_them() {
         ..Request::default()
     };
     let valid = |format: ResponseFormat, recorded: &str, answer: &str| {
-        validity(&request(format), &text(recorded), &text(answer), AnswerKind::Structured).is_ok()
+        let (recorded, answer) = (text(recorded), text(answer));
+        validity(
+            &request(format),
+            &recorded,
+            &answer,
+            AnswerKind::Structured,
+            &LabelSet::default(),
+        )
+        .is_ok()
     };
     let (bare, fenced) = (r#"{"a": 1}"#, "```json\n{\"a\": 1}\n```");
     assert!(valid(ResponseFormat::Text, bare, bare) && valid(ResponseFormat::Text, fenced, fenced));
@@ -222,24 +246,38 @@ fn labels_agree_after_normalisation() {
 
 #[test]
 fn kappa_leaves_chance_out() {
-    let pairs = [("a", "A"), ("a", "a"), ("b", "b"), ("b", "a")];
-    assert!((kappa(pairs).unwrap() - 0.5).abs() < 1e-12);
-    assert_eq!(kappa([("a", "a")]), None);
-    assert_eq!(kappa([]), None);
+    let of = |pairs: &[(&str, &str)]| {
+        let mut confusion = Confusion::default();
+        pairs
+            .iter()
+            .for_each(|(recorded, answer)| confusion.add(recorded, answer));
+        confusion
+    };
+    let confusion = of(&[("a", "A"), ("a", "a"), ("b", "b"), ("b", "a")]);
+    assert!((confusion.kappa().unwrap() - 0.5).abs() < 1e-12);
+    assert_eq!(confusion.accuracy(), Some(0.75));
+    assert_eq!(
+        confusion.cells().collect::<Vec<_>>(),
+        [("a", "a", 2), ("b", "a", 1), ("b", "b", 1)]
+    );
+    assert_eq!(of(&[("a", "a")]).kappa(), None);
+    assert_eq!((of(&[]).kappa(), of(&[]).accuracy()), (None, None));
 }
 
 #[test]
 fn no_answer_is_no_agreement_and_never_valid() {
     let recorded = text("The report was sent to the client yesterday.");
-    let of = |answer: &Response| score(&Request::default(), &recorded, answer, AnswerKind::Prose);
-    assert_eq!(
-        of(&recorded),
-        Score {
-            valid: true,
-            agreement: Some(1.0),
-            reason: String::new()
-        }
-    );
+    let of = |answer: &Response| {
+        score(
+            &Request::default(),
+            &recorded,
+            answer,
+            AnswerKind::Prose,
+            &LabelSet::default(),
+        )
+    };
+    let own = of(&recorded);
+    assert_eq!((own.valid, own.agreement, own.reason.as_str()), (true, Some(1.0), ""));
     for nothing in [
         text(""),
         text("  \n"),
@@ -270,7 +308,14 @@ fn no_answer_is_no_agreement_and_never_valid() {
     assert_eq!((error.valid, error.agreement), (false, None));
     let refusing = text("I'm sorry, but I can't do that.");
     assert!(
-        score(&Request::default(), &refusing, &refusing, AnswerKind::Prose).valid,
+        score(
+            &Request::default(),
+            &refusing,
+            &refusing,
+            AnswerKind::Prose,
+            &LabelSet::default()
+        )
+        .valid,
         "where the baseline refuses too"
     );
 }
@@ -301,7 +346,7 @@ fn real_answers_agree_with_themselves() {
             let body = wire::assemble(Api::OpenaiChat, None, line["response"].to_string().as_bytes()).unwrap();
             let recorded = wire::parse_response(Api::OpenaiChat, 200, &body);
             let kind = kind_of(&request, &recorded);
-            let score = score(&request, &recorded, &recorded, kind);
+            let score = score(&request, &recorded, &recorded, kind, &LabelSet::default());
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             let (all, valid) = figures.entry((name, kind.as_str())).or_default();
             *all += 1;

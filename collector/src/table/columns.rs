@@ -60,7 +60,7 @@ impl Row for ScoreRecord {
         let rest = columns!(ScoreRecord:
             kind, valid, valid_baseline, agreement, floor_agreement, judge,
             input_tokens, output_tokens, cost_usd, first_token_ms, duration_ms, outcome,
-            response_body, output_text, tool_calls,
+            response_body, output_text, tool_calls, reason, source,
         );
         identity.into_iter().chain([judged_at]).chain(rest).collect()
     }

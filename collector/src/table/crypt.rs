@@ -20,7 +20,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use understudy_call::keys::Key;
 
 /// Columns that hold what was said, of `calls` and `scores`: whoever has only the metrics key does not read them.
-pub const CONTENT_COLUMNS: [&str; 5] = ["error", "request_body", "response_body", "output_text", "tool_calls"];
+pub const CONTENT_COLUMNS: [&str; 6] = [
+    "error",
+    "request_body",
+    "response_body",
+    "output_text",
+    "tool_calls",
+    "reason",
+];
 
 /// How new files are written.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +79,11 @@ impl TableKeys {
     pub fn only_reading(mut self) -> TableKeys {
         self.writing = Writing::Refused;
         self
+    }
+
+    /// Whether there is any key.
+    pub fn are_there(&self) -> bool {
+        !self.ring.is_empty()
     }
 
     /// Whether these are the keys of a role that reads no content.

@@ -145,7 +145,8 @@ proptest! {
             candidate_version: id.clone(), judged_at, kind: "label".into(), valid, valid_baseline, agreement,
             floor_agreement: agreement, judge: None, input_tokens: Some(judged_at), output_tokens: None,
             cost_usd: agreement, first_token_ms: None, duration_ms: agreement, outcome,
-            response_body: Some(id.clone()), output_text: Some(id), tool_calls: tool_calls.clone(),
+            response_body: Some(id.clone()), output_text: Some(id.clone()), tool_calls: tool_calls.clone(),
+            reason: Some(id), source: None,
         }).collect();
         prop_assert_eq!(scores_from_parquet(scores_to_parquet(&rows).unwrap()).unwrap(), rows);
     }
@@ -213,7 +214,7 @@ fn the_columns_have_the_names_and_types_of_the_design() {
         scores_schema().field_with_name("judged_at").unwrap().data_type(),
         &micros
     );
-    assert_eq!(scores_schema().fields().len(), 21);
+    assert_eq!(scores_schema().fields().len(), 23);
 }
 
 /// Serde and Parquet name the same fields: no field of a record is forgotten here.

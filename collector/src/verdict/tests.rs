@@ -28,28 +28,47 @@ fn rows(count: usize, pairs: &[(f64, f64)]) -> Vec<ScoreRecord> {
     (0..count).map(row).collect()
 }
 
-fn judge_tried(rows: &[ScoreRecord], candidates_tried: usize) -> Verdict {
-    let baseline = [
-        Spent {
-            duration_ms: Some(500.0),
-            cost_usd: Some(0.01),
-        },
-        Spent::default(),
-    ];
-    let evidence = Evidence {
+const BASELINE: [Spent; 2] = [
+    Spent {
+        duration_ms: Some(500.0),
+        first_token_ms: None,
+        cost_usd: Some(0.01),
+    },
+    Spent {
+        duration_ms: None,
+        first_token_ms: None,
+        cost_usd: None,
+    },
+];
+
+fn evidence(rows: &[ScoreRecord]) -> Evidence<'_> {
+    Evidence {
         task: "task",
         candidate: "slm",
         rows,
-        baseline: &baseline,
-        units: None,
-        candidates_tried,
+        baseline: &BASELINE,
         now: NOW,
-    };
-    verdict(&evidence, &VerdictConfig::default())
+        ..Evidence::default()
+    }
 }
 
 fn judge(rows: &[ScoreRecord]) -> Verdict {
-    judge_tried(rows, 1)
+    verdict(&evidence(rows), &VerdictConfig::default())
+}
+
+/// After so many other versions were tried.
+fn judge_after(rows: &[ScoreRecord], others: usize) -> Verdict {
+    let other = |number: usize| Tried {
+        candidate: "slm".into(),
+        version: format!("earlier {number}"),
+        at: NOW - 2_000_000,
+    };
+    let tried: Vec<Tried> = (0..others).map(other).collect();
+    let evidence = Evidence {
+        tried: &tried,
+        ..evidence(rows)
+    };
+    verdict(&evidence, &VerdictConfig::default())
 }
 
 /// As good as the baseline, answer by answer.
@@ -79,7 +98,7 @@ fn an_equal_candidate_is_promoted_with_its_evidence() {
 fn the_json_has_the_fields_of_the_design_and_null_where_unknown() {
     let value = serde_json::to_value(judge(&[])).unwrap();
     let fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline";
+    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline first_token_p50_ms first_token_p95_ms first_token_p50_ms_baseline first_token_p95_ms_baseline calls_per_day cost_per_month cost_per_month_baseline gpu_hour calls_per_gpu_hour break_even_per_day unpriced trial alpha e_value strata";
     assert_eq!(fields, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(
         (value["verdict"].as_str(), value["need_more"].as_u64()),
@@ -124,8 +143,20 @@ fn too_little_needs_more_and_says_about_how_much() {
     let verdict = judge(&rows(210, &noisy));
     let needed = verdict.need_more.expect("210 noisy pairs decide nothing");
     assert!((100..20_000).contains(&needed), "{needed}");
-    let later = judge(&rows(210 + needed, &noisy));
-    assert_eq!(later.verdict, Decision::Promote, "the estimate held: {}", later.reason);
+    let later = judge(&rows(210 + 2 * needed, &noisy));
+    assert_eq!(
+        later.verdict,
+        Decision::Promote,
+        "{needed} was no less than half: {}",
+        later.reason
+    );
+    let sooner = judge(&rows(210 + needed / 2, &noisy));
+    assert_ne!(
+        sooner.verdict,
+        Decision::Promote,
+        "{needed} was no more than double: {}",
+        sooner.reason
+    );
 }
 
 #[test]
@@ -168,13 +199,41 @@ fn prose_is_never_promoted_on_similarity() {
 }
 
 #[test]
-fn candidates_share_the_chance_of_an_error() {
+fn whatever_was_tried_before_took_its_share_of_the_chance_of_an_error() {
     let rows = rows(300, &[(1.0, 1.0), (0.9, 1.0), (1.0, 0.9)]);
-    let width = |tried: usize| {
-        let verdict = judge_tried(&rows, tried);
-        verdict.upper.unwrap() - verdict.lower.unwrap()
+    let of = |others: usize| {
+        let verdict = judge_after(&rows, others);
+        let width = verdict.upper.unwrap() - verdict.lower.unwrap();
+        (
+            verdict.trial.unwrap(),
+            verdict.alpha.unwrap(),
+            verdict.e_value.unwrap(),
+            width,
+        )
     };
-    assert!(width(1) < width(10) && width(10) < width(100));
+    let (first, tenth, hundredth) = (of(0), of(9), of(99));
+    assert_eq!((first.0, tenth.0, hundredth.0), (1, 10, 100));
+    assert!((tenth.1 - first.1 / 100.0).abs() < 1e-9 && (first.1 - 0.05 * share(1)).abs() < 1e-12);
+    assert!(first.2 > tenth.2 && first.3 < tenth.3 && tenth.3 < hundredth.3);
+}
+
+#[test]
+fn what_is_tried_later_takes_nothing_from_an_earlier_trial() {
+    let own = rows(300, &EQUAL);
+    let alone = judge(&own);
+    let mut later = rows(300, &EQUAL);
+    later.iter_mut().for_each(|row| {
+        row.candidate = "another".into();
+        row.judged_at += 500_000;
+    });
+    let all: Vec<ScoreRecord> = own.iter().chain(&later).cloned().collect();
+    assert_eq!(judge(&all), alone);
+    let another = Evidence {
+        candidate: "another",
+        ..evidence(&all)
+    };
+    let another = verdict(&another, &VerdictConfig::default());
+    assert_eq!((alone.trial, another.trial), (Some(1), Some(2)));
 }
 
 #[test]
@@ -182,45 +241,167 @@ fn a_conversation_is_one_unit_and_so_are_twins() {
     let mut long = rows(400, &EQUAL);
     long.iter_mut()
         .enumerate()
-        .for_each(|(index, row)| row.conversation_id = format!("c{}", index % 10));
-    let verdict = judge(&long);
-    assert_eq!((verdict.pairs, verdict.conversations), (400, 10));
-    assert!(matches!(verdict.verdict, Decision::NeedMore(needed) if needed >= 40 * 40));
+        .for_each(|(index, row)| row.conversation_id = format!("c{}", index / 40));
+    let judged = judge(&long);
+    assert_eq!((judged.pairs, judged.conversations), (400, 10));
+    assert!(matches!(judged.verdict, Decision::NeedMore(needed) if needed >= 40 * 40));
     let singles = rows(400, &EQUAL);
     let units: HashMap<String, String> = singles
         .iter()
         .map(|row| (row.call_id.clone(), "same".to_owned()))
         .collect();
-    let evidence = Evidence {
-        task: "task",
-        candidate: "slm",
-        rows: &singles,
-        baseline: &[],
+    let twins = Evidence {
         units: Some(&units),
-        candidates_tried: 1,
-        now: NOW,
+        ..evidence(&singles)
     };
-    assert_eq!(verdict_of(&evidence).conversations, 1);
-}
-
-fn verdict_of(evidence: &Evidence<'_>) -> Verdict {
-    verdict(evidence, &VerdictConfig::default())
+    assert_eq!(verdict(&twins, &VerdictConfig::default()).conversations, 1);
 }
 
 #[test]
-fn only_the_newest_version_young_rows_and_the_latest_of_a_call_count() {
+fn a_conversation_is_bet_on_once_and_what_was_bet_on_stays() {
+    let config = VerdictConfig::default();
+    let mut trial = Trial::new(&config, config.alpha);
+    let push = |trial: &mut Trial, unit: &str, agreement: f64| {
+        trial.push(&Seen {
+            unit,
+            agreement,
+            floor: Some(1.0),
+            valid: true,
+            valid_baseline: Some(true),
+            is_prose: false,
+        });
+        trial.e_value()
+    };
+    assert_eq!(push(&mut trial, "a", 1.0), 1.0, "it may go on");
+    assert_eq!(push(&mut trial, "a", 0.0), 1.0);
+    let bet = push(&mut trial, "b", 1.0);
+    assert!(bet < 1.0, "by its mean of a half: {bet}");
+    let both = push(&mut trial, "a", 0.0);
+    assert!(both > bet, "b was as good as the baseline");
+    assert_eq!(push(&mut trial, "a", 0.0), both, "a had its turn");
+    assert_eq!((trial.pairs(), trial.conversations()), (5, 2));
+}
+
+#[test]
+fn old_evidence_leaves_by_halves_and_what_comes_after_is_another_trial() {
+    let day = 24 * 3_600_000_000_i64;
+    let on = |days_ago: i64, rows: Vec<ScoreRecord>| {
+        rows.into_iter().map(move |row| ScoreRecord {
+            call_id: format!("{} {days_ago}", row.call_id),
+            conversation_id: format!("{} {days_ago}", row.conversation_id),
+            judged_at: row.judged_at - days_ago * day,
+            ..row
+        })
+    };
+    let all: Vec<ScoreRecord> = on(40, rows(300, &EQUAL))
+        .chain(on(20, rows(250, &EQUAL)))
+        .chain(on(1, rows(10, &EQUAL)))
+        .collect();
+    let judged = judge(&all);
+    assert_eq!(
+        (judged.pairs, judged.trial),
+        (260, Some(2)),
+        "those of 40 days ago are gone"
+    );
+    let at = |days_ago: i64| {
+        let then = Evidence {
+            now: NOW - days_ago * day,
+            ..evidence(&all[..300])
+        };
+        verdict(&then, &VerdictConfig::default())
+    };
+    assert_eq!((at(39).pairs, at(11).pairs, at(9).pairs), (300, 300, 0));
+    assert_eq!((at(39).trial, at(11).trial), (Some(1), Some(1)));
+}
+
+#[test]
+fn of_many_tasks_those_are_promoted_whose_evidence_is_enough_for_many() {
+    let config = VerdictConfig::default();
+    let of_task = |task: usize, e_value: f64, verdict: Decision| Verdict {
+        task: format!("task {task}"),
+        verdict,
+        e_value: Some(e_value),
+        pairs_per_fold: Some(10.0),
+        ..judge(&rows(300, &EQUAL))
+    };
+    let decisions = |e_values: &[f64]| {
+        let mut all: Vec<Verdict> = e_values
+            .iter()
+            .enumerate()
+            .map(|(task, e)| of_task(task, *e, Decision::Promote))
+            .collect();
+        all.extend((0..2).map(|task| of_task(100 + task, 1e9, Decision::Hold)));
+        together(&mut all, &config);
+        all
+    };
+    assert_eq!(
+        decisions(&[100.0])[0].verdict,
+        Decision::Promote,
+        "one of three: 60 are enough"
+    );
+    let short = decisions(&[50.0]);
+    assert_eq!((short[0].verdict, short[0].need_more), (Decision::NeedMore(2), Some(2)));
+    assert!(
+        short[0].reason.contains("3 tasks") && short[0].reason.contains("of 60"),
+        "{}",
+        short[0].reason
+    );
+    assert!(
+        decisions(&[50.0, 50.0, 50.0])
+            .iter()
+            .take(3)
+            .all(|verdict| verdict.verdict == Decision::Promote),
+        "five tasks, three over 33"
+    );
+    assert_eq!(
+        short[1].verdict,
+        Decision::Hold,
+        "evidence for one that is held helps none"
+    );
+}
+
+#[test]
+fn masked_answers_and_kinds_are_reported_apart() {
+    let mut mixed = rows(300, &[(1.0, 1.0), (0.5, 1.0)]);
+    mixed
+        .iter_mut()
+        .step_by(3)
+        .for_each(|row| row.kind = "structured".into());
+    let masked: HashSet<String> = mixed.iter().skip(1).step_by(2).map(|row| row.call_id.clone()).collect();
+    let evidence = Evidence {
+        masked: Some(&masked),
+        ..evidence(&mixed)
+    };
+    let judged = verdict(&evidence, &VerdictConfig::default());
+    let found: Vec<(&str, usize, f64)> = judged
+        .strata
+        .iter()
+        .map(|stratum| (stratum.stratum.as_str(), stratum.pairs, stratum.agreement))
+        .collect();
+    let expected = [
+        ("label", 200, 0.75),
+        ("structured", 100, 0.75),
+        ("masked", 150, 0.5),
+        ("unmasked", 150, 1.0),
+    ];
+    assert_eq!(found, expected);
+    assert!(judge(&rows(300, &EQUAL)).strata.is_empty(), "all alike");
+}
+
+#[test]
+fn only_the_newest_version_young_rows_and_the_first_of_a_call_count() {
     let mut all = rows(300, &EQUAL);
     let mut old_version = rows(300, &[(0.0, 1.0)]);
     old_version.iter_mut().for_each(|row| {
         row.candidate_version = "v0".into();
         row.judged_at -= 10_000_000;
     });
-    let mut judged_before = rows(300, &[(0.0, 1.0)]);
-    judged_before.iter_mut().for_each(|row| row.judged_at -= 10_000_000);
+    let mut asked_again = rows(300, &[(0.0, 1.0)]);
+    asked_again.iter_mut().for_each(|row| row.judged_at += 1000);
     let mut other_task = rows(300, &[(0.0, 1.0)]);
     other_task.iter_mut().for_each(|row| row.task_id = "other".into());
     all.splice(0..0, old_version);
-    all.extend(judged_before);
+    all.extend(asked_again);
     all.extend(other_task);
     let verdict = judge(&all);
     assert_eq!(

@@ -3,6 +3,8 @@
 //! Without tokens (on loopback alone) the Host header keeps out pages that rebind a name, and Origin those of other
 //! sites; with tokens nobody passes without one. Tokens are kept and compared as MACs, in constant time.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -100,7 +102,10 @@ impl Gate {
             return stop(StatusCode::FORBIDDEN, "this comes from a page of another site\n");
         }
         let Some(role) = self.role(headers) else {
-            return stop(StatusCode::UNAUTHORIZED, "send a token: `authorization: Bearer …`\n");
+            return stop(
+                StatusCode::UNAUTHORIZED,
+                "send a token: `authorization: Bearer …`, or as the password of any name\n",
+            );
         };
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(role);
@@ -123,12 +128,25 @@ impl Gate {
         if self.tokens.is_empty() {
             return Some(Role::Operator);
         }
-        let token = one(headers, header::AUTHORIZATION.as_str())?.strip_prefix("Bearer ")?;
+        let token = token(one(headers, header::AUTHORIZATION.as_str())?)?;
         // All are compared, whichever fits.
         let fits = |tag: &hmac::Tag| hmac::verify(&self.key, token.as_bytes(), tag.as_ref()).is_ok();
         let roles = self.tokens.iter().filter(|(_, tag)| fits(tag)).map(|(role, _)| *role);
         roles.max()
     }
+}
+
+/// The token of `Bearer <token>`, or of `Basic <base64 of name:token>`, which is all that a browser can be made to send.
+fn token(authorization: &str) -> Option<String> {
+    let (scheme, rest) = authorization.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.to_owned());
+    }
+    let pair = scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| STANDARD.decode(rest.trim()).ok())??;
+    let (_, token) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(token.to_owned())
 }
 
 /// The one value of a header; nothing where there are several.
@@ -229,6 +247,16 @@ mod tests {
         assert_eq!(status(&gate, Method::GET, &[("host", "admin.example")]), Err(401));
         assert_eq!(with(Method::GET, "wrong", ""), Err(401));
         assert_eq!(with(Method::GET, "look-look-look", ""), Ok(Role::Viewer));
+        let browser = |token: &str| {
+            let pair = format!("Basic {}", STANDARD.encode(format!("anybody:{token}")));
+            status(
+                &gate,
+                Method::GET,
+                &[("host", "admin.example"), ("authorization", &pair)],
+            )
+        };
+        assert_eq!(browser("move-move-move"), Ok(Role::Operator));
+        assert_eq!(browser("wrong"), Err(401));
         assert_eq!(with(Method::POST, "look-look-look", &csrf), Err(403));
         assert_eq!(with(Method::POST, "move-move-move", ""), Err(403));
         assert_eq!(with(Method::POST, "move-move-move", &csrf), Ok(Role::Operator));

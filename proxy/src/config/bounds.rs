@@ -2,7 +2,7 @@
 
 use super::raw;
 use super::units::Span;
-use super::{ConfigError, Limits, TimeoutConfig, Validation};
+use super::{ConfigError, Limits, TimeoutConfig, Validation, VerdictConfig};
 use std::time::Duration;
 
 /// The longest deadline: anything longer is a slip of the pen.
@@ -15,6 +15,12 @@ const MAX_HEAD: u64 = 1 << 20;
 const MAX_URI: u64 = 65_534;
 /// More header lines than any client sends.
 const MAX_HEADERS: u64 = 10_000;
+/// How long a score counts.
+const MAX_AGE_OF_SCORES: Duration = Duration::from_secs(30 * 86_400);
+/// Less could be told from no sample that anybody pays for.
+const LEAST_ALPHA: f64 = 1e-6;
+/// Likewise.
+const LEAST_MARGIN: f64 = 0.005;
 /// More than any machine runs.
 const MAX_THREADS: u64 = 1024;
 
@@ -84,6 +90,30 @@ impl Validation<'_> {
                 idle: deadline("idle", raw.idle, 600, false)?,
             },
             drain: deadline("drain", raw.drain, 30, true)?,
+        })
+    }
+
+    pub(super) fn verdict(&self, raw: &raw::Verdict) -> Result<VerdictConfig, ConfigError> {
+        let share = |key: &str, given: Option<f64>, default: f64, least: f64, most: f64| {
+            let value = given.unwrap_or(default);
+            if (least..=most).contains(&value) {
+                return Ok(value);
+            }
+            Err(self.invalid(format!(
+                "verdict.{key}: it is {value}, and must lie between {least} and {most}; leave it out for {default}"
+            )))
+        };
+        let max_age = raw.max_age.as_ref().map_or(MAX_AGE_OF_SCORES, |span| span.0);
+        if max_age.is_zero() {
+            return Err(self.invalid("verdict.max_age: at 0 no score would count; leave it out for 30d"));
+        }
+        Ok(VerdictConfig {
+            alpha: share("alpha", raw.alpha, 0.05, LEAST_ALPHA, 0.5)?,
+            margin: share("margin", raw.margin, 0.05, LEAST_MARGIN, 0.5)?,
+            min_conversations: raw.min_conversations.unwrap_or(50),
+            min_pairs: raw.min_pairs.unwrap_or(200),
+            min_floor: share("min_floor", raw.min_floor, 0.70, 0.0, 1.0)?,
+            max_age,
         })
     }
 

@@ -1,20 +1,16 @@
 //! The config file as it is written: every key of the format, nothing checked beyond its type.
-//!
-//! Keys of parts that are not built yet are read as [`NotBuilt`], so that validation can refuse them by name.
 
-use super::units::{Percent, Size, Span};
+use super::shadow::RawShadow;
+use super::units::{Percent, Size, Span, Times};
 use crate::admin::Role;
 use crate::fallback::{HoldGiven, Reason};
-use crate::route::RouteMatch;
+use crate::route::{OnDrift, RouteMatch, When};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor};
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-
-/// A key that the format knows and this version does not act on.
-pub(super) type NotBuilt = Option<IgnoredAny>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,7 +31,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) routes: Vec<Route>,
-    pub(super) shadow: Vec<IgnoredAny>,
+    pub(super) shadow: Vec<RawShadow>,
     pub(super) verdict: Verdict,
     pub(super) log: Log,
     pub(super) expose_headers: bool,
@@ -78,6 +74,8 @@ pub(super) struct Upstream {
     pub(super) trusted: bool,
     #[serde(default)]
     pub(super) allow_link_local: bool,
+    #[serde(default)]
+    pub(super) constrain: Constrain,
     pub(super) max_in_flight: Option<usize>,
     pub(super) price: Option<Price>,
     pub(super) ca_file: Option<PathBuf>,
@@ -85,6 +83,27 @@ pub(super) struct Upstream {
     pub(super) ask_usage: bool,
     pub(super) sign: Option<Sign>,
     pub(super) aws: Option<Aws>,
+}
+
+/// `true`, `schema`, or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub(super) enum Constrain {
+    #[default]
+    No,
+    Schema,
+}
+
+impl TryFrom<serde_json::Value> for Constrain {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Constrain, String> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) | (_, Some("schema")) => Ok(Constrain::Schema),
+            (Some(false), _) => Ok(Constrain::No),
+            _ => Err(format!("constrain: {value} is neither `schema` nor `true` nor `false`")),
+        }
+    }
 }
 
 /// How an upstream's calls are signed anew.
@@ -312,10 +331,42 @@ pub(super) struct Route {
     pub(super) fallback: Option<Fallback>,
     #[serde(default, deserialize_with = "hold")]
     pub(super) hold: Option<HoldGiven>,
+    pub(super) rollout: Option<Rollout>,
+    pub(super) guard: Option<Guard>,
     #[serde(default)]
-    pub(super) rollout: NotBuilt,
+    pub(super) on_drift: OnDrift,
+    pub(super) when: Option<When>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Rollout {
+    pub(super) step_weight: u32,
+    pub(super) max_weight: u32,
+    pub(super) interval: Option<Span>,
+    pub(super) min_calls: Option<u64>,
+    pub(super) threshold: Option<u32>,
     #[serde(default)]
-    pub(super) guard: NotBuilt,
+    pub(super) promote: Promote,
+}
+
+/// Who takes the next step of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Promote {
+    #[default]
+    Manual,
+    Auto,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guard {
+    pub(super) error: Option<Percent>,
+    pub(super) invalid: Option<Percent>,
+    pub(super) fallback: Option<Percent>,
+    pub(super) p95_latency: Option<Times>,
+    pub(super) agreement: Option<Percent>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -79,12 +79,28 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
-    let text = error(&format!(
-        "{UPSTREAMS}routes:\n  - match: {{ task: t }}\n    split: {{ small: 5, openai: 95 }}\n    guard: {{ error: 2% }}\n"
-    ));
-    assert!(text.contains("`routes[0].guard` is known but not built yet"), "{text}");
-    assert!(error(&format!("{UPSTREAMS}shadow:\n  - {{ to: [small] }}\n")).contains("`shadow`"));
+fn guard_and_rollout_are_read_as_the_design_writes_them() {
+    let route = "routes:\n  - match: { task: t }\n    split: { openai: 95, small: 5 }\n    \
+        rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n    \
+        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
+    let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
+    let route_read = &config.routes.all()[0];
+    let guard = route_read.guard.unwrap();
+    assert_eq!((guard.error, guard.p95_latency), (Some(0.02), Some(1.2)));
+    let rollout = route_read.rollout.unwrap();
+    assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
+    assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);
+    for (good, bad, told) in [
+        ("2%", "2", "a percentage such as"),
+        ("1.2x", "0.9x", "1x or more"),
+        ("stepWeight: 5", "stepWeight: 0", "is no step"),
+        ("maxWeight: 50", "maxWeight: 4", "less than a step"),
+        ("maxWeight", "max_weight", "did you mean `maxWeight`"),
+        ("when: easy", "when: hard", "easy"),
+    ] {
+        let text = error(&format!("{UPSTREAMS}{}", route.replacen(good, bad, 1)));
+        assert!(text.contains(told), "{bad}: {text}");
+    }
 }
 
 #[test]
@@ -179,6 +195,18 @@ fn mistakes_say_what_to_do() {
             "upstreams: { a: { url: 'http://h' } }\ncapture: { wait: soon }\n",
             "`soon` is not a duration",
         ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { margin: 5 }\n",
+            "verdict.margin: it is 5, and must lie between 0.005 and 0.5",
+        ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { alpha: 0 }\n",
+            "verdict.alpha",
+        ),
+        (
+            "upstreams: { a: { url: 'http://h' } }\nverdict: { max_age: 0s }\n",
+            "verdict.max_age",
+        ),
     ];
     for (text, expected) in cases {
         let message = error(text);
@@ -223,6 +251,22 @@ fn a_canary_sees_raw_text_so_its_upstream_must_be_trusted() {
 }
 
 #[test]
+fn answers_are_held_to_a_form_in_rehearsals_and_not_in_splits() {
+    let of = |given: &str| {
+        let text = UPSTREAMS.replace("model: m,", &format!("model: m, constrain: {given},"));
+        parse(&text).map(|config| config.upstreams["small"].constrain)
+    };
+    assert_eq!(
+        (of("schema").unwrap(), of("true").unwrap(), of("false").unwrap()),
+        (true, true, false)
+    );
+    assert!(of("grammar").unwrap_err().to_string().contains("neither `schema`"));
+    let split = UPSTREAMS.replace("model: m,", "model: m, constrain: schema,")
+        + "routes:\n  - split: { openai: 95, small: 5 }\n";
+    assert!(error(&split).contains("rehearsals alone"));
+}
+
+#[test]
 fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prices.json");
@@ -242,4 +286,38 @@ fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
     let prices = config().unwrap().prices;
     assert_eq!(prices.lookup("m").map(|price| price.input), Some(1e-6));
     assert!(prices.lookup("gpt-4o").is_some(), "the built-in ones stay");
+}
+
+#[test]
+fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
+    let text = "shadow:\n  - { match: { task: \"*\" }, to: [small], sample: 2%, budget: { calls_per_day: 100, usd_per_day: 1.5, concurrency: 2 } }\n";
+    let shadow = &parse(&format!("{UPSTREAMS}{text}")).unwrap().shadow[0];
+    assert_eq!(
+        (shadow.matching.task.as_deref(), shadow.to[0].as_str()),
+        (Some("*"), "small")
+    );
+    assert_eq!(
+        (
+            shadow.sample,
+            shadow.budget.calls_per_day,
+            shadow.budget.usd_per_day,
+            shadow.budget.concurrency
+        ),
+        (0.02, 100, Some(1.5), 2)
+    );
+    let default = &parse(&format!("{UPSTREAMS}shadow: [{{ to: [small] }}]\n"))
+        .unwrap()
+        .shadow[0];
+    assert_eq!((default.sample, default.budget.calls_per_day), (0.05, 10_000));
+    for (text, word) in [
+        ("{ to: [other] }", "`other` is not among"),
+        ("{ to: [] }", "at least one"),
+        ("{ to: [openai], text: raw }", "`trusted: true`"),
+        ("{ to: [small], match: { tsak: x } }", "did you mean `task`"),
+        ("{ to: [small], budget: { usd_per_day: -1 } }", "0 or more"),
+        ("{ to: [small], budget: { concurrency: 0 } }", "1 to 256"),
+    ] {
+        let error = error(&format!("{UPSTREAMS}shadow: [{text}]\n"));
+        assert!(error.contains(word), "{text}: {error}");
+    }
 }

@@ -16,6 +16,10 @@ pub(super) struct Size(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Percent(pub(super) f64);
 
+/// `1.2x`: so many times another; at least 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Times(pub(super) f64);
+
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let end = text
@@ -66,6 +70,15 @@ impl Percent {
     }
 }
 
+impl Times {
+    fn parse(text: &str) -> Option<Times> {
+        match number_and_unit(text)? {
+            (number, "x") if number >= 1.0 => Some(Times(number)),
+            _ => None,
+        }
+    }
+}
+
 struct UnitVisitor<T> {
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
@@ -107,6 +120,7 @@ macro_rules! deserialize_unit {
 deserialize_unit!(Span, "a duration such as 20ms, 60s, 10m, 2h or 7d");
 deserialize_unit!(Size, "a size such as 500, 64KiB, 8MiB or 4GiB");
 deserialize_unit!(Percent, "a percentage such as 5% or 100%");
+deserialize_unit!(Times, "a factor of 1x or more, such as 1.2x");
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +133,7 @@ mod tests {
         assert_eq!(Size::parse("8MiB"), Some(Size(8 << 20)));
         assert_eq!(Size::parse("500"), Some(Size(500)));
         assert_eq!(Percent::parse("2.5%"), Some(Percent(2.5)));
+        assert_eq!(Times::parse("1.2x"), Some(Times(1.2)));
     }
 
     #[test]
@@ -128,5 +143,6 @@ mod tests {
         assert_eq!(Size::parse("8 parsecs"), None);
         assert_eq!(Percent::parse("101%"), None);
         assert_eq!(Percent::parse("5"), None);
+        assert_eq!((Times::parse("0.5x"), Times::parse("1.2")), (None, None));
     }
 }

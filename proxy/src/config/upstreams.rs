@@ -70,6 +70,7 @@ impl Validation<'_> {
             ca_file: raw.ca_file.clone(),
             trusted: raw.trusted,
             allow_link_local: raw.allow_link_local,
+            constrain: raw.constrain == raw::Constrain::Schema,
             max_in_flight: raw.max_in_flight,
             price: raw.price.as_ref().map(|price| SelfHosted {
                 gpu_hour: price.gpu_hour,

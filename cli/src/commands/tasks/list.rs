@@ -16,8 +16,11 @@ use understudy_collector::store::Store;
 use understudy_collector::table::{Columns, call_micros};
 use understudy_collector::tally::Tally;
 
-/// Kinds of answers shown in a table.
-const ANSWERS: usize = 3;
+/// Kinds of answers shown in a table, and the least share of one.
+const ANSWERS: usize = 2;
+const SHARE: f64 = 0.01;
+/// Columns that a narrow terminal does without, the first first; `--format json` has all.
+const SPARE: [&str; 7] = ["tools", "out", "tokens in", "p95 ms", "name", "answers", "p50 ms"];
 /// Tools shown in a table.
 const TOOLS: usize = 3;
 /// What is read of a call, beside what a tally reads.
@@ -206,6 +209,7 @@ fn table(rows: &[Row]) -> Table {
             output::known(row.p95_ms, 0),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 
@@ -223,6 +227,7 @@ fn answers(row: &Row) -> String {
     let shown: Vec<String> = row
         .answers
         .iter()
+        .filter(|(_, share)| *share >= SHARE)
         .take(ANSWERS)
         .map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share))
         .collect();

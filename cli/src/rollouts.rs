@@ -1,0 +1,180 @@
+//! Rollouts of a running collector: looks at each split now and then, and takes the step that is due.
+//!
+//! Routes are read from the config file anew at each look, since a running proxy takes them from there too.
+
+use crate::place::{book, verdict_config};
+use crate::{log, serve};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use understudy_call::control::Control;
+use understudy_call::taskbook::CompiledBook;
+use understudy_collector::cascade;
+use understudy_collector::control;
+use understudy_collector::drift::Drifted;
+use understudy_collector::evidence::verdicts;
+use understudy_collector::replay::version_of;
+use understudy_collector::rollout::{self, CONTROLLER, Candidate, Facts, Move, Route, Steps};
+use understudy_collector::store::Store;
+use understudy_collector::verdict::Verdict;
+use understudy_proxy::config::{Config, Overrides};
+use understudy_proxy::route::{OnDrift, ValidRoute};
+
+/// The longest time between two looks.
+const SELDOM: Duration = Duration::from_secs(30);
+/// The shortest.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
+pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted) {
+    loop {
+        let overrides = Overrides {
+            data: Some(config.data.clone()),
+            ..Overrides::default()
+        };
+        // A file that is wrong changes nothing; the proxy says so already.
+        let newer = file
+            .as_deref()
+            .map(|file| Config::load(file, &overrides, &serve::environment));
+        if let Some(Ok(newer)) = newer {
+            config = newer;
+        }
+        if let Err(error) = look(&config, &store, &drifted).await {
+            tracing::warn!(%error, "the rollouts could not be looked at: it is tried again");
+        }
+        let intervals = config
+            .routes
+            .all()
+            .iter()
+            .filter_map(|route| Some(route.rollout?.interval / 4));
+        tokio::time::sleep(intervals.min().unwrap_or(SELDOM).clamp(OFTEN, SELDOM)).await;
+    }
+}
+
+async fn look(config: &Config, store: &Store, drifted: &Drifted) -> Result<()> {
+    let now = Timestamp::now().as_microsecond();
+    // Read at most once a look, and only where a decision hangs on them.
+    let mut evidence: Option<Option<CompiledBook>> = None;
+    for route in config.routes.all().iter().filter(|route| !route.split.is_empty()) {
+        let route = of_config(config, route);
+        let control = control::current(store, &route.id).await?;
+        let mut facts = Facts {
+            now,
+            drifted: route.task.as_deref().and_then(|task| drifted.of(task)),
+            ..Facts::default()
+        };
+        if !is_idle(&route, control.as_ref(), &facts) {
+            if evidence.is_none() {
+                evidence = Some(book(store).await?);
+            }
+            let task_book = evidence.as_ref().and_then(Option::as_ref);
+            facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+        }
+        let decided = rollout::decide(&route, control.as_ref(), &facts, false);
+        if matches!(decided, Move::Stay(_)) {
+            tracing::debug!(route = route.id, ?decided, "rollout");
+            continue;
+        }
+        let version = control.map_or(0, |control| control.version);
+        let in_force = rollout::write(store, &route, version, &decided, CONTROLLER, now).await?;
+        if in_force.version == version.saturating_add(1) && in_force.at == now {
+            let Control { action, why, .. } = &in_force;
+            tracing::info!(route = route.id, action, why, "rollout");
+            note(store, &route, &in_force).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing but config, control and drift is needed to see that there is nothing to do.
+fn is_idle(route: &Route, control: Option<&Control>, facts: &Facts) -> bool {
+    let Some(steps) = &route.steps else {
+        return route.task.is_none();
+    };
+    let step = control.and_then(|control| control.step.as_ref());
+    let is_young = step.is_some_and(|step| step.began_at.max(step.checked_at) + steps.interval > facts.now);
+    is_young || control.is_some_and(|control| control.frozen.is_some())
+}
+
+/// Notes a move in the audit log.
+pub(crate) async fn note(store: &Store, route: &Route, control: &Control) -> Result<()> {
+    let Control {
+        version,
+        action,
+        why,
+        by,
+        weights,
+        ..
+    } = control;
+    let details =
+        json!({ "route": route.id, "version": version, "action": action, "why": why, "by": by, "weights": weights });
+    log::note(store, "rollout", details).await
+}
+
+/// What verdicts and calls say of a route.
+pub(crate) async fn gather(
+    config: &Config,
+    store: &Store,
+    book: Option<&CompiledBook>,
+    route: &Route,
+    control: Option<&Control>,
+    facts: Facts,
+) -> Result<Facts> {
+    let mut facts = facts;
+    if let Some(step) = control.and_then(|control| control.step.as_ref()) {
+        facts.canaried = rollout::canaried(store, &route.id, step.began_at).await?;
+    }
+    if let Some(task) = &route.task {
+        let settings = verdict_config(config);
+        let found = verdicts(store, book, Some(task), &settings, facts.now).await?;
+        // One without a version counted no score: all of them are too old.
+        let (stale, known): (Vec<Verdict>, Vec<Verdict>) = found
+            .into_iter()
+            .partition(|verdict| verdict.candidate_version.is_none());
+        facts.stale = stale.into_iter().map(|verdict| verdict.candidate).collect();
+        facts.verdicts = known;
+    }
+    Ok(facts)
+}
+
+/// A route as the rollout sees it; of several candidates the smallest steps first.
+pub(crate) fn of_config(config: &Config, route: &ValidRoute) -> Route {
+    let task = route.matching.task.clone().filter(|task| !task.contains('*'));
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
+        let upstream = config.upstreams.get(&arm.upstream);
+        candidates.push(Candidate {
+            name: arm.upstream.clone(),
+            version: upstream.map(version_of),
+            begins: route.split.get(&arm.upstream).copied().unwrap_or_default(),
+            highest: arm.weight,
+        });
+    }
+    candidates.sort_by_cached_key(|candidate| cascade::size_of(config.upstreams.get(&candidate.name)));
+    Route {
+        id: route.id.clone(),
+        stamp: route.stamp.clone(),
+        task,
+        candidates,
+        steps: route.rollout.map(|rollout| Steps {
+            weight: rollout.step_weight,
+            interval: i64::try_from(rollout.interval.as_micros()).unwrap_or(i64::MAX),
+            min_calls: rollout.min_calls,
+            threshold: rollout.threshold,
+            auto: rollout.auto,
+        }),
+        rollback_on_drift: route.on_drift == OnDrift::Rollback,
+    }
+}
+
+/// The controls of all routes.
+pub(crate) async fn controls(store: &Store) -> Result<BTreeMap<String, Control>> {
+    let controls = control::newer_than(store, &BTreeMap::new()).await?;
+    Ok(controls
+        .into_iter()
+        .map(|control| (control.route.clone(), control))
+        .collect())
+}

@@ -1,0 +1,219 @@
+use super::*;
+use understudy_call::control::Trip;
+
+const SECOND: i64 = 1_000_000;
+
+fn route() -> Route {
+    Route {
+        id: "r".into(),
+        stamp: "now".into(),
+        task: Some("t".into()),
+        candidates: vec![Candidate {
+            name: "small".into(),
+            version: Some("v1".into()),
+            begins: 5,
+            highest: 12,
+        }],
+        steps: Some(Steps {
+            weight: 5,
+            interval: 10 * SECOND,
+            min_calls: 200,
+            threshold: 1,
+            auto: true,
+        }),
+        rollback_on_drift: false,
+    }
+}
+
+fn verdict(decision: Decision) -> Verdict {
+    let evidence = crate::verdict::Evidence {
+        task: "t",
+        candidate: "small",
+        rows: &[],
+        baseline: &[],
+        units: None,
+        tried: &[],
+        masked: None,
+        volume: Default::default(),
+        machine: Default::default(),
+        unpriced: &[],
+        now: 0,
+    };
+    Verdict {
+        verdict: decision,
+        candidate_version: Some("v1".into()),
+        ..crate::verdict::verdict(&evidence, &crate::verdict::VerdictConfig::default())
+    }
+}
+
+/// Enough time and calls for a step, and a promise.
+fn ripe(now: i64) -> Facts {
+    Facts {
+        now,
+        canaried: BTreeMap::from([("small".into(), 200)]),
+        verdicts: vec![verdict(Decision::Promote)],
+        ..Facts::default()
+    }
+}
+
+/// Decides and does it.
+fn go(control: &mut Control, facts: &Facts) -> Move {
+    let decided = decide(&route(), Some(control), facts, false);
+    put(control, &route(), &decided, CONTROLLER, facts.now);
+    decided
+}
+
+fn started() -> Control {
+    let mut control = Control::of("r");
+    assert_eq!(go(&mut control, &ripe(0)), Move::Start);
+    control
+}
+
+#[test]
+fn weights_grow_by_steps_up_to_the_highest() {
+    let mut control = started();
+    assert_eq!(control.weights["small"], 5);
+    assert_eq!(go(&mut control, &ripe(11 * SECOND)), Move::Step("small".into(), 10));
+    assert!(
+        matches!(go(&mut control, &ripe(12 * SECOND)), Move::Stay(_)),
+        "too soon"
+    );
+    assert_eq!(go(&mut control, &ripe(22 * SECOND)), Move::Step("small".into(), 12));
+    assert_eq!(
+        go(&mut control, &ripe(44 * SECOND)),
+        Move::Stay("it is at its highest weight".into())
+    );
+    assert_eq!(control.step.as_ref().unwrap().number, 3);
+}
+
+#[test]
+fn a_step_takes_time_calls_and_a_verdict_and_by_hand_none_of_them() {
+    let facts = ripe(11 * SECOND);
+    let few = Facts {
+        canaried: BTreeMap::new(),
+        ..facts.clone()
+    };
+    let unjudged = Facts {
+        verdicts: vec![],
+        ..facts.clone()
+    };
+    let unsure = Facts {
+        verdicts: vec![verdict(Decision::NeedMore(40))],
+        ..facts
+    };
+    for (facts, told) in [
+        (few, "0 of the step's 200"),
+        (unjudged, "no verdict"),
+        (unsure, "40 more pairs"),
+    ] {
+        let control = started();
+        let Move::Stay(why) = decide(&route(), Some(&control), &facts, false) else {
+            panic!("{told}");
+        };
+        assert!(why.contains(told), "{why}");
+        assert_eq!(
+            decide(&route(), Some(&control), &facts, true),
+            Move::Step("small".into(), 10)
+        );
+    }
+    let mut manual = route();
+    manual.steps.as_mut().unwrap().auto = false;
+    let told = decide(&manual, Some(&started()), &ripe(11 * SECOND), false);
+    assert_eq!(
+        told,
+        Move::Stay("ready for the next step: `understudy rollout promote r`".into())
+    );
+}
+
+#[test]
+fn checks_that_fail_too_often_take_it_back() {
+    let mut control = started();
+    let held = |now| Facts {
+        verdicts: vec![verdict(Decision::Hold)],
+        ..ripe(now)
+    };
+    assert!(matches!(go(&mut control, &held(11 * SECOND)), Move::Fail(_)));
+    assert!(
+        matches!(go(&mut control, &held(12 * SECOND)), Move::Stay(_)),
+        "one check an interval"
+    );
+    assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
+    assert_eq!(control.weights["small"], 0);
+    assert_eq!(
+        go(&mut control, &ripe(99 * SECOND)),
+        Move::Stay("its weights are 0".into())
+    );
+    assert!(resume(&mut control, &route(), "ann", "mended", 100 * SECOND));
+    assert_eq!(go(&mut control, &ripe(101 * SECOND)), Move::Start);
+    assert_eq!(control.weights["small"], 5);
+}
+
+#[test]
+fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
+    let drifted = Facts {
+        drifted: Some("the tools offered changed".into()),
+        ..ripe(0)
+    };
+    let stale = Facts {
+        verdicts: vec![],
+        stale: vec!["small".into()],
+        ..ripe(0)
+    };
+    let mut other = ripe(0);
+    other.verdicts[0].candidate_version = Some("v0".into());
+    for facts in [drifted, stale, other] {
+        let mut control = started();
+        assert!(matches!(go(&mut control, &facts), Move::Freeze(_)));
+        assert!(
+            matches!(go(&mut control, &ripe(11 * SECOND)), Move::Stay(_)),
+            "until a person resumes"
+        );
+        assert_eq!(control.weights["small"], 5, "at its weight");
+        assert!(resume(&mut control, &route(), "ann", "fitted anew", SECOND));
+        assert_eq!(go(&mut control, &ripe(11 * SECOND)), Move::Step("small".into(), 10));
+        let back = Route {
+            rollback_on_drift: true,
+            ..route()
+        };
+        assert!(matches!(
+            decide(&back, Some(&started()), &facts, false),
+            Move::Rollback(_)
+        ));
+    }
+}
+
+#[test]
+fn a_tripped_candidate_does_not_grow_and_a_changed_split_begins_anew() {
+    let mut control = started();
+    control.add_trip(Trip {
+        candidate: "small".into(),
+        stamp: "now".into(),
+        ..Trip::default()
+    });
+    assert!(matches!(go(&mut control, &ripe(11 * SECOND)), Move::Stay(_)));
+    let changed = Route {
+        stamp: "later".into(),
+        ..route()
+    };
+    assert_eq!(decide(&changed, Some(&control), &ripe(11 * SECOND), false), Move::Start);
+    assert!(resume(&mut control, &route(), "ann", "mended", SECOND));
+    assert!(
+        !resume(&mut control, &route(), "ann", "mended", SECOND),
+        "nothing to resume"
+    );
+}
+
+#[tokio::test]
+async fn several_controllers_take_one_step() {
+    let store = Store::in_memory();
+    let start = write(&store, &route(), 0, &Move::Start, CONTROLLER, 0).await.unwrap();
+    let step = Move::Step("small".into(), 10);
+    let (one, other) = futures_util::future::join(
+        write(&store, &route(), start.version, &step, CONTROLLER, SECOND),
+        write(&store, &route(), start.version, &step, CONTROLLER, SECOND),
+    )
+    .await;
+    assert_eq!((one.unwrap().version, other.unwrap().version), (2, 2));
+    let control = control::current(&store, "r").await.unwrap().unwrap();
+    assert_eq!((control.weights["small"], control.step.unwrap().number), (10, 2));
+}

@@ -1,0 +1,122 @@
+//! What came of shadows: rows on their way to the store, and the word for the guard.
+
+use crate::metrics::Metrics;
+use crate::replay::{is_floor, is_reverse};
+use crate::store::{Store, StoreError};
+use crate::table::{score_key, scores_to_parquet};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::broadcast;
+use understudy_call::record::ScoreRecord;
+
+/// Rows that become objects before their time.
+const FULL: usize = 512;
+/// Rows that wait while the store is out of reach; more are given up.
+const MOST: usize = 8192;
+
+/// How an answer that a client got agrees with what the baseline says to the same request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// The route that split the call.
+    pub route: Option<String>,
+    /// The task.
+    pub task: String,
+    /// The candidate that answered; `None` = the baseline itself: its agreement with itself, to hold the others against.
+    pub candidate: Option<String>,
+    /// 0 to 1.
+    pub agreement: f64,
+    /// Microseconds since the epoch.
+    pub at: i64,
+}
+
+pub(super) struct Results {
+    store: Store,
+    metrics: Metrics,
+    rows: Mutex<Vec<ScoreRecord>>,
+    /// (task, candidate, version) whose trial is told.
+    tried: Mutex<BTreeSet<(String, String, String)>>,
+    agreements: broadcast::Sender<Agreement>,
+}
+
+impl Results {
+    pub(super) fn new(store: Store, metrics: Metrics, agreements: broadcast::Sender<Agreement>) -> Results {
+        Results {
+            store,
+            metrics,
+            rows: Mutex::default(),
+            tried: Mutex::default(),
+            agreements,
+        }
+    }
+
+    pub(super) fn agreements(&self) -> broadcast::Receiver<Agreement> {
+        self.agreements.subscribe()
+    }
+
+    /// Whoever listens; nobody need.
+    pub(super) fn tell(&self, agreement: Agreement) {
+        let _ = self.agreements.send(agreement);
+    }
+
+    pub(super) fn add(&self, row: ScoreRecord) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if rows.len() < MOST {
+            rows.push(row);
+        } else {
+            self.metrics.shadow_skipped.with_label_values(&["store"]).inc();
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).len() >= FULL
+    }
+
+    /// Tells of each candidate's version once: verdicts count what was ever tried.
+    async fn commit(&self, job: &str, rows: &[ScoreRecord]) -> Result<(), StoreError> {
+        for row in rows.iter().filter(|row| !is_floor(row) && !is_reverse(row)) {
+            let trial = (
+                row.task_id.clone(),
+                row.candidate.clone(),
+                row.candidate_version.clone(),
+            );
+            let told = || self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            if told().contains(&trial) {
+                continue;
+            }
+            let (task, candidate, version) = &trial;
+            let commit = json!({"job": job, "task": task, "candidate": candidate, "candidate_version": version});
+            let name = format!("_commits/{job}-{}.json", told().len());
+            self.store.put(&name, commit.to_string().into()).await?;
+            told().insert(trial);
+        }
+        Ok(())
+    }
+
+    /// Puts all rows, an object for each task and candidate; what can't be put waits.
+    pub(super) async fn flush(&self) {
+        let rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut objects: BTreeMap<(String, String), Vec<ScoreRecord>> = BTreeMap::new();
+        for row in rows {
+            let key = (row.task_id.clone(), row.candidate.clone());
+            objects.entry(key).or_default().push(row);
+        }
+        let job = format!("shadow-{}", uuid::Uuid::now_v7());
+        for (number, ((task, candidate), rows)) in (0..).zip(objects) {
+            let key = score_key(&task, &candidate, &job, number);
+            let put = match scores_to_parquet(&rows, self.store.table_keys()) {
+                Ok(parquet) => self.store.put(&key, parquet).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let put = match put {
+                Ok(()) => self.commit(&job, &rows).await.map_err(|error| error.to_string()),
+                failed => failed,
+            };
+            if let Err(error) = put {
+                tracing::warn!(error, "scores of shadows could not be stored: they are tried again");
+                rows.into_iter().for_each(|row| self.add(row));
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The guard: takes a candidate out of a route's split once it does worse than the concurrent baseline by more than the
+//! route allows. Counted in calls, told after every call, and never against a fixed figure: an outage of the baseline, or
+//! one that is itself worse, takes nobody out.
+//!
+//! The rules are [`understudy_call::guard`]'s; here is what of a call's end is told to them, and what follows.
+
+use crate::fallback::Reason;
+use crate::proxy::Proxy;
+use crate::route::ValidRoute;
+use crate::tee::BodyCopy;
+use crate::valid::Answered;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use understudy_call::control::Trip;
+use understudy_call::frame::FrameHead;
+use understudy_call::guard::{Limits, Seen, Watch, Worse};
+use understudy_call::record::{Attempt, Outcome};
+
+/// Routes and tasks watched at once; beyond it the longest unused goes.
+const WATCHED: usize = 1024;
+
+/// All that is watched.
+#[derive(Debug, Default)]
+pub(crate) struct Guards(Mutex<Posts>);
+
+#[derive(Debug, Default)]
+struct Posts {
+    of: HashMap<(String, Option<String>), Post>,
+    calls: u64,
+}
+
+/// A route, or one task of it, under watch.
+#[derive(Debug)]
+struct Post {
+    watch: Watch,
+    /// The split and guard that it is watched under.
+    stamp: String,
+    /// The number of the call that it was used for last.
+    used: u64,
+}
+
+/// A call of a guarded route, and on which side it is.
+pub(crate) struct Watched {
+    proxy: Arc<Proxy>,
+    route: String,
+    task: Option<String>,
+    stamp: String,
+    limits: Limits,
+    /// Who was to answer; `None` = the baseline.
+    candidate: Option<String>,
+    /// Why the candidate's answer was not the client's.
+    pub(crate) lost: Option<Reason>,
+}
+
+impl Watched {
+    /// A call that a guarded route gave to a candidate, or to its baseline.
+    pub(crate) fn of(
+        proxy: &Arc<Proxy>,
+        route: &ValidRoute,
+        task: Option<&str>,
+        candidate: Option<&str>,
+    ) -> Option<Watched> {
+        Some(Watched {
+            limits: route.guard?,
+            proxy: proxy.clone(),
+            route: route.id.clone(),
+            task: task.filter(|_| route.matching.task.is_some()).map(str::to_owned),
+            stamp: route.stamp.clone(),
+            candidate: candidate.map(str::to_owned),
+            lost: None,
+        })
+    }
+
+    /// The call ended as its record says; what of the bodies was copied is there too.
+    pub(crate) fn ended(self, head: &FrameHead, request: &BodyCopy, response: &BodyCopy) {
+        let Some(seen) = self.seen(head) else { return };
+        let is_answer = seen.failed == Some(false) && seen.invalid.is_none() && self.limits.invalid.is_some();
+        let copies = request.whole().zip(response.whole()).filter(|_| is_answer);
+        let Some(((request, response), api)) = copies.zip(head.api) else {
+            self.tell(&seen);
+            return;
+        };
+        let proxy = self.proxy.clone();
+        proxy.checks.take(Box::new(Answered {
+            watched: self,
+            seen,
+            api,
+            content_type: head.content_type.clone(),
+            request_encoding: head.request_encoding.clone(),
+            response_encoding: head.content_encoding.clone(),
+            request,
+            response,
+        }));
+    }
+
+    /// Tells the guard, and takes out whom it finds worse.
+    pub(crate) fn tell(&self, seen: &Seen) {
+        // Calls that were on their way when it was taken out are not held against it once it is back.
+        if self.is_out() {
+            return;
+        }
+        let Some(Worse { candidate, metric, why }) = self.proxy.guards.saw(self, seen) else {
+            return;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let trip = Trip {
+            candidate,
+            task: self.task.clone(),
+            metric: metric.to_owned(),
+            why,
+            at: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+            stamp: self.stamp.clone(),
+        };
+        self.proxy.trip(&self.route, trip);
+    }
+
+    fn is_out(&self) -> bool {
+        let controls = self.proxy.controls.load();
+        let trip = |candidate| {
+            controls
+                .get(&self.route)?
+                .trip_of(candidate, self.task.as_deref(), &self.stamp)
+        };
+        self.candidate.as_deref().and_then(trip).is_some()
+    }
+
+    fn seen(&self, head: &FrameHead) -> Option<Seen> {
+        let who = self.candidate.as_deref().unwrap_or(&head.upstream);
+        let attempt = head.attempts.iter().find(|attempt| attempt.upstream == who)?;
+        // A client that went away says nothing of who was to answer.
+        if attempt.outcome == Outcome::ClientClosed {
+            return None;
+        }
+        let invalid = [Reason::InvalidOutput, Reason::Truncated, Reason::Refusal, Reason::Empty];
+        let (failed, invalid) = match self.lost {
+            Some(reason) if invalid.contains(&reason) => (Some(false), Some(true)),
+            // Not whole at the limits of `hold` is neither: the baseline was asked all the same.
+            Some(Reason::Hold) => (Some(false), Some(false)),
+            Some(_) => (Some(true), None),
+            None => {
+                let is_error = attempt.status.is_some_and(|status| status >= 400);
+                (Some(attempt.outcome != Outcome::Ok || is_error), None)
+            }
+        };
+        Some(Seen {
+            failed,
+            invalid,
+            fell_back: Some(self.lost.is_some()),
+            duration_ms: duration(attempt, failed == Some(true), self.lost),
+        })
+    }
+}
+
+/// How long an answer took, or was waited for. A failure that came soon tells nothing of it.
+fn duration(attempt: &Attempt, failed: bool, lost: Option<Reason>) -> Option<f64> {
+    let ran_out = attempt.outcome == Outcome::Timeout || lost == Some(Reason::Timeout);
+    attempt.duration_ms.filter(|_| ran_out || !failed)
+}
+
+impl Guards {
+    fn saw(&self, call: &Watched, seen: &Seen) -> Option<Worse> {
+        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.calls += 1;
+        let Posts { of, calls } = &mut *posts;
+        let key = (call.route.clone(), call.task.clone());
+        if of.len() >= WATCHED && !of.contains_key(&key) {
+            let oldest = of.iter().min_by_key(|(_, post)| post.used);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                of.remove(&oldest);
+            }
+        }
+        let begun = || Post {
+            watch: Watch::new(call.limits),
+            stamp: call.stamp.clone(),
+            used: 0,
+        };
+        let post = of.entry(key).or_insert_with(begun);
+        if post.stamp != call.stamp {
+            *post = begun();
+        }
+        post.used = *calls;
+        match &call.candidate {
+            Some(candidate) => post.watch.canary(candidate, seen),
+            None => post.watch.baseline(seen),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Splits that move: the guard takes a failing candidate out, people and the collector move weights, a ConfigMap is swapped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use understudy_tests::eventually;
+use understudy_tests::fixtures::{CHAT, answer_chat, chat_request, chat_text};
+use understudy_tests::http::Request;
+use understudy_tests::program::{Home, Program};
+use understudy_tests::upstream::{Upstream, json};
+
+const MODEL: &str = "gpt-4o-mini";
+const FROM_BASELINE: &str = "from the baseline";
+const FROM_CANDIDATE: &str = "from the candidate";
+
+/// A baseline, a candidate that can be made to fail, and where the program lives.
+struct Stage {
+    baseline: Upstream,
+    candidate: Upstream,
+    is_broken: Arc<AtomicBool>,
+    home: Home,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let broken = is_broken.clone();
+        Stage {
+            baseline: Upstream::start(|seen| answer_chat(seen, MODEL, FROM_BASELINE)),
+            candidate: Upstream::start(move |seen| match broken.load(Ordering::SeqCst) {
+                true => json(
+                    500,
+                    &serde_json::json!({"error": {"message": "no memory left", "type": "server_error"}}),
+                ),
+                false => answer_chat(seen, "small-1", FROM_CANDIDATE),
+            }),
+            is_broken,
+            home: Home::new(),
+        }
+    }
+
+    fn config(&self, split: &str, more: &str) -> String {
+        format!(
+            "default_upstream: baseline\ndata: {}\nstore: {{ flush: {{ after: 1s }} }}\nupstreams:\n  baseline: {{ url: {} }}\n  \
+             small: {{ url: {}, api: openai_chat, model: small-135m, trusted: true }}\n\
+             routes:\n  - name: canary\n    match: {{ model: 'gpt-4o*' }}\n    split: {{ {split} }}\n{more}",
+            self.home.data().display(),
+            self.baseline.url(),
+            self.candidate.url(),
+        )
+    }
+
+    fn serve(&self, split: &str, more: &str) -> Program {
+        self.home.serve_config(&self.config(split, more))
+    }
+
+    /// Runs `rollout …` and gives the rows that it prints.
+    fn rollout(&self, command: &str) -> Vec<serde_json::Value> {
+        let arguments = ["rollout", command, "--config", "understudy.yaml", "--format", "json"];
+        let ran = self.home.run(&arguments);
+        assert!(
+            ran.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        serde_json::from_slice(&ran.stdout).expect("rows of JSON")
+    }
+
+    fn weight(&self) -> u64 {
+        self.rollout("status")[0]["weight"].as_u64().expect("a weight")
+    }
+}
+
+/// Who answers a call of this conversation.
+fn arm(program: &Program, conversation: &str) -> String {
+    let answer = Request::post(CHAT, chat_request(MODEL, "How are you?", false))
+        .header("authorization", "Bearer k")
+        .header("x-understudy-conversation", conversation)
+        .send(program.listen);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    chat_text(&answer.text())
+}
+
+fn gauge(program: &Program) -> f64 {
+    program.scrape().sum("understudy_split_weight", &[("arm", "small")])
+}
+
+#[test]
+fn a_candidate_that_fails_is_taken_out_within_200_of_its_calls_and_stays_out_until_resumed() {
+    let stage = Stage::new();
+    let program = stage.serve("baseline: 90, small: 10", "    guard: { error: 2% }\n");
+    for number in 0..600 {
+        arm(&program, &format!("well {number}"));
+    }
+    assert!(stage.candidate.count() > 20, "canaried: {}", stage.candidate.count());
+    assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+    stage.is_broken.store(true, Ordering::SeqCst);
+    let before = stage.candidate.count();
+    let mut number = 0;
+    let tripped = || program.scrape().sum("understudy_guard_tripped", &[("route", "canary")]) == 1.0;
+    while !tripped() {
+        for _ in 0..10 {
+            number += 1;
+            // Each of them is answered well all the same: by the baseline.
+            arm(&program, &format!("ill {number}"));
+        }
+        assert!(
+            stage.candidate.count() - before <= 200,
+            "it was asked more than 200 times"
+        );
+    }
+    let asked = stage.candidate.count();
+    for number in 0..100 {
+        assert_eq!(arm(&program, &format!("after {number}")), FROM_BASELINE);
+    }
+    assert_eq!(stage.candidate.count(), asked, "it was asked after the trip");
+    assert_eq!(gauge(&program), 0.0);
+
+    // In the store for other replicas, in the audit log, and for people.
+    let objects = stage.home.data().join("control/canary");
+    eventually("the trip is written", || objects.join("v000001.json").exists());
+    let row = &stage.rollout("status")[0];
+    assert_eq!(
+        (row["weight"].as_u64(), row["trips"][0]["metric"].as_str()),
+        (Some(0), Some("error")),
+        "{row}"
+    );
+    let noted = || {
+        let log = stage
+            .home
+            .run(&["audit", "--log", "--config", "understudy.yaml", "--format", "jsonl"]);
+        String::from_utf8_lossy(&log.stdout).contains("\"trip\"")
+    };
+    eventually("the trip is in the audit log", noted);
+
+    // A restart knows it, and so does a start without the local copy.
+    program.terminate();
+    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    assert_eq!(gauge(&program), 0.0);
+    program.terminate();
+    std::fs::remove_file(stage.home.data().join("spool/control.json")).expect("a local copy of controls");
+    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    assert_eq!(gauge(&program), 0.0);
+
+    stage.is_broken.store(false, Ordering::SeqCst);
+    stage.rollout("resume");
+    eventually("it is back", || gauge(&program) == 0.1);
+    arm(&program, "introduction");
+    let mut number = 0;
+    eventually("it answers", || {
+        number += 1;
+        arm(&program, &format!("resumed {number}")) == FROM_CANDIDATE
+    });
+}
+
+#[test]
+fn a_trip_ends_with_a_changed_split_and_an_outage_of_the_baseline_trips_nothing() {
+    let stage = Stage::new();
+    let guard = "    guard: { error: 2% }\n";
+    let program = stage.serve("baseline: 50, small: 50", guard);
+    arm(&program, "introduction");
+    stage.is_broken.store(true, Ordering::SeqCst);
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&program, &format!("{number}"));
+        }
+        gauge(&program) == 0.0
+    });
+    stage.is_broken.store(false, Ordering::SeqCst);
+    stage.home.write_config(&stage.config("baseline: 60, small: 40", guard));
+    eventually("the new split is in force", || gauge(&program) == 0.4);
+    program.terminate();
+
+    // The other way about: everything at the baseline fails.
+    let dead = Upstream::start(|_| {
+        json(
+            503,
+            &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
+        )
+    });
+    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    arm(&program, "introduction");
+    let alive = stage.config("baseline: 60, small: 40", guard);
+    program.terminate();
+    stage
+        .home
+        .write_config(&alive.replace(&stage.baseline.url(), &dead.url()));
+    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    for number in 0..300 {
+        let request = Request::post(CHAT, chat_request(MODEL, "How are you?", false));
+        let request = request.header("x-understudy-conversation", &format!("{number}"));
+        request.header("authorization", "Bearer k").send(program.listen);
+    }
+    assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+}
+
+#[test]
+fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one() {
+    let stage = Stage::new();
+    let wrong = Upstream::start(|_| {
+        let call = serde_json::json!({"id": "c1", "type": "function", "function": {"name": "nobody_offered_it", "arguments": "{}"}});
+        let message = serde_json::json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        let choice = serde_json::json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        json(
+            200,
+            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
+        )
+    });
+    let config = stage.config(
+        "baseline: 80, small: 20",
+        "    guard: { error: 2%, invalid: 1%, p95_latency: 9x }\n",
+    );
+    let program = stage
+        .home
+        .serve_config(&config.replace(&stage.candidate.url(), &wrong.url()));
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
+        }
+        program.scrape().sum("understudy_guard_tripped", &[("route", "canary")]) == 1.0
+    });
+    assert!(wrong.count() <= 200, "it was asked {} times", wrong.count());
+    let trips = program.scrape();
+    assert_eq!(
+        trips.sum("understudy_guard_trips_total", &[("metric", "invalid")]),
+        1.0,
+        "{}",
+        trips.text
+    );
+}
+
+#[test]
+fn people_move_a_rollout_and_a_running_proxy_follows() {
+    let stage = Stage::new();
+    let rollout = "    rollout: { stepWeight: 20, maxWeight: 50, interval: 10m, promote: manual }\n";
+    let program = stage.serve("baseline: 95, small: 5", rollout);
+    assert_eq!(stage.weight(), 5);
+    for (command, weight) in [
+        ("promote", 25),
+        ("promote", 45),
+        ("promote", 50),
+        ("rollback", 0),
+        ("resume", 5),
+    ] {
+        stage.rollout(command);
+        assert_eq!(stage.weight(), weight, "{command}");
+        eventually("the proxy follows", || {
+            gauge(&program) == f64::from(weight as u32) / 100.0
+        });
+    }
+    stage.rollout("pause");
+    let refused = stage.home.run(&["rollout", "promote", "--config", "understudy.yaml"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("frozen"));
+    let wrong = stage
+        .home
+        .run(&["rollout", "promote", "nothing", "--config", "understudy.yaml"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&wrong.stderr).contains("canary"),
+        "the routes that there are"
+    );
+    let log = stage
+        .home
+        .run(&["audit", "--log", "--config", "understudy.yaml", "--format", "jsonl"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(log.matches("\"rollout\"").count() >= 6, "{log}");
+
+    // `explain` sees what a live call would.
+    stage.rollout("rollback");
+    stage.home.run(&["check", "understudy.yaml"]);
+    std::fs::write(stage.home.path().join("request.json"), chat_request(MODEL, "hi", false))
+        .expect("a writable folder");
+    let arguments = [
+        "explain",
+        "request.json",
+        "--config",
+        "understudy.yaml",
+        "--format",
+        "json",
+    ];
+    let explained = stage.home.run(&arguments);
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).expect("JSON");
+    assert_eq!(explained["upstream"], "baseline");
+    assert_eq!(explained["weights"][1], serde_json::json!(["small", 0]), "{explained}");
+    assert!(
+        explained["control"]
+            .as_str()
+            .is_some_and(|text| text.contains("rollback")),
+        "{explained}"
+    );
+}
+
+#[test]
+fn an_automatic_rollout_steps_to_its_highest_weight_and_a_restart_goes_on() {
+    let stage = Stage::new();
+    let rollout = "    rollout: { stepWeight: 20, maxWeight: 45, interval: 1s, minCalls: 1, promote: auto }\n";
+    let mut program = stage.serve("baseline: 95, small: 5", rollout);
+    let mut number = 0;
+    for weight in [0.05, 0.25, 0.45] {
+        eventually("the next step", || {
+            number += 1;
+            arm(&program, &format!("{number}"));
+            gauge(&program) >= weight
+        });
+        program.terminate();
+        program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    }
+    assert_eq!(gauge(&program), 0.45);
+}
+
+#[test]
+fn a_swapped_config_map_is_picked_up() {
+    let stage = Stage::new();
+    let mount = stage.home.path().join("mount");
+    std::fs::create_dir(&mount).expect("a writable folder");
+    swap(&mount, "..one", &stage.config("baseline: 100, small: 0", ""));
+    std::os::unix::fs::symlink("..data/understudy.yaml", mount.join("understudy.yaml")).expect("a link");
+    let program = stage.home.serve(&["--config", "mount/understudy.yaml"], &[]);
+    assert_eq!(gauge(&program), 0.0);
+    swap(&mount, "..two", &stage.config("baseline: 70, small: 30", ""));
+    eventually("the new weights are in force", || gauge(&program) == 0.3);
+    std::fs::remove_dir_all(mount.join("..one")).expect("as the kubelet does");
+    swap(&mount, "..three", &stage.config("baseline: 40, small: 60", ""));
+    eventually("the newest weights are in force", || gauge(&program) == 0.6);
+    assert_eq!(program.scrape().sum("understudy_config_reload_failed", &[]), 0.0);
+}
+
+/// Changes a mounted ConfigMap as the kubelet does: a new folder, and a link to it that is put over the old one.
+fn swap(mount: &Path, folder: &str, config: &str) {
+    let made = mount.join(folder);
+    std::fs::create_dir(&made).expect("a writable folder");
+    std::fs::write(made.join("understudy.yaml"), config).expect("a writable folder");
+    std::os::unix::fs::symlink(folder, mount.join("..data_tmp")).expect("a link");
+    std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).expect("a rename");
+}

@@ -1,0 +1,328 @@
+//! Shadows: who is asked what, with whose key, for how much; and that a client notices nothing of it.
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use understudy_call::record::ScoreRecord;
+use understudy_collector::scan::{ScoreFilter, scores};
+use understudy_collector::store::Store;
+use understudy_tests::fixtures::{CHAT, answer_chat, chat_text};
+use understudy_tests::http::Request;
+use understudy_tests::program::{Home, Program};
+use understudy_tests::upstream::{Seen, Step, Upstream, head};
+use understudy_tests::{contains, eventually};
+
+/// Made-up calls of three tasks; `mood` is one of labels.
+const CALLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/agent-calls.jsonl");
+const CLIENT_KEY: &str = "key-of-the-client";
+const BASELINE_KEY: &str = "key-of-the-baseline";
+const CANDIDATE_KEY: &str = "key-of-the-candidate";
+const MODEL: &str = "gpt-4o-2024-08-06";
+const SECRET: &str = "ann.miller@example.org";
+
+struct Stage {
+    baseline: Upstream,
+    candidate: Upstream,
+    home: Home,
+}
+
+impl Stage {
+    fn new(candidate: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
+        let home = Home::new();
+        let data = home.data();
+        for arguments in [&["import", CALLS][..], &["tasks", "fit"]] {
+            let output = home.run(&[arguments, &["--data", &data.to_string_lossy()]].concat());
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Stage {
+            baseline: Upstream::start(|seen| answer_chat(seen, MODEL, "positive")),
+            candidate: Upstream::start(candidate),
+            home,
+        }
+    }
+
+    fn config(&self, rest: &str) -> String {
+        format!(
+            "default_upstream: baseline\nupstreams:\n  baseline: {{ url: {}, key_env: BASELINE_KEY }}\n  \
+             small: {{ url: {}, api: openai_chat, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}\n\
+             store: {{ flush: {{ after: 300ms }} }}\n{rest}",
+            self.baseline.url(),
+            self.candidate.url()
+        )
+    }
+
+    fn serve(&self, rest: &str) -> Program {
+        self.home.write_config(&self.config(rest));
+        let keys = [("CANDIDATE_KEY", CANDIDATE_KEY), ("BASELINE_KEY", BASELINE_KEY)];
+        let program = self.home.serve(&["--config", "understudy.yaml"], &keys);
+        // Tasks are known once the proxy has polled the book.
+        eventually("a call has a task", || {
+            ask(&program, "warm-up");
+            std::thread::sleep(Duration::from_millis(50));
+            program.scrape().sum("understudy_task_calls_total", &[]) > 0.0
+        });
+        program
+    }
+
+    fn scores(&self) -> Vec<ScoreRecord> {
+        let store = Store::open(&self.home.data().to_string_lossy()).expect("a readable data directory");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime
+            .block_on(scores(&store, &ScoreFilter::default()))
+            .expect("readable scores")
+    }
+}
+
+/// A call of the task `mood`.
+fn ask(program: &Program, text: &str) -> String {
+    let body = json!({"model": "gpt-4o", "temperature": 0, "messages": [
+        {"role": "system", "content": "Classify the review of a customer as positive, negative or neutral. Answer with that one word."},
+        {"role": "user", "content": format!("Review of order 501: {text} {SECRET}")},
+    ]});
+    let answer = Request::post(CHAT, body.to_string())
+        .header("authorization", &format!("Bearer {CLIENT_KEY}"))
+        .send(program.listen);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    chat_text(&answer.text())
+}
+
+/// Requests that hold a text.
+fn about(upstream: &Upstream, text: &str) -> Vec<Seen> {
+    let requests = upstream.requests().into_iter();
+    requests.filter(|seen| contains(&seen.body, text)).collect()
+}
+
+#[test]
+fn a_live_call_is_put_to_the_candidate_and_to_the_baseline_again_masked_and_with_their_own_keys() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "Positive."));
+    let program = stage.serve("shadow: [{ match: { task: '*' }, to: [small, baseline], sample: 100% }]\n");
+    // A set of labels is closed when enough of them were seen.
+    (0..12).for_each(|_| drop(ask(&program, "warm-up")));
+    ask(&program, "Best of all!");
+    eventually("the candidate is asked", || {
+        about(&stage.candidate, "Best of all!").len() == 1
+    });
+    eventually("the baseline is asked again", || {
+        about(&stage.baseline, "Best of all!").len() == 2
+    });
+    let shadow = &about(&stage.candidate, "Best of all!")[0];
+    assert_eq!(shadow.head.header("authorization"), Some("Bearer key-of-the-candidate"));
+    let body: Value = serde_json::from_slice(&shadow.body).expect("JSON");
+    assert_eq!((&body["model"], &body["temperature"]), (&json!("small-1"), &json!(0)));
+    let keys = about(&stage.baseline, "Best of all!");
+    let keys: Vec<_> = keys
+        .iter()
+        .filter_map(|seen| seen.head.header("authorization"))
+        .collect();
+    assert_eq!(keys, ["Bearer key-of-the-client", "Bearer key-of-the-baseline"]);
+    for seen in stage.candidate.requests() {
+        assert!(!contains(&seen.bytes(), SECRET) && !contains(&seen.bytes(), CLIENT_KEY));
+    }
+    assert!(
+        !contains(&about(&stage.baseline, "Best of all!")[1].bytes(), SECRET),
+        "masked there too"
+    );
+    eventually("both are counted", || {
+        let scrape = program.scrape();
+        ["small", "baseline"].iter().all(|name| {
+            scrape.sum(
+                "understudy_shadow_calls_total",
+                &[("candidate", name), ("outcome", "ok")],
+            ) > 0.0
+        })
+    });
+    program.terminate();
+    let call = stage.home.rows().into_iter().find(|row| {
+        row.request_body
+            .as_ref()
+            .is_some_and(|body| body.contains("Best of all!"))
+    });
+    let call = call.expect("the call is kept");
+    let rows: Vec<ScoreRecord> = stage
+        .scores()
+        .into_iter()
+        .filter(|row| row.call_id == call.call_id)
+        .collect();
+    let of = |name: &str| rows.iter().find(|row| row.candidate == name).expect("a row");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(
+        (of("small").source.as_deref(), of("small").agreement),
+        (Some("shadow"), Some(1.0))
+    );
+    assert_eq!((of("small").kind.as_str(), of("small").valid), ("label", true));
+    assert_eq!(of("baseline").floor_agreement, Some(1.0));
+    assert_eq!(Some(of("small").task_id.as_str()), call.task_id.as_deref());
+}
+
+#[test]
+fn a_candidate_that_hangs_changes_nothing_for_clients_or_for_what_is_stored() {
+    let stage = Stage::new(|_| vec![Step::Hang]);
+    let program = stage.serve("shadow: [{ to: [small], sample: 100%, budget: { concurrency: 2 } }]\n");
+    let calls = 400;
+    for number in 0..calls {
+        assert_eq!(ask(&program, &format!("number {number}")), "positive");
+    }
+    eventually("all are stored", || {
+        program.scrape_at_rest().sum("understudy_waiting", &[]) == 0.0
+    });
+    let scrape = program.scrape();
+    assert_eq!(stage.candidate.count(), 2, "in flight at the candidate");
+    assert!(
+        scrape.sum("understudy_shadow_skipped_total", &[("reason", "busy")]) > 0.0,
+        "the queue has a bound"
+    );
+    assert_eq!((scrape.unaccounted(), scrape.mislaid()), (0.0, 0.0));
+    let begun = Instant::now();
+    program.terminate();
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "it does not wait for the shadow"
+    );
+    assert!(stage.home.rows().len() > calls);
+}
+
+#[test]
+fn a_candidate_that_fails_or_redirects_is_a_row_and_nobody_else_is_asked() {
+    let elsewhere = Upstream::start(|seen| answer_chat(seen, "small-1", "positive"));
+    let there = format!("{}/v1/chat/completions", elsewhere.url());
+    let stage = Stage::new(move |_| vec![Step::Send(head(307, &[("location", &there), ("content-length", "0")]))]);
+    let program = stage.serve("shadow: [{ to: [small], sample: 100% }]\n");
+    ask(&program, "Somewhere else.");
+    eventually("the candidate is asked", || {
+        !about(&stage.candidate, "Somewhere else.").is_empty()
+    });
+    eventually("it is counted", || {
+        program.scrape().sum("understudy_shadow_calls_total", &[]) > 0.0
+    });
+    program.terminate();
+    assert_eq!(elsewhere.count(), 0, "a redirect is not followed");
+    assert!(stage.scores().iter().all(|row| !row.valid && row.agreement.is_none()));
+    assert!(!stage.scores().is_empty());
+}
+
+#[test]
+fn the_budget_of_a_day_outlives_a_restart() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "positive"));
+    let rules = "shadow: [{ to: [small], sample: 100%, budget: { calls_per_day: 3 } }]\n";
+    let program = stage.serve(rules);
+    let spent = |program: &Program| {
+        program
+            .scrape()
+            .sum("understudy_shadow_skipped_total", &[("reason", "budget_calls")])
+    };
+    eventually("the budget is spent", || {
+        ask(&program, "again");
+        spent(&program) > 0.0
+    });
+    assert_eq!(stage.candidate.count(), 3);
+    program.terminate();
+    let program = stage.serve(rules);
+    eventually("the budget is still spent", || {
+        ask(&program, "once more");
+        spent(&program) > 0.0
+    });
+    assert_eq!(stage.candidate.count(), 3);
+}
+
+#[test]
+fn shadows_begin_and_end_with_the_config() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "positive"));
+    let program = stage.serve("");
+    ask(&program, "before");
+    eventually("it is stored", || {
+        program.scrape_at_rest().sum("understudy_waiting", &[]) == 0.0
+    });
+    stage
+        .home
+        .write_config(&stage.config("shadow: [{ to: [small], sample: 100% }]\n"));
+    eventually("the candidate is asked", || {
+        ask(&program, "during");
+        stage.candidate.count() > 0
+    });
+    assert!(about(&stage.candidate, "before").is_empty());
+    stage.home.write_config(&stage.config("shadow: [{ to: [nobody] }]\n"));
+    let asked = stage.candidate.count();
+    eventually("a bad file changes nothing", || {
+        ask(&program, "still");
+        stage.candidate.count() > asked
+    });
+    stage.home.write_config(&stage.config(""));
+    eventually("nobody is asked any more", || {
+        let asked = stage.candidate.count();
+        for _ in 0..3 {
+            ask(&program, "after");
+        }
+        std::thread::sleep(Duration::from_millis(700));
+        stage.candidate.count() == asked
+    });
+}
+
+#[test]
+fn what_a_canary_answered_is_held_against_the_baseline() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "negative"));
+    let route = "routes: [{ name: canary, match: { model: 'gpt-4o*' }, split: { baseline: 0, small: 100 } }]\n";
+    // The sample is nothing: the first calls of a step are asked all the same.
+    let program = stage.serve(&format!("{route}shadow: [{{ to: [baseline, small], sample: 0% }}]\n"));
+    eventually("the client is known", || ask(&program, "introduction") == "negative");
+    assert_eq!(ask(&program, "The canary's own."), "negative");
+    eventually("the baseline is asked", || {
+        about(&stage.baseline, "The canary's own.").len() == 1
+    });
+    let shadow = &about(&stage.baseline, "The canary's own.")[0];
+    assert_eq!(shadow.head.header("authorization"), Some("Bearer key-of-the-baseline"));
+    assert!(!contains(&shadow.bytes(), SECRET));
+    program.terminate();
+    let rows = stage.scores();
+    let reverse: Vec<&ScoreRecord> = rows
+        .iter()
+        .filter(|row| row.source.as_deref() == Some("reverse"))
+        .collect();
+    assert!(!reverse.is_empty() && reverse.len() == rows.len(), "{rows:?}");
+    for row in reverse {
+        assert_eq!(row.candidate, "small");
+        assert!(row.agreement.is_some_and(|agreement| agreement < 0.5), "{row:?}");
+        assert_eq!(row.output_text.as_deref(), Some("positive"), "the baseline's word");
+    }
+}
+
+#[test]
+fn raw_text_goes_to_a_trusted_upstream_alone_and_its_answer_is_kept_masked() {
+    let stage = Stage::new(|seen| {
+        let text = String::from_utf8_lossy(&seen.body).into_owned();
+        answer_chat(
+            seen,
+            "small-1",
+            if text.contains(SECRET) {
+                "Write to ann.miller@example.org."
+            } else {
+                "masked"
+            },
+        )
+    });
+    let refused = stage.config("shadow: [{ to: [baseline], text: raw }]\n");
+    stage.home.write_config(&refused);
+    let output = stage.home.run(&["check", "understudy.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("trusted: true"));
+    let program = stage.serve("shadow: [{ to: [small], sample: 100%, text: raw }]\n");
+    ask(&program, "As it is.");
+    eventually("the candidate is asked", || {
+        !about(&stage.candidate, "As it is.").is_empty()
+    });
+    assert!(contains(&about(&stage.candidate, "As it is.")[0].body, SECRET));
+    eventually("it is counted", || {
+        program.scrape().sum("understudy_shadow_calls_total", &[]) > 0.0
+    });
+    program.terminate();
+    let rows = stage.scores();
+    let said: Vec<&str> = rows.iter().filter_map(|row| row.output_text.as_deref()).collect();
+    assert!(
+        !said.is_empty()
+            && said
+                .iter()
+                .all(|text| text.starts_with("Write to ") && !text.contains("miller")),
+        "{said:?}"
+    );
+}
