@@ -64,7 +64,18 @@ impl Live {
             routes.filter_map(|route| Some((route, route.guard.filter(|limits| limits.agreement.is_some())?)))
         };
         // What a guard needs is asked without a rule of its own.
-        let reverse = guarded().map(|(route, _)| ShadowConfig {
+        let can_be_asked = |name: &String| {
+            let upstream = config.upstreams.get(name);
+            upstream.is_some_and(|upstream| upstream.key.is_some() || upstream.sign.is_some())
+        };
+        for (route, _) in guarded().filter(|(route, _)| !can_be_asked(&route.baseline)) {
+            tracing::warn!(
+                route = route.id,
+                "guard.agreement asks the baseline again, which takes a key of its own (`key_env`): without one it is not watched"
+            );
+        }
+        let reverse = guarded().filter(|(route, _)| can_be_asked(&route.baseline));
+        let reverse = reverse.map(|(route, _)| ShadowConfig {
             matching: ShadowMatch {
                 route: Some(route.id.clone()),
                 ..ShadowMatch::default()
