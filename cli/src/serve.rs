@@ -125,12 +125,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     if let Some(file) = file {
         if let Some(collector) = &collector {
             let shadows = collector.shadows.clone();
-            cold.spawn(shadow::watch(
-                shadows,
-                file.clone(),
-                overrides.clone(),
-                config.hash.clone(),
-            ));
+            cold.spawn(shadows.watch(file.clone(), overrides.clone(), config.hash.clone()));
         }
         cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
     }
@@ -188,7 +183,7 @@ pub(crate) fn collect(
     }
     if let Some(file) = file.filter(|_| is_first) {
         let shadows = collector.shadows.clone();
-        cold.spawn(shadow::watch(shadows, file, overrides, config.hash.clone()));
+        cold.spawn(shadows.watch(file, overrides, config.hash.clone()));
     }
     let mut stop = cold.block_on(async { stop_signals() })?;
     cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
@@ -228,7 +223,7 @@ pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     /// Asks candidates what live calls asked.
-    shadows: Arc<Shadows>,
+    shadows: shadow::Live,
     /// The tasks that it sees to drift.
     drifted: Drifted,
 }
@@ -256,8 +251,10 @@ impl Collector {
             metrics.clone(),
             runtime.handle().clone(),
         );
+        let live = shadow::Live::new(shadows.clone());
         if reader.is_none() {
-            shadow::apply(&shadows, config);
+            live.apply(config);
+            runtime.spawn(live.clone().guard(store.clone()));
         }
         let ingest = Ingest::open(
             IngestConfig {
@@ -273,7 +270,7 @@ impl Collector {
             metrics,
             runtime.handle().clone(),
         )?
-        .with_shadows(shadows.clone());
+        .with_shadows(shadows);
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
@@ -283,7 +280,7 @@ impl Collector {
         Ok(Collector {
             finish,
             thread,
-            shadows,
+            shadows: live,
             drifted,
         })
     }

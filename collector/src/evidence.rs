@@ -95,7 +95,8 @@ struct Commit {
 impl Commit {
     /// When its job began: its id says it.
     fn tried(&self) -> Option<Tried> {
-        let id = uuid::Uuid::parse_str(self.job.strip_prefix("replay-")?).ok()?;
+        let id = JOBS.iter().find_map(|job| self.job.strip_prefix(job))?;
+        let id = uuid::Uuid::parse_str(id).ok()?;
         let (seconds, nanos) = id.get_timestamp()?.to_unix();
         let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
         Some(Tried {
@@ -106,12 +107,17 @@ impl Commit {
     }
 }
 
-/// The commits of all replays. One that can't be read is no replay of ours.
+/// How the jobs that try candidates are called.
+const JOBS: [&str; 2] = ["replay-", "shadow-"];
+
+/// The commits of all replays and shadows. One that can't be read is none of ours.
 async fn commits(store: &Store) -> Result<Vec<Commit>, StoreError> {
     let objects = store.list("_commits").await?;
-    let replays = objects
-        .into_iter()
-        .filter(|object| object.key.starts_with("_commits/replay-"));
+    let is_trial = |key: &str| {
+        let name = key.strip_prefix("_commits/").unwrap_or_default();
+        JOBS.iter().any(|job| name.starts_with(job))
+    };
+    let replays = objects.into_iter().filter(|object| is_trial(&object.key));
     let read = stream::iter(replays.map(|object| async move { store.get(&object.key).await }));
     let bytes: Vec<_> = read.buffer_unordered(COMMITS_AT_ONCE).try_collect().await?;
     Ok(bytes

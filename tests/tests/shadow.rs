@@ -77,12 +77,23 @@ impl Stage {
 
 /// A call of the task `mood`.
 fn ask(program: &Program, text: &str) -> String {
+    let answer = request(text).send(program.listen);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    chat_text(&answer.text())
+}
+
+fn request(text: &str) -> Request {
     let body = json!({"model": "gpt-4o", "temperature": 0, "messages": [
         {"role": "system", "content": "Classify the review of a customer as positive, negative or neutral. Answer with that one word."},
         {"role": "user", "content": format!("Review of order 501: {text} {SECRET}")},
     ]});
-    let answer = Request::post(CHAT, body.to_string())
-        .header("authorization", &format!("Bearer {CLIENT_KEY}"))
+    Request::post(CHAT, body.to_string()).header("authorization", &format!("Bearer {CLIENT_KEY}"))
+}
+
+/// The same in a conversation of this name: splits are by conversation.
+fn ask_in(program: &Program, conversation: &str) -> String {
+    let answer = request(conversation)
+        .header("x-understudy-conversation", conversation)
         .send(program.listen);
     assert_eq!(answer.status(), 200, "{}", answer.text());
     chat_text(&answer.text())
@@ -324,5 +335,27 @@ fn raw_text_goes_to_a_trusted_upstream_alone_and_its_answer_is_kept_masked() {
                 .iter()
                 .all(|text| text.starts_with("Write to ") && !text.contains("miller")),
         "{said:?}"
+    );
+}
+
+#[test]
+fn a_candidate_that_agrees_too_little_with_its_baseline_is_taken_out() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "negative"));
+    let route = "routes: [{ name: canary, match: { model: 'gpt-4o*' }, split: { baseline: 50, small: 50 }, guard: { agreement: 5% } }]\n";
+    let program = stage.serve(&format!("{route}shadow: [{{ to: [baseline], sample: 100% }}]\n"));
+    let mut canaried = 0;
+    eventually("the guard takes it out", || {
+        for number in 0..10 {
+            canaried += usize::from(ask_in(&program, &format!("c-{canaried}-{number}")) == "negative");
+        }
+        program.stderr().contains("the guard takes a candidate out")
+    });
+    assert!(canaried > 0);
+    eventually("the baseline answers everything", || {
+        (0..20).all(|number| ask_in(&program, &format!("after-{number}")) == "positive")
+    });
+    assert!(
+        stage.home.data().join("control").exists(),
+        "it is in the store, for the other replicas"
     );
 }
