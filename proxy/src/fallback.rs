@@ -19,7 +19,8 @@ const DEFAULT_HOLD: Hold = Hold {
 const MAX_HELD: usize = 32 << 20;
 
 /// Why the baseline answered in a candidate's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No connection, an error status, an error inside the stream, an answer that breaks off or can't be read.
     Error,
@@ -33,7 +34,8 @@ pub enum Reason {
     Refusal,
     /// Neither text nor tool calls.
     Empty,
-    /// A tool call or JSON that was not whole at the limits of `hold`.
+    /// A tool call or JSON that was not whole at the limits of `hold`: what becomes of that, `hold` says and not `on`.
+    #[serde(skip_deserializing)]
     Hold,
 }
 
@@ -59,32 +61,6 @@ impl Reason {
             Reason::Refusal => "refusal",
             Reason::Empty => "empty",
             Reason::Hold => "hold",
-        }
-    }
-}
-
-/// A reason that config may name: what `hold` does is said by `hold`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "as in Reason")]
-pub enum On {
-    Error,
-    Timeout,
-    InvalidOutput,
-    Truncated,
-    Refusal,
-    Empty,
-}
-
-impl From<On> for Reason {
-    fn from(on: On) -> Reason {
-        match on {
-            On::Error => Reason::Error,
-            On::Timeout => Reason::Timeout,
-            On::InvalidOutput => Reason::InvalidOutput,
-            On::Truncated => Reason::Truncated,
-            On::Refusal => Reason::Refusal,
-            On::Empty => Reason::Empty,
         }
     }
 }
@@ -116,7 +92,7 @@ pub enum HoldGiven {
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     /// `fallback.on`.
-    pub on: Option<Vec<On>>,
+    pub on: Option<Vec<Reason>>,
     /// `fallback.timeout`.
     pub timeout: Option<Duration>,
     /// `hold`.
@@ -166,7 +142,7 @@ impl Fallback {
             ));
         }
         let on = match &given.on {
-            Some(on) => on.iter().fold(0, |bits, on| bits | bit((*on).into())),
+            Some(on) => on.iter().fold(0, |bits, on| bits | bit(*on)),
             None => u8::MAX,
         };
         if given.timeout.is_some() && on & bit(Reason::Timeout) == 0 {
@@ -235,9 +211,9 @@ fn bit(reason: Reason) -> u8 {
 mod tests {
     use super::*;
 
-    fn given(on: Option<&[On]>, timeout: Option<u64>, hold: Option<HoldGiven>) -> Result<Fallback, String> {
+    fn given(on: Option<&[Reason]>, timeout: Option<u64>, hold: Option<HoldGiven>) -> Result<Fallback, String> {
         let given = Given {
-            on: on.map(<[On]>::to_vec),
+            on: on.map(<[Reason]>::to_vec),
             timeout: timeout.map(Duration::from_secs),
             hold,
         };
@@ -254,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_listed_is_a_reason_and_an_error_always_is() {
-        let fallback = given(Some(&[On::Truncated]), None, None).unwrap();
+        let fallback = given(Some(&[Reason::Truncated]), None, None).unwrap();
         assert!(fallback.takes(Reason::Truncated) && fallback.takes(Reason::Error));
         assert!(!fallback.takes(Reason::Refusal) && !fallback.takes(Reason::InvalidOutput));
         assert_eq!(
@@ -293,7 +269,7 @@ mod tests {
             })
         };
         for (wrong, words) in [
-            (given(Some(&[On::Error]), Some(4), None), "does not list `timeout`"),
+            (given(Some(&[Reason::Error]), Some(4), None), "does not list `timeout`"),
             (given(None, Some(0), None), "it is 0"),
             (
                 given(None, Some(1), limits(Some(2), None)),

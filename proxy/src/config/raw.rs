@@ -3,7 +3,7 @@
 use super::shadow::RawShadow;
 use super::units::{Percent, Size, Span, Times};
 use crate::admin::Role;
-use crate::fallback::{HoldGiven, On};
+use crate::fallback::{HoldGiven, Reason};
 use crate::route::{OnDrift, RouteMatch, When};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
@@ -372,7 +372,7 @@ pub(super) struct Guard {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fallback {
-    pub(super) on: Option<Vec<On>>,
+    pub(super) on: Option<Vec<Reason>>,
     pub(super) timeout: Option<Span>,
 }
 
