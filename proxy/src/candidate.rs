@@ -85,7 +85,8 @@ pub(crate) async fn answer(
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
         Err(lost) => {
-            if let Some((model, usage)) = lost.used {
+            if let Some(used) = lost.used {
+                let (model, usage) = *used;
                 let model = model.as_deref().or(part.candidate.config.model.as_deref());
                 let price = model.and_then(|model| proxy.prices.lookup(model));
                 call.attempt_used(usage.output, price.and_then(|price| price.cost(&usage)));

@@ -25,7 +25,7 @@ pub(crate) struct Lost {
     /// What happened; no words of the answer, since it is kept as it is.
     pub(crate) words: String,
     /// The model and tokens of the answer, where it told them.
-    pub(crate) used: Option<(Option<String>, Usage)>,
+    pub(crate) used: Option<Box<(Option<String>, Usage)>>,
 }
 
 impl Lost {
@@ -75,7 +75,7 @@ impl Judge<'_> {
             Err(fault) if self.fallback.takes(reason(&fault)) => {
                 let answer = wire::parse_response(self.api, 200, &assembled);
                 Err(Lost {
-                    used: Some((answer.model, answer.usage)),
+                    used: Some(Box::new((answer.model, answer.usage))),
                     ..lost(&fault)
                 })
             }

@@ -298,7 +298,8 @@ async fn a_candidate_of_openai_chat_is_asked_what_an_anthropic_agent_asked() {
 #[tokio::test]
 async fn what_the_traffic_repeats_is_floor_for_free_and_what_a_candidate_answered_is_not_replayed() {
     let store = Store::in_memory();
-    let row = |number: usize, text: &str, said: &str, model: &str| CallRecord {
+    let row = |number: usize, text: &str, said: &str, model: &str| {
+        CallRecord {
         call_id: format!("call-{number}"),
         conversation_id: format!("conversation-{number}"),
         api: "openai_chat".into(),
@@ -310,6 +311,7 @@ async fn what_the_traffic_repeats_is_floor_for_free_and_what_a_candidate_answere
         ),
         response_body: Some(says(said, model).to_string()),
         ..CallRecord::default()
+    }
     };
     let by_candidate = CallRecord {
         arm: Some("small".into()),
