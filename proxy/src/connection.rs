@@ -125,6 +125,8 @@ async fn speak_http1<T: Transport + 'static>(
     // Deadlines are the socket's, a FIN is its affair too.
     http.timer(TokioTimer::new())
         .header_read_timeout(None)
+        // An answer has the headers that its upstream gave it.
+        .auto_date_header(false)
         .max_headers(proxy.limits.headers)
         .max_header_size(proxy.limits.head)
         .max_buf_size(proxy.limits.head.max(MIN_BUFFER));
@@ -145,6 +147,7 @@ async fn speak_http2<T: Transport + 'static>(
 ) -> Result<(), Refused> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
+        .auto_date_header(false)
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1)
         .max_concurrent_streams(proxy.limits.streams)

@@ -318,6 +318,8 @@ pub struct Line {
     needed: Option<(Option<usize>, Option<usize>)>,
     /// Most that may be promoted.
     goal: Option<f64>,
+    /// Whether `promoted` counts tasks, so that an interval can be given.
+    counts: bool,
 }
 
 impl Line {
@@ -391,6 +393,7 @@ fn line(scenario: &Scenario, kind: u64, tasks: usize, calls: usize, names: &[Str
         promoted: shares(&promoted),
         needed: Some((needed(&promoted, 0.5), needed(&promoted, 0.9))),
         goal: None,
+        counts: true,
     }
 }
 
@@ -435,6 +438,7 @@ fn versions(tasks: usize, calls: usize, names: &[String], config: &VerdictConfig
         promoted: shares(&promoted),
         needed: None,
         goal: Some(GOAL),
+        counts: true,
     }
 }
 
@@ -486,6 +490,7 @@ fn families(tasks: usize, calls: usize, names: &[String], config: &VerdictConfig
         promoted: [worst(0), worst(1), worst(2)],
         needed: None,
         goal: Some(GOAL),
+        counts: false,
     }
 }
 
@@ -499,7 +504,7 @@ impl fmt::Display for Calibration {
         writeln!(out, "|---|--:|--:|--:|--:|--:|--:|")?;
         for line in &self.bad {
             let hits = (line.promoted[0] * line.tasks as f64).round() as u64;
-            let interval = wilson(hits, line.tasks as u64, 1.96);
+            let interval = wilson(hits, line.tasks as u64, 1.96).filter(|_| line.counts);
             let interval = interval.map_or(String::new(), |w| {
                 format!("{} to {}", percent(w.lower), percent(w.upper))
             });

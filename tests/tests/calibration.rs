@@ -10,5 +10,5 @@ fn bad_candidates_are_hardly_ever_promoted_however_often_one_looks_and_equal_one
     assert!(found.bad.iter().all(|line| line.promoted() <= most), "{found}");
     // The other gates fail at this, or the simulation would show nothing.
     assert!(found.bad[0].promoted_by_fixed_size() > 0.1, "{found}");
-    assert!(found.good[..3].iter().all(|line| line.promoted() > 0.8), "{found}");
+    assert!(found.good[..3].iter().all(|line| line.promoted() > 0.7), "{found}");
 }

@@ -358,12 +358,7 @@ pub(super) fn request_body(kept: &str, model: Option<&str>, api: Api) -> Option<
     let Ok(Value::Object(mut body)) = serde_json::from_str(kept) else {
         return None;
     };
-    let streams = api == Api::OpenaiChat && body.get("stream") == Some(&Value::Bool(true));
     LEFT_OUT.iter().for_each(|field| drop(body.shift_remove(*field)));
-    if streams {
-        body.insert("stream".into(), true.into());
-        body.insert("stream_options".into(), json!({"include_usage": true}));
-    }
     if let Some(model) = model {
         body.insert("model".into(), model.into());
     }

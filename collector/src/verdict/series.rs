@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(least_selected(&[30.0, 1.0], 2, 0.05), 40.0, "one of two");
         assert_eq!(least_selected(&[30.0, 25.0], 2, 0.05), 20.0, "both");
         assert_eq!(
-            least_selected(&[900.0, 150.0, 90.0, 3.0], 10, 0.05),
+            least_selected(&[900.0, 150.0, 60.0, 3.0], 10, 0.05),
             100.0,
             "two of ten"
         );

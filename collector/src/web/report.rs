@@ -81,6 +81,12 @@ pub struct Candidate {
     pub valid_baseline: Option<f64>,
     /// US dollars for 1,000 calls: the candidate's, the baseline's.
     pub cost_per_1k: [Option<f64>; 2],
+    /// US dollars a month at the pace so far: the candidate's, idle machines included, and the baseline's.
+    pub cost_per_month: [Option<f64>; 2],
+    /// US dollars for an hour of the candidate's machine.
+    pub gpu_hour: Option<f64>,
+    /// From so many calls a day on a machine of its own costs less than the baseline.
+    pub break_even_per_day: Option<f64>,
     /// Median milliseconds: the candidate's, the baseline's.
     pub p50_ms: [Option<f64>; 2],
     /// 95th percentile: the candidate's, the baseline's.
@@ -111,6 +117,9 @@ impl From<Verdict> for Candidate {
             valid: verdict.valid,
             valid_baseline: verdict.valid_baseline,
             cost_per_1k: [verdict.cost_per_1k, verdict.cost_per_1k_baseline],
+            cost_per_month: [verdict.cost_per_month, verdict.cost_per_month_baseline],
+            gpu_hour: verdict.gpu_hour,
+            break_even_per_day: verdict.break_even_per_day,
             p50_ms: [verdict.p50_ms, verdict.p50_ms_baseline],
             p95_ms: [verdict.p95_ms, verdict.p95_ms_baseline],
         }
@@ -173,6 +182,10 @@ pub struct TaskReport {
 impl TaskReport {
     /// US dollars that a candidate would save: a month, or, where none can be projected, on the calls kept so far.
     pub fn saves(&self, candidate: &Candidate) -> Option<f64> {
+        let [own, baseline] = candidate.cost_per_month;
+        if let (Some(_), Some(own), Some(baseline)) = (self.per_month, own, baseline) {
+            return Some(baseline - own);
+        }
         let calls = self.per_month.unwrap_or(self.took.calls as f64);
         Some(candidate.saved_per_1k()? * calls / 1000.0)
     }

@@ -107,6 +107,7 @@ fn candidates(view: &View<'_>, task: &TaskReport) -> Markup {
                 }
                 ul.reasons { @for own in &task.candidates { li {
                     (badge(own.ready, &own.verdict)) " " strong { (name(own)) } @if let Some(model) = &own.model { " (" (excerpt(model, 60)) ")" } ": " (own.reason) "."
+                    @if let (Some(hour), Some(calls)) = (own.gpu_hour, own.break_even_per_day) { " A machine of its own at " (dollars(Some(hour))) " an hour pays from " (counted(calls.ceil() as u64, "call")) " a day on." }
                     @if let Some(href) = view.disagreements_href(own) { " " a href=(href) { "See where it disagrees" span.hidden { ", " (own.name) } } }
                 } } }
                 @if view.is_served() && !view.may_read { p.hint { "Disagreements side by side are for operators: they hold (masked) text of calls." } }

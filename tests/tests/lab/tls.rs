@@ -140,7 +140,10 @@ fn a_new_certificate_is_taken_and_a_bad_one_keeps_the_old() {
     let mut open = connect(program.listen, "first", &["http/1.1"]).expect("a handshake");
     std::fs::write(home.path().join("server.pem"), "no certificate").expect("a writable folder");
     eventually("the bad one is noticed", || failed() == 1.0);
-    assert!(program.stderr().contains("certificate not reloaded") && program.stderr().contains("server.pem"));
+    eventually("it is said", || {
+        let said = program.stderr();
+        said.contains("certificate not reloaded") && said.contains("server.pem")
+    });
     assert!(call(program.listen, "first").is_ok(), "the old one stays in force");
     // One half of the new pair is no pair.
     std::fs::copy(fixture("second.pem"), home.path().join("server.pem")).expect("a writable folder");

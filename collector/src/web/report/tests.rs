@@ -19,6 +19,9 @@ fn candidate(task: &str, name: &str, ready: Ready, costs: [Option<f64>; 2]) -> C
         valid: Some(1.0),
         valid_baseline: Some(1.0),
         cost_per_1k: costs,
+        cost_per_month: [None; 2],
+        gpu_hour: None,
+        break_even_per_day: None,
         p50_ms: [Some(20.0), Some(300.0)],
         p95_ms: [Some(40.0), Some(900.0)],
     }
@@ -104,6 +107,20 @@ fn the_readiest_come_first_and_an_unknown_price_saves_nothing_known() {
     assert_eq!(order, ["best", "good", "free?", "cheap"]);
     assert_eq!(report.tasks[0].saves(&report.tasks[0].candidates[1]), None);
     assert_eq!(report.tasks[1].candidates[0].name, "good");
+}
+
+#[test]
+fn an_idle_machine_costs_as_well() {
+    let counts = counts(&[
+        ("calls/dt=2026-11-20/hour=h07", "a", 600),
+        ("calls/dt=2026-11-22/hour=h07", "a", 600),
+    ]);
+    let own = Candidate {
+        cost_per_month: [Some(576.0), Some(100.0)],
+        ..candidate("a", "slm", Ready::Promote, [Some(1.0), Some(11.0)])
+    };
+    let report = Report::new(0, Some(&book(&["a"])), &counts, &[own], &[], &Settings::default());
+    assert_eq!(report.tasks[0].saves(&report.tasks[0].candidates[0]), Some(-476.0));
 }
 
 #[test]
