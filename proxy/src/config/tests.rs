@@ -123,7 +123,7 @@ fn fallback_and_hold_are_read_and_mistakes_in_them_are_told() {
             "fallback: { on: [eror] }",
             "unknown variant `eror`, expected one of error, timeout, invalid_output",
         ),
-        ("fallback: { after: 4s }", "did you mean `on`"),
+        ("fallback: { timeuot: 4s }", "did you mean `timeout`"),
         ("fallback: { timeout: soon }", "is not a duration"),
         (
             "hold: never",
