@@ -52,8 +52,9 @@ fn call(number: u64, micros: i64) -> CallRecord {
         task_confidence: Some(0.9),
         taskbook_version: Some(1),
         request_body: Some(request),
-        output_text: (task % 3 != 0).then(|| format!("{{\"total\": {number}}}")),
-        tool_calls: (task % 3 == 0)
+        output_text: (!task.is_multiple_of(3)).then(|| format!("{{\"total\": {number}}}")),
+        tool_calls: task
+            .is_multiple_of(3)
             .then(|| ToolCall {
                 id: None,
                 name: format!("tool_{}", task % 7),

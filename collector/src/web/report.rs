@@ -362,7 +362,7 @@ fn span(counts: &Counts) -> Option<(String, String)> {
     let mut hours = counts.hours.keys().filter_map(|folder| hour_of(folder));
     let is_known = |hour: &String| !hour.starts_with("1970-01-01");
     let first = hours.by_ref().find(is_known)?;
-    let last = hours.last().unwrap_or_else(|| first.clone());
+    let last = hours.next_back().unwrap_or_else(|| first.clone());
     Some((first, last))
 }
 
