@@ -145,7 +145,7 @@ mod tests {
              routes: [{ name: r, match: { task: t }, split: { big: 95, small: 5 }, guard: { agreement: 5% } }]\n";
         let config = Config::parse(text, Path::new("u.yaml"), &Overrides::default(), &|_| None).unwrap();
         let mut heard = Heard::default();
-        let mut pairs = |heard: &mut Heard, less: f64| {
+        let pairs = |heard: &mut Heard, less: f64| {
             (0..200).find_map(|number| {
                 let turns = [1.0, 0.8][number % 2];
                 let floor = heard.take(&config, &told(None, turns));
