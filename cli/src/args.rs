@@ -30,7 +30,7 @@ Rehearse:
   replay    Send kept calls of a task to a candidate, and score its answers
   verdict   Say which candidates are ready, with the evidence
   report    Write all of it as one HTML page
-  feedback  Import what is known to be right
+  feedback  Take what is known to be right, from elsewhere
   export    Write a task's calls as a data set for fine-tuning
 
 Shift traffic:

@@ -2,7 +2,6 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 it was asked wrongly.
 
-mod agreements;
 mod args;
 mod commands;
 mod demo;

@@ -4,7 +4,7 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{agreements, keys, log, page, retention, rollouts, shadow};
+use crate::{keys, log, page, retention, rollouts, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use serde_json::json;
@@ -117,8 +117,6 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     if let Some(collector) = &collector {
         let drifted = collector.drifted.clone();
         cold.spawn(rollouts::run(config.clone(), file.clone(), store.clone(), drifted));
-        let told = collector.shadows.agreements();
-        cold.spawn(agreements::watch(told, config.clone(), file.clone(), store.clone()));
     }
     cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
     cold.spawn(watch_certificate(proxy.clone()));
@@ -172,8 +170,6 @@ pub(crate) fn collect(
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
     let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
     if is_first {
-        let told = collector.shadows.agreements();
-        cold.spawn(agreements::watch(told, config.clone(), file.clone(), store.clone()));
         cold.spawn(rollouts::run(
             config.clone(),
             file.clone(),
