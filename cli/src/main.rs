@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 it was asked wrongly.
 
+mod agreements;
 mod args;
 mod commands;
 mod demo;

@@ -1,19 +1,14 @@
 //! `shadow` of a config as the collector takes it, and again whenever the file changes.
 
-use crate::log;
+use crate::agreements::{self, Heard};
 use crate::serve::environment;
-use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use understudy_call::control::Trip;
-use understudy_call::guard::{self, Limits};
 use understudy_client::Upstream;
-use understudy_collector::control;
 use understudy_collector::replay::Arm;
-use understudy_collector::shadow::{Agreement, Rule, RuleBudget, RuleMatch, Shadows};
+use understudy_collector::shadow::{Rule, RuleBudget, RuleMatch, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::config::{Config, Overrides, ShadowBudget, ShadowConfig, ShadowMatch};
 
@@ -25,35 +20,20 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 const GUARD_SAMPLE: f64 = 0.05;
 /// Calls a day of that, at most.
 const GUARD_CALLS: u64 = 10_000;
-/// Agreements of the baseline with itself that are remembered of a task.
-const FLOOR_KEPT: usize = 400;
-/// Who trips, in control and audit log.
-const GUARD: &str = "guard";
-/// Tries of writing a trip.
-const TRIES: usize = 30;
 
 /// The shadows of a running collector, and the guard by agreement that they feed.
 #[derive(Clone)]
 pub(crate) struct Live {
     shadows: Arc<Shadows>,
-    guarded: Arc<RwLock<Vec<Guarded>>>,
+    /// The config in force; none until the first.
+    config: Arc<RwLock<Option<Arc<Config>>>>,
 }
-
-/// A route whose candidates must agree with its baseline.
-struct Guarded {
-    route: String,
-    stamp: String,
-    limits: Limits,
-}
-
-/// What is watched: a candidate on a task of a route.
-type Watched = BTreeMap<(String, String, String), (String, guard::Agreement)>;
 
 impl Live {
     pub(crate) fn new(shadows: Arc<Shadows>) -> Live {
         Live {
             shadows,
-            guarded: Arc::default(),
+            config: Arc::default(),
         }
     }
 
@@ -92,12 +72,7 @@ impl Live {
         let shadows: Vec<ShadowConfig> = config.shadow.iter().cloned().chain(reverse).collect();
         let rules: Vec<Rule> = shadows.iter().filter_map(|shadow| rule(shadow, config)).collect();
         self.shadows.apply(&rules);
-        let routes = guarded().map(|(route, limits)| Guarded {
-            route: route.id.clone(),
-            stamp: route.stamp.clone(),
-            limits,
-        });
-        *self.guarded.write().unwrap_or_else(PoisonError::into_inner) = routes.collect();
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(config.clone()));
     }
 
     /// Keeps the rules as the file says them, for as long as the future lives. A file that can't be used changes nothing:
@@ -129,93 +104,26 @@ impl Live {
     /// for as long as the future lives.
     pub(crate) async fn guard(self, store: Store) {
         let mut agreements = self.shadows.agreements();
-        let mut watched = Watched::new();
-        let mut floors: BTreeMap<(String, String), VecDeque<f64>> = BTreeMap::new();
+        let mut heard = Heard::default();
         loop {
             let told = match agreements.recv().await {
                 Ok(told) => told,
-                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "agreements came faster than they could be looked at");
+                    continue;
+                }
                 Err(RecvError::Closed) => return,
             };
-            let floor = floors
-                .entry((told.route.clone().unwrap_or_default(), told.task.clone()))
-                .or_default();
-            if let Some(trip) = self.judge(&told, &mut watched, floor) {
-                let route = told.route.unwrap_or_default();
-                tracing::warn!(
-                    route,
-                    candidate = trip.candidate,
-                    why = trip.why,
-                    "the guard takes a candidate out"
-                );
-                put(&store, &route, &trip).await;
+            let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some((route, trip)) = config.and_then(|config| heard.take(&config, &told)) {
+                agreements::write(&store, &route, &trip).await;
             }
         }
-    }
-
-    fn judge(&self, told: &Agreement, watched: &mut Watched, floor: &mut VecDeque<f64>) -> Option<Trip> {
-        let guarded = self.guarded.read().unwrap_or_else(PoisonError::into_inner);
-        let guarded = guarded
-            .iter()
-            .find(|guarded| Some(&guarded.route) == told.route.as_ref())?;
-        let worse = match &told.candidate {
-            Some(candidate) => {
-                let key = (guarded.route.clone(), told.task.clone(), candidate.clone());
-                let known = watched.get(&key).is_some_and(|(stamp, _)| *stamp == guarded.stamp);
-                if !known {
-                    let mut agreement = guard::Agreement::new(&guarded.limits)?;
-                    // What the baseline said of itself before is as good as what it says from now on.
-                    for value in floor.iter() {
-                        let _ = agreement.baseline(candidate, *value);
-                    }
-                    watched.insert(key.clone(), (guarded.stamp.clone(), agreement));
-                }
-                watched.get_mut(&key)?.1.canary(candidate, told.agreement, None)
-            }
-            None => {
-                floor.push_back(told.agreement);
-                if floor.len() > FLOOR_KEPT {
-                    floor.pop_front();
-                }
-                let mut worse = None;
-                for ((route, task, candidate), (stamp, agreement)) in watched.iter_mut() {
-                    if *route == guarded.route && *task == told.task && *stamp == guarded.stamp {
-                        worse = agreement.baseline(candidate, told.agreement).or(worse);
-                    }
-                }
-                worse
-            }
-        }?;
-        Some(Trip {
-            candidate: worse.candidate,
-            task: Some(told.task.clone()),
-            metric: worse.metric.into(),
-            why: worse.why,
-            at: told.at,
-            stamp: guarded.stamp.clone(),
-        })
     }
 
     /// Ends them; not for a thread of the runtime.
     pub(crate) fn finish(&self) {
         self.shadows.finish();
-    }
-}
-
-/// Writes a trip, and a word in the audit log; a store that is out of reach is tried for a while.
-async fn put(store: &Store, route: &str, trip: &Trip) {
-    for _ in 0..TRIES {
-        match control::trip(store, route, GUARD, trip).await {
-            Ok(_) => {
-                let details = json!({"route": route, "action": "trip", "candidate": trip.candidate, "why": trip.why, "by": GUARD});
-                if let Err(error) = log::note(store, "rollout", details).await {
-                    tracing::warn!(%error, "the trip is not in the audit log");
-                }
-                return;
-            }
-            Err(error) => tracing::warn!(%error, route, "the trip could not be written: it is tried again"),
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
