@@ -348,7 +348,7 @@ fn a_candidate_that_agrees_too_little_with_its_baseline_is_taken_out() {
         for number in 0..10 {
             canaried += usize::from(ask_in(&program, &format!("c-{canaried}-{number}")) == "negative");
         }
-        program.stderr().contains("the guard takes a candidate out")
+        program.stderr().contains("the guard tripped on agreement")
     });
     assert!(canaried > 0);
     eventually("the baseline answers everything", || {
