@@ -547,6 +547,13 @@ pub(crate) struct ReplayArguments {
     /// or the form that the recorded answers have in common. For servers that follow it; a version of its own.
     #[arg(long)]
     pub(crate) constrain: bool,
+    /// An upstream of the config that compares each written answer with the recorded one, blind and in both orders; it is
+    /// neither the candidate nor the baseline. Counts against `--max-calls` and `--max-usd`.
+    #[arg(long, value_name = "UPSTREAM")]
+    pub(crate) judge: Option<String>,
+    /// The model that the judge is asked for [default: its upstream's].
+    #[arg(long, value_name = "MODEL", requires = "judge")]
+    pub(crate) judge_model: Option<String>,
     /// Ask the baseline again for every call of the sample: also where the noise floor is known well enough already, and
     /// where no key of the baseline is configured.
     #[arg(long)]

@@ -43,12 +43,17 @@ pub fn question(api: Api, model: &str, task: &Task, examples: &[Request]) -> Val
         let said: String = said.join("\n").chars().take(SHOWN).collect();
         about += &format!("Example request {}:\n{said}\n", at + 1);
     }
+    body_of(api, model, WHAT, &about, TOKENS)
+}
+
+/// A request of our own: what is wanted, and what about, in at most so many tokens.
+pub(crate) fn body_of(api: Api, model: &str, what: &str, about: &str, tokens: u32) -> Value {
     let user = json!({"role": "user", "content": about});
     match api {
-        Api::AnthropicMessages => json!({"model": model, "max_tokens": TOKENS, "system": WHAT, "messages": [user]}),
+        Api::AnthropicMessages => json!({"model": model, "max_tokens": tokens, "system": what, "messages": [user]}),
         _ => {
-            let system = json!({"role": "system", "content": WHAT});
-            json!({"model": model, "max_tokens": TOKENS, "temperature": 0, "messages": [system, user]})
+            let system = json!({"role": "system", "content": what});
+            json!({"model": model, "max_tokens": tokens, "temperature": 0, "messages": [system, user]})
         }
     }
 }

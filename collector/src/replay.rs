@@ -6,11 +6,13 @@
 
 mod ask;
 mod constrain;
+mod judge;
 mod pace;
 mod sample;
 
 pub(crate) use ask::Reply;
 pub use ask::{Arm, version_of};
+pub use judge::{Judge, Judged};
 pub use pace::Budget;
 pub(crate) use pace::Pace;
 pub(crate) use sample::is_by_candidate;
@@ -155,6 +157,9 @@ pub struct Replayed {
     pub progress: Progress,
     /// What the answers of this run score, kind by kind.
     pub scores: Vec<KindSummary>,
+    /// What the judge said of the answers of this run, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
     /// Objects written.
     pub objects: Vec<String>,
 }
@@ -202,6 +207,7 @@ pub async fn replay(
         objects: Vec::new(),
         pace: Pace::new(config.budget),
         summary: Summary::default(),
+        judged: Judged::default(),
         job: job.clone(),
     };
     run.all().await?;
@@ -212,6 +218,7 @@ pub async fn replay(
         candidate_version: candidate.version.clone(),
         progress: run.done,
         scores: run.summary.kinds(),
+        judged: candidate.judge().map(|judge| run.judged.by(judge)),
         objects: run.objects,
     };
     let json = serde_json::to_vec(&replayed).expect("counts and names have a JSON form");
@@ -231,6 +238,7 @@ struct Run<'a, P> {
     objects: Vec<String>,
     pace: Pace,
     summary: Summary,
+    judged: Judged,
     job: String,
 }
 
@@ -436,6 +444,7 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         for (_, row) in &mut candidate_rows {
             row.floor_agreement = floor.get(&row.call_id).copied().flatten();
         }
+        self.judge(chunk, &mut candidate_rows, concurrency).await;
         let busy = candidate_busy.seconds();
         self.done.busy_seconds += busy;
         self.put_arm(candidate, candidate_rows, number, began, busy).await?;
@@ -446,6 +455,29 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
         self.measure_floor(floor);
         (self.progress)(&self.done);
         Ok(())
+    }
+
+    /// Has the answers compared with the recorded ones, where there is a judge.
+    async fn judge(&mut self, chunk: &[Todo<'_>], rows: &mut [(usize, ScoreRecord)], concurrency: usize) {
+        let Some(judge) = self.candidate.judge() else { return };
+        let calls: HashMap<usize, &Drawn> = chunk.iter().map(|todo| (todo.place, todo.call)).collect();
+        let mut tried = self.judged.calibrated_on;
+        let (pace, prices, deadline) = (&self.pace, self.prices, self.config.deadline);
+        let mut asks = Vec::new();
+        for (at, (place, row)) in rows.iter().enumerate() {
+            let Some(call) = calls.get(place).filter(|_| judge.wants(row, tried)) else {
+                continue;
+            };
+            tried += usize::from(row.kind != AnswerKind::Prose.as_str());
+            asks.push(async move { (at, judge.compare(call, row, deadline, pace, prices).await) });
+        }
+        let said: Vec<_> = stream::iter(asks).buffer_unordered(concurrency).collect().await;
+        for (at, (both, spent)) in said {
+            let row = &mut rows[at].1;
+            row.judge = self.judged.add(row, both);
+            self.judged.cost_usd += spent;
+            self.done.cost_usd += spent;
+        }
     }
 
     async fn put_arm(

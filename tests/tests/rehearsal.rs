@@ -112,3 +112,58 @@ fn what_is_known_to_be_right_outranks_agreement() {
     assert_eq!(bad.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("bad.jsonl:1: no kept call has the id `nobody`"));
 }
+
+#[test]
+fn a_judge_is_neither_arm_sees_no_names_and_both_orders_and_is_told_how_far_to_believe() {
+    let (home, task) = home();
+    let small = Upstream::start(|seen| answer_chat(seen, "small-1", "negative"));
+    // It favours the first place, but for answers that are `negative`, which it finds worse.
+    let judge = Upstream::start(|seen| {
+        let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+        let about = body["messages"][1]["content"].as_str().expect("text");
+        let shown: Value = serde_json::from_str(about).expect("JSON");
+        let word = if shown["first"] == "negative" {
+            "SECOND"
+        } else {
+            "FIRST"
+        };
+        answer_chat(seen, "judge-1", &format!("They differ.\n{word}"))
+    });
+    home.write_config(&format!(
+        "default_upstream: llm\nupstreams:\n  llm: {{ url: 'http://127.0.0.1:9' }}\n  third: {{ url: {}, model: judge-1 }}\n",
+        judge.url()
+    ));
+    let config = ["--config", "understudy.yaml", "--judge"];
+    let judged = replay(&home, &task, &small, &[&config[..], &["third"]].concat());
+    let words = String::from_utf8_lossy(&judged.stderr).into_owned();
+    let judged = json_of(&judged)[0]["judged"].clone();
+    assert_eq!(judge.count(), 48, "24 answers in both orders");
+    for request in judge.requests() {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        assert!(!body.contains("small") && !body.contains("candidate"), "{body}");
+    }
+    // Answers that are the same: it follows the place. Others: it prefers the recorded one.
+    let (ties, losses) = (
+        judged["ties"].as_u64().expect("a count"),
+        judged["losses"].as_u64().expect("a count"),
+    );
+    assert_eq!((ties + losses, judged["wins"].as_u64()), (24, Some(0)), "{judged}");
+    assert!(ties > 0 && losses > 0 && judged["inconsistent"] == ties, "{judged}");
+    assert_eq!(
+        (judged["calibration"].as_f64(), judged["unread"].as_u64()),
+        (Some(1.0), Some(0)),
+        "{judged}"
+    );
+    assert!(words.contains("judge third: 24 answers"), "{words}");
+    for (name, told) in [
+        ("llm", "one of the two that are compared"),
+        ("nobody", "`nobody` is not among the upstreams"),
+    ] {
+        let refused = replay(&home, &task, &small, &[&config[..], &[name]].concat());
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            refused.status.code() == Some(2) && words.contains(told),
+            "{name}: {words}"
+        );
+    }
+}

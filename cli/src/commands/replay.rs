@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::Api;
 use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
-use understudy_collector::replay::{Arm, Budget, FloorEnough, Progress, ReplayConfig, Replayed, Sample, draw, replay};
+use understudy_collector::replay::{
+    Arm, Budget, FloorEnough, Judge, Judged, Progress, ReplayConfig, Replayed, Sample, draw, replay,
+};
 use understudy_collector::score::KindSummary;
 use url::Url;
 
@@ -32,7 +34,8 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         );
         return Err(Wrong(message).into());
     }
-    let candidate = candidate.with_forms_of(&sample);
+    let judge = judge(&place, &arguments, &sample)?;
+    let candidate = candidate.with_forms_of(&sample).with_judge(judge);
     let baseline = baseline(&place, &arguments, &sample)?;
     let config = ReplayConfig {
         concurrency: arguments.concurrency.max(1),
@@ -117,6 +120,30 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
     for kind in &replayed.scores {
         eprintln!("{}", of_kind(kind));
     }
+    if let Some(judged) = &replayed.judged {
+        eprintln!("{}", of_judge(judged));
+    }
+}
+
+/// A line on what the judge said, and on how far it is to be believed.
+fn of_judge(judged: &Judged) -> String {
+    let share = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.0} %", share * 100.0));
+    let of_pairs = |count: usize| share((judged.pairs > 0).then(|| count as f64 / judged.pairs as f64));
+    format!(
+        "judge {}: {} answers, {} better than the recorded one, {} as good, {} worse; {} decided otherwise when swapped, the first \
+         place won {} of decisions, {} not readable; where scores are exact it agrees with {} of {}; {} spent",
+        judged.judge,
+        count(judged.pairs as u64),
+        of_pairs(judged.wins),
+        of_pairs(judged.ties),
+        of_pairs(judged.losses),
+        of_pairs(judged.inconsistent),
+        share(judged.first_place),
+        count(judged.unread as u64),
+        share(judged.calibration),
+        count(judged.calibrated_on as u64),
+        dollars(Some(judged.cost_usd))
+    )
 }
 
 /// A line on the answers to one kind of recorded answer.
@@ -208,6 +235,42 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
     let mut candidate = found.clone();
     candidate.model = arguments.model.clone().or(candidate.model);
     Ok(candidate)
+}
+
+/// The judge, where one is asked for: an upstream that is neither arm.
+fn judge(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Result<Option<Judge>> {
+    let Some(name) = &arguments.judge else { return Ok(None) };
+    let Some(config) = &place.config else {
+        return Err(Wrong("--judge names an upstream of a config file: say --config FILE".into()).into());
+    };
+    let Some(upstream) = config.upstreams.get(name) else {
+        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+        return Err(Wrong(format!(
+            "--judge: `{name}` is not among the upstreams {}",
+            names.join(", ")
+        ))
+        .into());
+    };
+    let baselines = sample
+        .calls
+        .iter()
+        .map(|call| call.upstream.as_deref().unwrap_or(&config.default_upstream));
+    if *name == arguments.to || baselines.into_iter().any(|baseline| baseline == name) {
+        return Err(Wrong(format!(
+            "--judge: `{name}` is one of the two that are compared: name a third upstream, with another model"
+        ))
+        .into());
+    }
+    let Some(model) = arguments.judge_model.as_ref().or(upstream.model.as_ref()) else {
+        return Err(Wrong(format!(
+            "which model of {name}? say --judge-model, or `model:` of the upstream"
+        ))
+        .into());
+    };
+    Ok(Some(Judge::new(
+        Arc::new(open(place, upstream.clone())?),
+        model.clone(),
+    )))
 }
 
 /// The baseline of most calls of the sample, where it has a key, or is asked for.

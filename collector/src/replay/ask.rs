@@ -1,6 +1,7 @@
 //! Asks one upstream for the answer to one kept call: its own model, bounded retries.
 
 use super::constrain::{Constraint, Form};
+use super::judge::Judge;
 use super::pace::Pace;
 use super::sample::{Drawn, Sample};
 use super::{FLOOR, ReplayConfig};
@@ -49,6 +50,8 @@ pub struct Arm {
     is_baseline: bool,
     /// What holds its answers to a form, where it is asked so.
     constraint: Option<Constraint>,
+    /// Who compares its answers with the recorded ones.
+    judge: Option<Judge>,
 }
 
 impl Arm {
@@ -61,6 +64,7 @@ impl Arm {
             upstream,
             is_baseline: false,
             constraint,
+            judge: None,
         }
     }
 
@@ -72,6 +76,16 @@ impl Arm {
         }
     }
 
+    /// Its answers are also judged.
+    pub fn with_judge(self, judge: Option<Judge>) -> Arm {
+        Arm { judge, ..self }
+    }
+
+    /// Who judges its answers.
+    pub(super) fn judge(&self) -> Option<&Judge> {
+        self.judge.as_ref()
+    }
+
     /// The baseline: asked again for the model that the call asked for.
     pub fn baseline(upstream: Arc<Upstream>) -> Arm {
         let version = format!("{FLOOR}{}", digest(&["", upstream.config.url.as_str()]));
@@ -80,6 +94,7 @@ impl Arm {
             version,
             is_baseline: true,
             constraint: None,
+            judge: None,
         }
     }
 
