@@ -5,11 +5,11 @@ use crate::log;
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
-use understudy_call::control::Trip;
+use understudy_call::control::{Control, Trip};
 use understudy_call::guard;
 use understudy_collector::control;
 use understudy_collector::shadow::Agreement;
-use understudy_collector::store::Store;
+use understudy_collector::store::{Store, StoreError};
 use understudy_proxy::config::Config;
 
 /// Routes, tasks and candidates watched at once.
@@ -29,18 +29,26 @@ pub(crate) async fn write(store: &Store, route: &str, trip: &Trip) {
     );
     let (rest, tries) = RETRY;
     for _ in 0..tries {
-        match control::trip(store, route, "guard", trip).await {
-            Ok(written) => {
-                let details = json!({ "route": route, "version": written.version, "trip": trip });
-                if let Err(error) = log::note(store, "trip", details).await {
-                    tracing::warn!(%error, route, "the trip is not in the audit log");
-                }
-                return;
-            }
+        match put(store, route, trip).await {
+            Ok(_) => return,
             Err(error) => tracing::warn!(%error, route, "the trip could not be written yet"),
         }
         tokio::time::sleep(rest).await;
     }
+}
+
+/// Writes a trip of the guard, and a word in the audit log; once.
+///
+/// # Errors
+/// Where the trip could not be written.
+pub(crate) async fn put(store: &Store, route: &str, trip: &Trip) -> Result<Control, StoreError> {
+    let written = control::trip(store, route, "guard", trip).await?;
+    let details = json!({ "route": route, "version": written.version, "trip": trip });
+    // The trip stands whether or not it could be noted.
+    if let Err(error) = log::note(store, "trip", details).await {
+        tracing::warn!(%error, route, "the trip is not in the audit log");
+    }
+    Ok(written)
 }
 
 /// Route, task and candidate.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use understudy_call::keys::Keys;
 use understudy_call::price::PriceTable;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
-use understudy_client::UpstreamConfig;
+use understudy_client::{Timeouts, Upstream, UpstreamConfig};
 use understudy_collector::books;
 use understudy_collector::mask::Mask;
 use understudy_collector::row::RowMaker;
@@ -130,6 +130,37 @@ impl Place {
     /// Prices of models, with the config's own.
     pub(crate) fn prices(&self) -> Result<Arc<PriceTable>> {
         Ok(self.config_or_default()?.prices)
+    }
+
+    /// The upstream of the config that a flag names.
+    ///
+    /// # Errors
+    /// There is no config, or no such upstream in it.
+    pub(crate) fn upstream(&self, flag: &str, name: &str) -> Result<&UpstreamConfig> {
+        let Some(config) = &self.config else {
+            return Err(Wrong(format!("{flag} names an upstream of a config file: say --config FILE")).into());
+        };
+        config.upstreams.get(name).ok_or_else(|| {
+            let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+            Wrong(format!(
+                "{flag}: `{name}` is not among the upstreams {}",
+                names.join(", ")
+            ))
+            .into()
+        })
+    }
+
+    /// Opens an upstream, with the config's deadlines.
+    ///
+    /// # Errors
+    /// It can't be used; with its name.
+    pub(crate) fn open(&self, upstream: UpstreamConfig) -> Result<Upstream> {
+        let timeouts = match &self.config {
+            Some(config) => config.timeouts.upstream,
+            None => Timeouts::default(),
+        };
+        let name = upstream.name.clone();
+        Upstream::open(upstream, timeouts).with_context(|| format!("opening the upstream {name}"))
     }
 
     /// Settings of verdicts.

@@ -4,10 +4,9 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{keys, log, page, retention, rollouts, shadow};
+use crate::{agreements, keys, log, page, retention, rollouts, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -381,14 +380,8 @@ impl ControlSource for StoreControls {
     fn trip(&self, route: String, trip: Trip) -> ControlWritten {
         let store = self.0.clone();
         Box::pin(async move {
-            let written = control::trip(&store, &route, "guard", &trip).await;
-            let written = written.map_err(|error| error.to_string())?;
-            let details = json!({ "route": route, "version": written.version, "trip": trip });
-            // The trip stands whether or not it could be noted.
-            if let Err(error) = log::note(&store, "trip", details).await {
-                tracing::warn!(%error, route, "the trip is not in the audit log");
-            }
-            Ok(written)
+            let written = agreements::put(&store, &route, &trip).await;
+            written.map_err(|error| error.to_string())
         })
     }
 }

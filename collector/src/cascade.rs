@@ -66,15 +66,7 @@ mod tests {
             let evidence = Evidence {
                 task: "t",
                 candidate,
-                rows: &[],
-                baseline: &[],
-                units: None,
-                tried: &[],
-                masked: None,
-                volume: Default::default(),
-                machine: Default::default(),
-                unpriced: &[],
-                now: 0,
+                ..Evidence::default()
             };
             Verdict {
                 verdict: decision,

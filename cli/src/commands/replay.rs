@@ -4,15 +4,15 @@ use crate::args::ReplayArguments;
 use crate::log;
 use crate::output::{self, count, dollars};
 use crate::place::{Place, Wrong, existing_book, task};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::call::Api;
-use understudy_client::{Secret, Timeouts, Upstream, UpstreamConfig};
+use understudy_client::{Secret, UpstreamConfig};
 use understudy_collector::replay::{
-    Arm, Budget, FloorEnough, Judge, Judged, Progress, ReplayConfig, Replayed, Sample, draw, replay,
+    Arm, Budget, Drawn, FloorEnough, Judge, Judged, Progress, ReplayConfig, Replayed, Sample, draw, replay,
 };
 use understudy_collector::score::KindSummary;
 use url::Url;
@@ -22,7 +22,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
     let mut candidate = candidate(&place, &arguments)?;
     candidate.constrain |= arguments.constrain;
-    let candidate = Arm::candidate(Arc::new(open(&place, candidate)?));
+    let candidate = Arm::candidate(Arc::new(place.open(candidate)?));
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
     let task = task(book.book(), &arguments.task)?.id.clone();
@@ -220,19 +220,10 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
             ..UpstreamConfig::new(arguments.to.clone(), url)
         });
     }
-    let Some(config) = &place.config else {
+    if place.config.is_none() {
         return Err(Wrong("say where the candidate is: --config FILE, or --url URL --model MODEL".into()).into());
-    };
-    let Some(found) = config.upstreams.get(&arguments.to) else {
-        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-        let message = format!(
-            "--to: `{}` is not among the upstreams {}",
-            arguments.to,
-            names.join(", ")
-        );
-        return Err(Wrong(message).into());
-    };
-    let mut candidate = found.clone();
+    }
+    let mut candidate = place.upstream("--to", &arguments.to)?.clone();
     candidate.model = arguments.model.clone().or(candidate.model);
     Ok(candidate)
 }
@@ -240,22 +231,10 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
 /// The judge, where one is asked for: an upstream that is neither arm.
 fn judge(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Result<Option<Judge>> {
     let Some(name) = &arguments.judge else { return Ok(None) };
-    let Some(config) = &place.config else {
-        return Err(Wrong("--judge names an upstream of a config file: say --config FILE".into()).into());
-    };
-    let Some(upstream) = config.upstreams.get(name) else {
-        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-        return Err(Wrong(format!(
-            "--judge: `{name}` is not among the upstreams {}",
-            names.join(", ")
-        ))
-        .into());
-    };
-    let baselines = sample
-        .calls
-        .iter()
-        .map(|call| call.upstream.as_deref().unwrap_or(&config.default_upstream));
-    if *name == arguments.to || baselines.into_iter().any(|baseline| baseline == name) {
+    let upstream = place.upstream("--judge", name)?;
+    let default = place.config.as_ref().map_or("", |config| &config.default_upstream);
+    let is_baseline = |call: &Drawn| call.upstream.as_deref().unwrap_or(default) == name;
+    if *name == arguments.to || sample.calls.iter().any(is_baseline) {
         return Err(Wrong(format!(
             "--judge: `{name}` is one of the two that are compared: name a third upstream, with another model"
         ))
@@ -267,10 +246,7 @@ fn judge(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Result<
         ))
         .into());
     };
-    Ok(Some(Judge::new(
-        Arc::new(open(place, upstream.clone())?),
-        model.clone(),
-    )))
+    Ok(Some(Judge::new(Arc::new(place.open(upstream.clone())?), model.clone())))
 }
 
 /// The baseline of most calls of the sample, where it has a key, or is asked for.
@@ -302,17 +278,8 @@ fn baseline(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Resu
             Ok(None)
         }
         Some(upstream) if arguments.floor || upstream.key.is_some() => {
-            Ok(Some(Arm::baseline(Arc::new(open(place, upstream.clone())?))))
+            Ok(Some(Arm::baseline(Arc::new(place.open(upstream.clone())?))))
         }
         _ => Ok(None),
     }
-}
-
-fn open(place: &Place, upstream: UpstreamConfig) -> Result<Upstream> {
-    let timeouts = match &place.config {
-        Some(config) => config.timeouts.upstream,
-        None => Timeouts::default(),
-    };
-    let name = upstream.name.clone();
-    Upstream::open(upstream, timeouts).with_context(|| format!("opening the upstream {name}"))
 }

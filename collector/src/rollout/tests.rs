@@ -29,15 +29,7 @@ fn verdict(decision: Decision) -> Verdict {
     let evidence = crate::verdict::Evidence {
         task: "t",
         candidate: "small",
-        rows: &[],
-        baseline: &[],
-        units: None,
-        tried: &[],
-        masked: None,
-        volume: Default::default(),
-        machine: Default::default(),
-        unpriced: &[],
-        now: 0,
+        ..crate::verdict::Evidence::default()
     };
     Verdict {
         verdict: decision,

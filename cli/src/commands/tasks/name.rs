@@ -24,24 +24,14 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks the upstream `with` for names: of one task, or of all.
 pub(super) async fn run(place: &Place, wanted: Option<&str>, with: &str, model: Option<&str>) -> Result<()> {
-    let Some(config) = &place.config else {
-        return Err(Wrong("--with names an upstream of a config file: say --config FILE".into()).into());
-    };
-    let Some(upstream) = config.upstreams.get(with) else {
-        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-        return Err(Wrong(format!(
-            "--with: `{with}` is not among the upstreams {}",
-            names.join(", ")
-        ))
-        .into());
-    };
+    let upstream = place.upstream("--with", with)?;
     let Some(model) = model.or(upstream.model.as_deref()) else {
         return Err(Wrong(format!(
             "which model of {with}? say --model, or `model:` of the upstream"
         ))
         .into());
     };
-    let upstream = Upstream::open(upstream.clone(), config.timeouts.upstream)?;
+    let upstream = place.open(upstream.clone())?;
     let store = place.existing_store()?;
     let mut book = existing_book(&store).await?.book().clone();
     let tasks: Vec<Task> = match wanted {
