@@ -35,8 +35,8 @@ const MAX_UNSENT: u32 = 64 << 10;
 /// The least that hyper reads a head into.
 const MIN_BUFFER: usize = 8 * 1024;
 /// While the process ends, a connection on which nothing happened for so long is closed. A server that closes one at once
-/// may find that a request had just been sent on it, which then fails.
-const LINGER: Duration = Duration::from_millis(500);
+/// may find that a request had just been sent on it, which then fails; after a while its client has used those it keeps.
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends; after `shutdown` turns true it ends with the calls at hand,
 /// and with those that are on their way.
@@ -170,7 +170,7 @@ async fn speak_http2<T: Transport + 'static>(
 async fn linger(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone means that the process is ending anyway.
     let _ = shutdown.wait_for(|down| *down).await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(LAST_CALL).await;
 }
 
 /// Waits until the process is to end and nothing happens on a connection.
@@ -178,7 +178,7 @@ async fn until_idle(line: &Line, mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
     loop {
         let before = (line.phase(), line.accepted());
-        tokio::time::sleep(LINGER).await;
+        tokio::time::sleep(LAST_CALL).await;
         if before.0 == Phase::Head && before == (line.phase(), line.accepted()) {
             return;
         }

@@ -4,7 +4,7 @@
 //! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
 //! ended, or `drain` has passed, whichever comes first.
 
-use crate::connection;
+use crate::connection::{self, LAST_CALL};
 use crate::proxy::Proxy;
 use async_trait::async_trait;
 use listenfd::ListenFd;
@@ -13,6 +13,7 @@ use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownS
 use pingora_core::services::Service;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -161,10 +162,11 @@ impl Accepting {
     async fn accept(&self, socket: TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let going_down = shutdown.clone();
+        let mut over = pin!(self.over(&mut shutdown));
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
-                _ = shutdown.wait_for(|down| *down) => break,
+                () = &mut over => break,
             };
             match accepted {
                 Ok((stream, _)) => self.serve(stream, &going_down),
@@ -181,6 +183,17 @@ impl Accepting {
             self.serve(stream, &going_down);
         }
         Ok(())
+    }
+
+    /// Waits until the process is to end and its kept connections have ended or had time for a last call each.
+    /// Each answer closes one then, and who finds none left opens a new one, which is served here as well.
+    async fn over(&self, shutdown: &mut ShutdownWatch) {
+        // A sender that is gone means that the process is ending anyway.
+        let _ = shutdown.wait_for(|down| *down).await;
+        let began = Instant::now();
+        while self.open.load(Ordering::Acquire) > 0 && began.elapsed() < LAST_CALL {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
     }
 
     /// Counted from here on, so that the drain misses none.
