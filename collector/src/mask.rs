@@ -49,6 +49,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use surrogate::Surrogates;
+use word::Paper;
 
 /// Which built-in rules apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,7 +175,7 @@ impl Mask {
     pub fn find(&self, text: &str) -> Vec<Span> {
         let scene = Scene { text, label: "" };
         let mut found = Found::default();
-        found.record(&scene, self.hits(&scene));
+        found.record(&scene, self.hits(&scene, &mut Paper::default()));
         let known = self.known(&Values::of([&found]));
         found
             .replay(&scene, &known)
@@ -258,7 +259,7 @@ impl Mask {
     fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
         let mut found = Found::default();
         let scene = Scene { text: &text, label: "" };
-        found.record(&scene, self.hits(&scene));
+        found.record(&scene, self.hits(&scene, &mut Paper::default()));
         Draft {
             text,
             is_json: false,
@@ -268,9 +269,9 @@ impl Mask {
     }
 
     fn json_draft<'a>(&self, json: &'a str) -> Result<Draft<'a>, MaskError> {
-        let mut found = Found::default();
+        let (mut found, mut paper) = (Found::default(), Paper::default());
         json::edits(json, &mut |scene| {
-            found.record(&scene, self.hits(&scene));
+            found.record(&scene, self.hits(&scene, &mut paper));
             Vec::new()
         })?;
         Ok(Draft {
@@ -282,10 +283,10 @@ impl Mask {
     }
 
     /// What rules, dictionaries and patterns find, sorted, not overlapping. What was masked before is not found again.
-    fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
+    fn hits(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
         let mut hits = Vec::new();
         if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
-            scan::find(scene, secrets, &mut hits);
+            scan::find(scene, secrets, paper, &mut hits);
         }
         self.dictionaries.find(scene, &mut hits);
         self.patterns.find(scene.text, &mut hits);

@@ -175,22 +175,16 @@ impl WordHash {
         hash.finish()
     }
 
-    /// Hashes a word of ASCII letters and digits in any case.
-    pub(super) fn of_ascii(word: &[u8]) -> u64 {
+    /// Adds up to eight ASCII letters and digits in any case, the first of them lowest, zeros after them. Fewer than eight
+    /// are the last.
+    pub(super) fn push_ascii(&mut self, letters: u64, count: usize) {
         // Folds capitals; digits have the bit already.
         const FOLD: u64 = 0x2020_2020_2020_2020;
-        let mut hash = WordHash::default();
-        let (chunks, rest) = word.as_chunks::<8>();
-        for chunk in chunks {
-            hash.push_chunk(u64::from_le_bytes(*chunk) | FOLD);
+        match count {
+            8 => self.push_chunk(letters | FOLD),
+            1..8 => self.push_chunk(letters | FOLD >> (64 - 8 * count)),
+            _ => {}
         }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            hash.count = rest.len() as u32;
-            hash.chunk = u64::from_le_bytes(last) | FOLD >> (64 - 8 * hash.count);
-        }
-        hash.finish()
     }
 
     pub(super) fn push(&mut self, byte: u8) {
@@ -252,7 +246,13 @@ mod tests {
     #[test]
     fn both_ways_to_hash_agree() {
         for word in ["", "a", "Anna", "abcdefgh", "ABCDEFGHi", "a1B2c3d4e5f6g7h8i9"] {
-            assert_eq!(WordHash::of_ascii(word.as_bytes()), WordHash::of(word), "{word}");
+            let mut hash = WordHash::default();
+            for chunk in word.as_bytes().chunks(8) {
+                let mut letters = [0; 8];
+                letters[..chunk.len()].copy_from_slice(chunk);
+                hash.push_ascii(u64::from_le_bytes(letters), chunk.len());
+            }
+            assert_eq!(hash.finish(), WordHash::of(word), "{word}");
         }
     }
 
