@@ -14,8 +14,9 @@ const REACH_BYTES: usize = 96;
 
 /// Finds the dates of birth on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    if page.len() <= 8 && page.has_digits() && names_a_birth(label) {
-        hits.extend(whole(page));
+    // Most labels stand over no date, so the text is looked at first.
+    if page.len() <= 8 && page.has_digits() && !label.is_empty() {
+        hits.extend(whole(page).filter(|_| names_a_birth(label)));
     }
     for index in page.places(Role::BIRTH) {
         let is_cue = page.is(index, Flags::BIRTH) || is_abbreviated(page, index);

@@ -131,6 +131,7 @@ impl Lexicon {
     }
 
     /// The slot of a hash, or the empty one where it would stand.
+    #[inline]
     fn slot(&self, hash: u64) -> usize {
         let mark = mark(hash);
         let mut slot = hash as usize % SLOTS;
@@ -141,6 +142,7 @@ impl Lexicon {
     }
 
     /// What is known of the word with this hash.
+    #[inline]
     pub(super) fn flags(&self, hash: u64) -> Flags {
         self.slots[self.slot(hash)].1
     }
@@ -152,6 +154,7 @@ impl Lexicon {
 }
 
 /// What tells words of one slot apart.
+#[inline]
 fn mark(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
@@ -177,13 +180,27 @@ impl WordHash {
 
     /// Adds up to eight ASCII letters and digits in any case, the first of them lowest, zeros after them. Fewer than eight
     /// are the last.
+    #[inline]
     pub(super) fn push_ascii(&mut self, letters: u64, count: usize) {
         // Folds capitals; digits have the bit already.
         const FOLD: u64 = 0x2020_2020_2020_2020;
-        match count {
-            8 => self.push_chunk(letters | FOLD),
-            1..8 => self.push_chunk(letters | FOLD >> (64 - 8 * count)),
-            _ => {}
+        let fold = FOLD.checked_shr(64 - 8 * count as u32).unwrap_or(0);
+        self.push_exact(letters | fold, count);
+    }
+
+    /// The same, in the case in which they are written.
+    #[inline]
+    pub(super) fn push_exact(&mut self, letters: u64, count: usize) {
+        if count > 0 {
+            self.push_chunk(letters);
+        }
+    }
+
+    /// A hash of what comes after something with this hash.
+    pub(super) fn after(hash: u64) -> WordHash {
+        WordHash {
+            state: hash,
+            ..WordHash::default()
         }
     }
 
@@ -197,10 +214,12 @@ impl WordHash {
         }
     }
 
+    #[inline]
     fn push_chunk(&mut self, chunk: u64) {
         self.state = (self.state.rotate_left(25) ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline]
     pub(super) fn finish(mut self) -> u64 {
         if self.count > 0 {
             self.push_chunk(self.chunk);

@@ -36,21 +36,15 @@ pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
 }
 
 /// What to look for elsewhere once a name is known: the whole, and each part that is nothing else.
-pub(super) fn parts(name: &str) -> Vec<String> {
+pub(super) fn parts(name: &str) -> Vec<&str> {
     let page = Page::new(name, Lexicon::shared());
     let other = OTHER.or(Flags::TITLE).or(Flags::PARTICLE);
     let is_telling = |index: &usize| {
         let is_long = page.written(*index).chars().nth(3).is_some();
         is_long && !page.is(*index, other) && matches!(page.shape(*index), Some(Shape::Title | Shape::Upper))
     };
-    let mut parts: Vec<String> = (0..page.len())
-        .filter(is_telling)
-        .map(|index| page.written(index).to_owned())
-        .collect();
-    if page.len() > 1 {
-        parts.push(name.to_owned());
-    }
-    parts
+    let telling = (0..page.len()).filter(is_telling).map(|index| page.written(index));
+    telling.chain((page.len() > 1).then_some(name)).collect()
 }
 
 /// The name that begins with the word at `first`; the name before it ended with the word at `last`.

@@ -9,8 +9,9 @@ use super::word::{Gap, Page, Role, Shape};
 
 /// Finds the record numbers on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    if page.len() <= 4 && page.has_digits() && names_a_record(label) {
-        hits.extend(number_at(page, 0).filter(|hit| hit.end == page.end(page.len() - 1)));
+    if page.len() <= 4 && page.has_digits() && !label.is_empty() {
+        let is_all = |hit: &Hit| hit.end == page.end(page.len() - 1);
+        hits.extend(number_at(page, 0).filter(|hit| is_all(hit) && names_a_record(label)));
     }
     for index in page.places(Role::RECORD) {
         if page.is(index, Flags::RECORD.or(Flags::RECORD_OF)) {

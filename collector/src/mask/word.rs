@@ -167,7 +167,10 @@ impl<'t> Page<'t> {
     }
 
     pub(super) fn end(&self, index: usize) -> usize {
-        self.paper.words.get(index).map_or(self.text.len(), |word| word.end as usize)
+        self.paper
+            .words
+            .get(index)
+            .map_or(self.text.len(), |word| word.end as usize)
     }
 
     /// A word as it is written.
@@ -193,6 +196,7 @@ impl<'t> Page<'t> {
 }
 
 impl Paper {
+    #[inline]
     fn add(&mut self, word: Word, next: Option<&Word>, bytes: &[u8]) {
         let role = role::of(&word, next, bytes);
         if role != Role::NONE {
@@ -202,6 +206,7 @@ impl Paper {
     }
 }
 
+#[inline]
 fn gap_of(between: &[u8]) -> Gap {
     if between == b" " {
         return Gap::Space;

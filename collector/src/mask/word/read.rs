@@ -1,8 +1,9 @@
 //! Reading one word: where it ends, how it is written, and the hash that the lexicon knows it by.
 //!
-//! Most words are ASCII and short: eight bytes are looked at at once, by arithmetic on one number.
+//! Most words are ASCII and short, so eight bytes are looked at at once.
 
 use super::{Shape, fold};
+use crate::mask::eight::{Eight, others, place};
 use crate::mask::lexicon::WordHash;
 
 /// A word as it is read.
@@ -20,43 +21,61 @@ pub(super) struct Reading {
 }
 
 /// Whether a byte belongs to no word.
+#[inline]
 pub(super) fn is_separator(byte: u8) -> bool {
     !byte.is_ascii_alphanumeric() && byte.is_ascii()
 }
 
 impl Reading {
     /// The word that begins at `start`; none if a sign stands there.
+    #[inline]
     pub(super) fn word(text: &str, start: usize) -> Option<Reading> {
         let bytes = text.as_bytes();
         let mut hash = WordHash::default();
-        let mut reading = Reading::empty(start);
+        let mut end = start;
+        let (mut letters, mut capitals, mut digits, mut first) = (0, 0, 0, 0);
         loop {
-            let eight = Eight::at(bytes, reading.end);
-            let length = eight.length();
-            if length < 8 && bytes.get(reading.end + length).is_some_and(|byte| !byte.is_ascii()) {
+            let eight = Eight::at(bytes, end);
+            let (some_letters, some_digits) = (eight.letters(), eight.digits());
+            let length = place(others(some_letters | some_digits));
+            if length < 8 && bytes.get(end + length).is_some_and(|byte| !byte.is_ascii()) {
                 return Reading::wide_word(text, start);
             }
-            let inside = eight.first(length);
-            let (upper, lower) = (inside.upper(), inside.lower());
-            reading.has_lower |= lower != 0;
-            reading.has_upper |= upper != 0;
-            reading.has_digits |= inside.digits() != 0;
-            let first = u64::from(reading.end == start) * 0x80;
-            reading.starts_with_capital |= upper & first != 0;
-            reading.has_inner_capital |= upper & !first != 0;
-            reading.end += length;
-            hash.push_ascii(inside.0, length);
+            let inside = |marks: u64| Eight(marks).first(length).0;
+            let some_capitals = inside(eight.capitals(some_letters));
+            if end == start {
+                first = some_capitals & 0x80;
+            }
+            letters |= inside(some_letters) & !some_capitals;
+            // The first is told apart from those inside.
+            capitals |= if end == start {
+                some_capitals & !0x80
+            } else {
+                some_capitals
+            };
+            digits |= inside(some_digits);
+            hash.push_ascii(eight.first(length).0, length);
+            end += length;
             if length < 8 {
                 break;
             }
         }
-        reading.count = reading.end - start;
-        reading.hash = hash.finish();
-        Some(reading)
+        Some(Reading {
+            end,
+            hash: hash.finish(),
+            has_lower: letters != 0,
+            has_upper: capitals | first != 0,
+            has_digits: digits != 0,
+            count: end - start,
+            has_inner_capital: capitals != 0,
+            starts_with_capital: first != 0,
+        })
     }
 
-    fn empty(start: usize) -> Reading {
-        Reading {
+    /// The same, letter by letter, beyond ASCII.
+    fn wide_word(text: &str, start: usize) -> Option<Reading> {
+        let mut hash = WordHash::default();
+        let mut reading = Reading {
             end: start,
             hash: 0,
             has_lower: false,
@@ -65,13 +84,7 @@ impl Reading {
             count: 0,
             has_inner_capital: false,
             starts_with_capital: false,
-        }
-    }
-
-    /// The same, letter by letter, beyond ASCII.
-    fn wide_word(text: &str, start: usize) -> Option<Reading> {
-        let mut hash = WordHash::default();
-        let mut reading = Reading::empty(start);
+        };
         for letter in text[start..].chars().take_while(|letter| is_letter(*letter)) {
             let is_capital = letter.is_uppercase();
             reading.starts_with_capital |= is_capital && reading.count == 0;
@@ -91,6 +104,7 @@ impl Reading {
         self.has_digits
     }
 
+    #[inline]
     pub(super) fn shape(&self, word: &[u8]) -> Shape {
         match (self.has_lower, self.has_upper, self.has_digits) {
             (true, false, false) => Shape::Lower,
@@ -102,59 +116,6 @@ impl Reading {
             }
             _ => Shape::Code,
         }
-    }
-}
-
-/// Eight bytes of a text, the first of them lowest; zeros past the end.
-#[derive(Clone, Copy)]
-struct Eight(u64);
-
-/// The same byte eight times.
-const fn all(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
-}
-
-/// The high bit of each byte, which marks those that a question is true of.
-const MARKS: u64 = all(0x80);
-
-impl Eight {
-    fn at(bytes: &[u8], at: usize) -> Eight {
-        let rest = bytes.get(at..).unwrap_or_default();
-        Eight(match rest.first_chunk() {
-            Some(eight) => u64::from_le_bytes(*eight),
-            None => rest.iter().rev().fold(0, |eight, byte| eight << 8 | u64::from(*byte)),
-        })
-    }
-
-    /// Only the first `length`, zeros after them.
-    fn first(self, length: usize) -> Eight {
-        Eight(if length < 8 { self.0 & ((1 << (8 * length)) - 1) } else { self.0 })
-    }
-
-    /// Marks bytes from `low` up to before `end`, both ASCII, among bytes that are.
-    fn between(ascii: u64, low: u8, end: u8) -> u64 {
-        (ascii + all(0x80 - low)) & !(ascii + all(0x80 - end)) & MARKS
-    }
-
-    fn letters(self) -> u64 {
-        Eight::between((self.0 | all(0x20)) & !MARKS, b'a', b'z' + 1) & !self.0
-    }
-
-    fn digits(self) -> u64 {
-        Eight::between(self.0 & !MARKS, b'0', b'9' + 1) & !self.0
-    }
-
-    fn lower(self) -> u64 {
-        self.letters() & (self.0 << 2)
-    }
-
-    fn upper(self) -> u64 {
-        self.letters() & !(self.0 << 2)
-    }
-
-    /// How many ASCII letters and digits it begins with.
-    fn length(self) -> usize {
-        (!(self.letters() | self.digits()) & MARKS).trailing_zeros() as usize / 8
     }
 }
 

@@ -41,6 +41,7 @@ const NO_NAME: Flags = person::OTHER.or(Flags::TITLE);
 const TELLING: Flags = NAME.or(Flags::BIRTH).or(RECORD).or(street::ANY_KIND);
 
 /// What may begin at a word, from it and the one after it.
+#[inline]
 pub(super) fn of(word: &Word, next: Option<&Word>, bytes: &[u8]) -> Role {
     let flags = word.flags;
     let next_flags = next.map_or(Flags::NONE, |next| next.flags);
