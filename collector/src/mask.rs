@@ -29,6 +29,7 @@ mod record;
 mod scan;
 mod scene;
 mod secret;
+mod seen;
 mod street;
 mod surrogate;
 mod word;
@@ -49,6 +50,7 @@ use pattern::{Allowed, Patterns};
 use scan::Hit;
 use scene::Scene;
 use secret::Secrets;
+use seen::Seen;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -139,6 +141,7 @@ pub struct Mask {
     allowed: Allowed,
     surrogates: Surrogates,
     scope: SurrogateScope,
+    seen: Seen,
 }
 
 /// Puts surrogates in, those of one client where they are apart by client.
@@ -172,6 +175,7 @@ impl Mask {
             allowed: Allowed::new(&config.allow),
             surrogates: Surrogates::new(surrogate_key, config.surrogates),
             scope: config.scope,
+            seen: Seen::new(surrogate_key),
         })
     }
 
@@ -286,6 +290,10 @@ impl Mask {
 
     /// What rules, dictionaries and patterns find, sorted, not overlapping. What was masked before is not found again.
     fn hits(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
+        self.seen.hits(scene, || self.look(scene, paper))
+    }
+
+    fn look(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
         let mut hits = Vec::new();
         if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
             scan::find(scene, secrets, paper, &mut hits);
