@@ -63,7 +63,7 @@ proptest! {
         let page = Page::new(&text, Lexicon::shared());
         let places: Vec<usize> = page.places(Role::STREET).collect();
         for index in 0..page.len() {
-            prop_assert!(core::at(&page, index).is_none() || places.contains(&index), "{}", page.written(index));
+            prop_assert!(super::core::at(&page, index).is_none() || places.contains(&index), "{}", page.written(index));
         }
     }
 }
