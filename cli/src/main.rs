@@ -27,6 +27,9 @@ use std::future::Future;
 use std::process::ExitCode;
 use understudy_proxy::config::{Config, ConfigError, Overrides};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,

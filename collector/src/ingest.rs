@@ -488,11 +488,8 @@ impl Ingest {
         for (partition, rows) in partitions {
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
-            let new: Vec<CallRecord> = rows
-                .into_iter()
-                .filter(|row| !known.contains(&row.call_id))
-                .cloned()
-                .collect();
+            let is_new = |row: &&CallRecord| !known.contains(&row.call_id);
+            let new: Vec<&CallRecord> = rows.into_iter().filter(is_new).collect();
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
             let parquet = calls_to_parquet(&new, self.store.table_keys())?;
