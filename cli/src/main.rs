@@ -27,9 +27,6 @@ use std::future::Future;
 use std::process::ExitCode;
 use understudy_proxy::config::{Config, ConfigError, Overrides};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
