@@ -16,6 +16,7 @@ use crate::check::Demands;
 use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
+mod bedrock_converse;
 mod chat;
 mod cohere_chat;
 mod fields;
@@ -106,6 +107,7 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
         Api::Gemini => gemini::request,
         Api::Ollama => ollama::request,
         Api::CohereChat => cohere_chat::request,
+        Api::BedrockConverse => bedrock_converse::request,
         _ => return Err(Refusal::Api(api)),
     };
     let say: fn(&Asked) -> Result<Value, Refusal> = match spoken {
@@ -194,6 +196,7 @@ impl Back {
     pub fn content_type(&self) -> &'static str {
         match (self.api, self.stream) {
             (Api::Ollama, true) => "application/x-ndjson",
+            (Api::BedrockConverse, true) => "application/vnd.amazon.eventstream",
             (_, true) if !self.as_array => "text/event-stream",
             _ => "application/json",
         }
@@ -245,6 +248,7 @@ impl Back {
             Api::Gemini => gemini::answer(self, id, answer),
             Api::Ollama => ollama::answer(self, id, answer),
             Api::CohereChat => cohere_chat::answer(self, id, answer),
+            Api::BedrockConverse => bedrock_converse::answer(self, id, answer),
             other => Err(Refusal::Api(other)),
         }
     }
@@ -271,6 +275,7 @@ impl Back {
             Api::Gemini => Box::new(gemini::Chunks::new(self)),
             Api::Ollama => Box::new(ollama::Lines::new(self)),
             Api::CohereChat => Box::new(cohere_chat::Events::new(self)),
+            Api::BedrockConverse => Box::new(bedrock_converse::Messages::new(self)),
             other => return Err(Refusal::Api(other)),
         };
         let spoken = self.spoken;
@@ -304,6 +309,7 @@ pub fn error_body(api: Api, status: u16, message: &str) -> Value {
         Api::Gemini => gemini::error(status, message),
         Api::Ollama => ollama::error(status, message),
         Api::CohereChat => cohere_chat::error(status, message),
+        Api::BedrockConverse => bedrock_converse::error(status, message),
         _ => openai_responses::error(status, message),
     }
 }

@@ -10,7 +10,7 @@ mod order;
 mod reader;
 mod writer;
 
-pub(super) use asked::{Asked, Call, Choice, Format, Part, Tool, ToolResult, Turn};
+pub(super) use asked::{Asked, Choice, Format, Part, ToolResult, Turn};
 pub(super) use reader::Reader;
 pub(super) use writer::{Chunks, answer};
 

@@ -8,12 +8,14 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
-use super::super::chat::{Asked, Choice, Format, Part, Turn};
+use super::super::chat::{Asked, Choice, Format, Part, ToolResult, Turn};
 use super::super::fields::inexpressible;
 use super::schema::closed;
 
 /// The most tokens of an answer where the client names no limit.
 const MAX_TOKENS: i64 = 4096;
+/// The most characters of a name of the user; a longer one is left out.
+const LONGEST_USER: usize = 256;
 
 /// The request that says the same, but for `model` and `stream`.
 pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
@@ -44,7 +46,7 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
             body.insert("output_config".into(), json!({"format": format}));
         }
     }
-    if let Some(user) = &asked.user {
+    if let Some(user) = asked.user.as_ref().filter(|user| user.chars().count() <= LONGEST_USER) {
         body.insert("metadata".into(), json!({"user_id": user}));
     }
     Ok(body.into())
@@ -149,7 +151,7 @@ fn messages(turns: &[Turn]) -> Result<Vec<Value>, Refusal> {
     Ok(written.map(|(role, content)| json!({"role": role, "content": content})).collect())
 }
 
-fn result(result: &super::super::chat::ToolResult) -> Value {
+fn result(result: &ToolResult) -> Value {
     let mut block = json!({"type": "tool_result", "tool_use_id": result.id});
     if !result.text.trim().is_empty() {
         block["content"] = result.text.as_str().into();
