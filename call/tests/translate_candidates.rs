@@ -11,9 +11,10 @@ use understudy_call::translate::{self, Back};
 use understudy_call::wire;
 
 #[path = "../../tests/src/recordings.rs"]
-#[expect(dead_code, reason = "not all of it is asked here")]
+#[expect(dead_code, unreachable_pub, reason = "a part of the test harness, which asks for more")]
 mod recordings;
 #[path = "../../tests/src/strict/rules.rs"]
+#[expect(unreachable_pub, reason = "a part of the test harness")]
 mod rules;
 
 use recordings::{Exchange, exchanges};
@@ -85,7 +86,9 @@ fn assert_says_the_same(name: &str, before: &Request, after: &Request) {
     let media = |request: &Request| request.messages.iter().map(|message| message.media_parts).sum::<u32>();
     assert_eq!(media(before), media(after), "{name}");
     let offered: Vec<&str> = after.tools.iter().map(|tool| tool.name.as_str()).collect();
-    assert!(before.tools.iter().all(|tool| offered.contains(&tool.name.as_str())), "{name}");
+    // Ollama has no word for tools that may not be called.
+    let may_be_none = offered.is_empty() && name.ends_with("ollama");
+    assert!(may_be_none || before.tools.iter().all(|tool| offered.contains(&tool.name.as_str())), "{name}");
 }
 
 #[test]
@@ -179,7 +182,8 @@ fn meaning(answer: &Response) -> Meaning {
 
 /// The same, as an API can say it: refusals are text in some, and their finish is told elsewhere.
 fn comparable(api: Api, (text, refusal, calls, usage, finish): Meaning) -> Meaning {
-    let usage = usage.map(|count| Some(count.unwrap_or(0)));
+    let is_half_known = api == Api::OpenaiResponses && usage.contains(&None);
+    let usage = usage.map(|count| Some(count.filter(|_| !is_half_known).unwrap_or(0)));
     if api == Api::OpenaiChat {
         return (text, refusal, calls, usage, finish);
     }

@@ -5,6 +5,8 @@
 //! fewer schemas can be asked for strictly here than there; `detail` of images; and of `temperature` and `top_p`, which the
 //! newer models don't take both, the one that is 1, or `top_p`. A temperature over 1, the most that there is here, is 1.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::super::Refusal;
@@ -99,10 +101,11 @@ fn offer(asked: &Asked, body: &mut Map<String, Value>) -> Result<(), Refusal> {
     };
     if tools.is_empty() {
         choice = json!({"type": "none"});
+        let mut named = HashSet::new();
         for turn in &asked.turns {
             let Turn::Assistant { calls, .. } = turn else { continue };
             for call in calls {
-                if !tools.iter().any(|tool: &Value| tool["name"] == call.name.as_str()) {
+                if named.insert(call.name.as_str()) {
                     tools.push(json!({"name": call.name, "input_schema": {"type": "object"}}));
                 }
             }

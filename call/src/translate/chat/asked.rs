@@ -8,6 +8,9 @@
 //! `service_tier`, `prediction`, `cache_control`, all of `prompt_cache_…`, how much to reason, names of speakers, and
 //! reasoning in the history.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
 use serde_json::{Map, Number, Value};
 
 use super::super::Refusal;
@@ -176,8 +179,13 @@ impl Asked {
     }
 
     fn take_tools(&mut self, fields: &mut Fields<'_>) -> Result<(), Refusal> {
+        let mut names = HashSet::new();
         for (at, tool) in fields.items("tools") {
-            self.tools.push(offered(tool, at)?);
+            let tool = offered(tool, at.clone())?;
+            if !names.insert(tool.name.clone()) {
+                return Err(inexpressible(at, "two tools of one name"));
+            }
+            self.tools.push(tool);
         }
         let parallel = fields.take("parallel_tool_calls");
         let at = fields.path("tool_choice");
@@ -329,8 +337,8 @@ struct Conversation {
     ids: CallIds,
     /// How many calls there were.
     calls: usize,
-    /// Calls without a result yet: the id given, the id here, the tool's name.
-    open: Vec<(String, String, String)>,
+    /// Calls without a result yet, by the id given: the id here, and the tool's name.
+    open: HashMap<String, VecDeque<(String, String)>>,
 }
 
 /// Reasoning and notes that an assistant's message may carry; its own baseline's.
@@ -378,9 +386,9 @@ impl Conversation {
     }
 
     fn refuse_open(&self, at: &str) -> Result<(), Refusal> {
-        match self.open.first() {
-            Some(_) => Err(inexpressible(at, "a tool call before it has no result")),
-            None => Ok(()),
+        match self.open.is_empty() {
+            false => Err(inexpressible(at, "a tool call before it has no result")),
+            true => Ok(()),
         }
     }
 
@@ -415,8 +423,10 @@ impl Conversation {
             _ if said.trim().is_empty() && calls.is_empty() => {}
             // An answer told in several messages.
             Some(Turn::Assistant { text, calls: before }) => {
-                let gap = if text.is_empty() || said.is_empty() { "" } else { "\n" };
-                *text = format!("{text}{gap}{said}");
+                if !text.is_empty() && !said.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(&said);
                 before.extend(calls);
             }
             _ => self.turns.push(Turn::Assistant { text: said, calls }),
@@ -450,16 +460,21 @@ impl Conversation {
         fields.end()?;
         let id = self.ids.next(&given, self.calls);
         self.calls += 1;
-        self.open.push((given, id.clone(), name.clone()));
+        self.open.entry(given).or_default().push_back((id.clone(), name.clone()));
         Ok(Call { id, name, arguments })
     }
 
     fn result(&mut self, fields: &mut Fields<'_>, at: &str) -> Result<(), Refusal> {
         let given = fields.needed_text("tool_call_id")?;
         let text = texts(fields)?;
-        let place = self.open.iter().position(|(open, _, _)| open == given);
-        let place = place.ok_or_else(|| inexpressible(at, "it answers no tool call"))?;
-        let (_, id, name) = self.open.remove(place);
+        let Entry::Occupied(mut open) = self.open.entry(given.to_owned()) else {
+            return Err(inexpressible(at, "it answers no tool call"));
+        };
+        let called = open.get_mut().pop_front();
+        if open.get().is_empty() {
+            open.remove();
+        }
+        let (id, name) = called.ok_or_else(|| inexpressible(at, "it answers no tool call"))?;
         let result = ToolResult { id, name, text };
         match self.turns.last_mut() {
             Some(Turn::Results(results)) => results.push(result),
@@ -552,3 +567,6 @@ fn part(given: &Value, at: String) -> Result<Option<Part>, Refusal> {
         detail,
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ fn what_fails_or_breaks_off_ends_with_an_error() {
     let (first, cut) = (events(&whole[..4]), &events(&whole)[..400]);
     assert_fails(Api::AnthropicMessages, &(first.clone() + &events(&[overloaded])), "Overloaded");
     assert_fails(Api::AnthropicMessages, &first, "broke off");
-    assert_fails(Api::AnthropicMessages, cut, "broke off");
+    assert_fails(Api::AnthropicMessages, cut, "can't be read");
     assert_fails(Api::AnthropicMessages, &(first.clone() + "data: {\"cut\n\n"), "can't be read");
     assert_fails(Api::AnthropicMessages, "", "broke off");
     assert_fails(Api::AnthropicMessages, "{\"error\":{\"message\":\"no\"}}", "no");
