@@ -183,7 +183,11 @@ pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
         Api::Ollama => "/api/chat",
         Api::Gemini => {
             let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
-            let verb = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            let verb = if stream {
+                "streamGenerateContent?alt=sse"
+            } else {
+                "generateContent"
+            };
             return Some(format!("/v1beta/models/{model}:{verb}"));
         }
         _ => return None,
@@ -223,7 +227,9 @@ impl Back {
             return Err(Refusal::Unreadable(fault));
         }
         let mut translated = self.answer(answer.id.as_deref().unwrap_or_default(), &answer)?;
-        let said = ["created", "created_at"].iter().find_map(|key| assembled.body.get(key)?.as_i64());
+        let said = ["created", "created_at"]
+            .iter()
+            .find_map(|key| assembled.body.get(key)?.as_i64());
         if let Some(created) = said.or((self.created > 0).then_some(self.created)) {
             match self.api {
                 Api::OpenaiChat => translated["created"] = created.into(),
@@ -393,7 +399,9 @@ impl Stream {
 
     /// Ends what the client gets with an error, since the candidate's stream broke off.
     pub fn fail(&mut self, why: &str) -> Vec<u8> {
-        let deltas = self.reader.fail(serde_json::json!({"message": why, "type": "upstream_error"}));
+        let deltas = self
+            .reader
+            .fail(serde_json::json!({"message": why, "type": "upstream_error"}));
         self.write(deltas, true)
     }
 

@@ -11,7 +11,11 @@ use understudy_call::translate::{self, Back};
 use understudy_call::wire;
 
 #[path = "../../tests/src/recordings.rs"]
-#[expect(dead_code, unreachable_pub, reason = "a part of the test harness, which asks for more")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "a part of the test harness, which asks for more"
+)]
 mod recordings;
 #[path = "../../tests/src/strict/rules.rs"]
 #[expect(unreachable_pub, reason = "a part of the test harness")]
@@ -19,12 +23,7 @@ mod rules;
 
 use recordings::{Exchange, exchanges};
 
-const CANDIDATES: [Api; 4] = [
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-];
+const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
 
 const CLIENTS: [Api; 7] = [
     Api::OpenaiChat,
@@ -46,7 +45,10 @@ fn plain(path: &str) -> &str {
 
 fn content_type(exchange: &Exchange) -> Option<&str> {
     let headers = exchange.response_headers.iter();
-    headers.clone().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str())
+    headers
+        .clone()
+        .find(|(name, _)| name == "content-type")
+        .map(|(_, value)| value.as_str())
 }
 
 fn refused(api: Api, body: &Value) -> Result<(), String> {
@@ -70,7 +72,9 @@ fn json_of(text: &str) -> Value {
 
 fn calls(request: &Request) -> Vec<(&str, Value)> {
     let calls = request.messages.iter().flat_map(|message| &message.tool_calls);
-    calls.map(|call| (call.name.as_str(), json_of(&call.arguments))).collect()
+    calls
+        .map(|call| (call.name.as_str(), json_of(&call.arguments)))
+        .collect()
 }
 
 fn assert_says_the_same(name: &str, before: &Request, after: &Request) {
@@ -88,7 +92,10 @@ fn assert_says_the_same(name: &str, before: &Request, after: &Request) {
     let offered: Vec<&str> = after.tools.iter().map(|tool| tool.name.as_str()).collect();
     // Ollama has no word for tools that may not be called.
     let may_be_none = offered.is_empty() && name.ends_with("ollama");
-    assert!(may_be_none || before.tools.iter().all(|tool| offered.contains(&tool.name.as_str())), "{name}");
+    assert!(
+        may_be_none || before.tools.iter().all(|tool| offered.contains(&tool.name.as_str())),
+        "{name}"
+    );
 }
 
 #[test]
@@ -102,7 +109,9 @@ fn recorded_requests_are_such_that_the_candidates_api_takes_them() {
         }
         for spoken in CANDIDATES.into_iter().filter(|spoken| *spoken != api) {
             let name = format!("{} to {}", exchange.name, spoken.as_str());
-            let counts = tally.entry((api.as_str().to_owned(), spoken.as_str().to_owned())).or_default();
+            let counts = tally
+                .entry((api.as_str().to_owned(), spoken.as_str().to_owned()))
+                .or_default();
             // As if the agent had asked the provider to keep nothing.
             let mut body: Value = serde_json::from_slice(&exchange.request).unwrap_or_default();
             if api == Api::OpenaiResponses {
@@ -153,7 +162,10 @@ fn back(api: Api, spoken: Api, stream: bool) -> Back {
 
 fn through(back: &Back, stream: &[u8], size: usize) -> Vec<u8> {
     let mut translation = back.stream().expect("a translated API");
-    let mut out: Vec<u8> = stream.chunks(size.max(1)).flat_map(|piece| translation.push(piece)).collect();
+    let mut out: Vec<u8> = stream
+        .chunks(size.max(1))
+        .flat_map(|piece| translation.push(piece))
+        .collect();
     out.extend(translation.finish());
     out
 }
@@ -169,14 +181,20 @@ type Meaning = (String, Option<String>, Vec<(String, Value)>, [Option<i64>; 2], 
 
 fn meaning(answer: &Response) -> Meaning {
     let answer = answer.clone().without_padding();
-    let calls = answer.tool_calls.iter().map(|call| (call.name.clone(), json_of(&call.arguments)));
+    let calls = answer
+        .tool_calls
+        .iter()
+        .map(|call| (call.name.clone(), json_of(&call.arguments)));
     let chat = translate::to_chat("", &answer);
     (
         answer.output_text.clone(),
         answer.refusal.clone(),
         calls.collect(),
         [answer.usage.input, answer.usage.output],
-        chat["choices"][0]["finish_reason"].as_str().unwrap_or_default().to_owned(),
+        chat["choices"][0]["finish_reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
     )
 }
 
@@ -187,16 +205,31 @@ fn comparable(api: Api, (text, refusal, calls, usage, finish): Meaning) -> Meani
     if api == Api::OpenaiChat {
         return (text, refusal, calls, usage, finish);
     }
-    let finish = if matches!(finish.as_str(), "stop" | "tool_calls") { "ended" } else { &finish };
+    let finish = if matches!(finish.as_str(), "stop" | "tool_calls") {
+        "ended"
+    } else {
+        &finish
+    };
     // The API takes no blank text back.
     let text = if text.trim().is_empty() { String::new() } else { text };
     (text + &refusal.unwrap_or_default(), None, calls, usage, finish.into())
 }
 
 fn is_plain(answer: &Response) -> bool {
-    let are_objects = answer.tool_calls.iter().all(|call| json_of(&call.arguments).is_object());
-    let has_names = answer.tool_calls.iter().all(|call| !call.name.is_empty() && call.name != "shell");
-    answer.error.is_none() && !answer.partial && answer.choices == 1 && answer.finish_reason.is_some() && are_objects && has_names
+    let are_objects = answer
+        .tool_calls
+        .iter()
+        .all(|call| json_of(&call.arguments).is_object());
+    let has_names = answer
+        .tool_calls
+        .iter()
+        .all(|call| !call.name.is_empty() && call.name != "shell");
+    answer.error.is_none()
+        && !answer.partial
+        && answer.choices == 1
+        && answer.finish_reason.is_some()
+        && are_objects
+        && has_names
 }
 
 /// Recorded answers of candidates, with what they say.
@@ -210,9 +243,10 @@ fn answers() -> Vec<(Exchange, Api, Response, bool)> {
         let answer = wire::parse_response(spoken, exchange.status, &assembled);
         // Gemini's arrays are not asked for; items that only a Responses client offers are no function calls.
         let is_array = spoken == Api::Gemini && exchange.response.starts_with(b"[");
-        let has_other_calls = exchange.response.windows(9).any(|window| window == b"tool_call" )
-            && spoken == Api::OpenaiResponses;
-        if CANDIDATES.contains(&spoken) && exchange.status == 200 && is_plain(&answer) && !is_array && !has_other_calls {
+        let has_other_calls =
+            exchange.response.windows(9).any(|window| window == b"tool_call") && spoken == Api::OpenaiResponses;
+        if CANDIDATES.contains(&spoken) && exchange.status == 200 && is_plain(&answer) && !is_array && !has_other_calls
+        {
             let streamed = assembled.streamed;
             answers.push((exchange, spoken, answer, streamed));
         }
@@ -243,7 +277,11 @@ fn recorded_answers_of_candidates_come_back_in_every_clients_api() {
             let back = back(api, spoken, true);
             let written = through(&back, &exchange.response, usize::MAX);
             for size in [1, 7, 1000] {
-                assert_eq!(through(&back, &exchange.response, size), written, "{name}: cut at {size}");
+                assert_eq!(
+                    through(&back, &exchange.response, size),
+                    written,
+                    "{name}: cut at {size}"
+                );
             }
             let read = read(api, back.content_type(), &written);
             assert!(read.error.is_none() && !read.partial, "{name}: {read:?}");

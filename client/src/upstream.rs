@@ -452,7 +452,11 @@ mod tests {
         assert_eq!(path("http://h", Api::AnthropicMessages), "/v1/messages");
         assert_eq!(path("http://h/v1", Api::OpenaiResponses), "/responses");
         assert_eq!(path("http://h/x", Api::Ollama), "/api/chat");
-        for (url, begin) in [("http://h", "/v1beta"), ("http://h/v1beta", ""), ("http://h/v1/publishers/google", "")] {
+        for (url, begin) in [
+            ("http://h", "/v1beta"),
+            ("http://h/v1beta", ""),
+            ("http://h/v1/publishers/google", ""),
+        ] {
             let expected = format!("{begin}/models/a%20b%2F..%2Fc:streamGenerateContent?alt=sse");
             assert_eq!(path(url, Api::Gemini), expected);
         }

@@ -275,6 +275,8 @@ impl Part<'_> {
         }
         // A few servers answer in one piece although a stream was asked for.
         let mut translation = Translation::new(&translated.back).map_err(unfit)?;
-        Ok([translation.push(&answer).client, translation.finish().client].concat().into())
+        Ok([translation.push(&answer).client, translation.finish().client]
+            .concat()
+            .into())
     }
 }

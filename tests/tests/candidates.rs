@@ -17,12 +17,7 @@ use understudy_tests::upstream::{Seen, Step, Upstream, chunk, json as whole, str
 const TURNS: usize = 9;
 const KEY: &str = "key-of-the-client";
 const CANDIDATE_KEY: &str = "key-of-the-candidate";
-const CANDIDATES: [Api; 4] = [
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-];
+const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
 
 /// A baseline that speaks every API, and a candidate for each of [`CANDIDATES`].
 struct Loops {
@@ -72,14 +67,22 @@ impl Loops {
             let answer = self.send(agent, arm, &history);
             let why = || {
                 let refused = (self.baseline.refused(), self.candidate.refused());
-                format!("{}, turn {turn} at {arm}: {}\n{refused:#?}", agent.name(), answer.text())
+                format!(
+                    "{}, turn {turn} at {arm}: {}\n{refused:#?}",
+                    agent.name(),
+                    answer.text()
+                )
             };
             assert_eq!(answer.status(), 200, "{}", why());
             assert_eq!(answer.head.header("x-understudy-served-by"), Some(arm), "{}", why());
             let assembled = wire::assemble(agent.api, answer.head.header("content-type"), &answer.body);
             let assembled = assembled.unwrap_or_else(|error| panic!("{error}: {}", why()));
             assert_eq!(assembled.streamed, agent.streams, "{}", why());
-            assert!(answer.complete && !assembled.partial && assembled.error.is_none(), "{}", why());
+            assert!(
+                answer.complete && !assembled.partial && assembled.error.is_none(),
+                "{}",
+                why()
+            );
             if !agent.go_on(&mut history, &assembled.body) {
                 assert_eq!(turn + 1, TURNS, "{}", why());
                 break;
@@ -114,17 +117,34 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
             }
         }
     }
-    assert_eq!((stage.baseline.refused(), stage.candidate.refused()), (Vec::new(), Vec::new()));
+    assert_eq!(
+        (stage.baseline.refused(), stage.candidate.refused()),
+        (Vec::new(), Vec::new())
+    );
     assert_eq!(stage.program.scrape_at_rest().unaccounted(), 0.0);
     stage.program.terminate();
     for row in stage.home.rows() {
         let case = row.tags.get("case").cloned().unwrap_or_default();
-        let served: Vec<&str> = row.attempts.iter().filter(|it| it.served).map(|it| it.upstream.as_str()).collect();
+        let served: Vec<&str> = row
+            .attempts
+            .iter()
+            .filter(|it| it.served)
+            .map(|it| it.upstream.as_str())
+            .collect();
         assert!(case.ends_with(served[0]) && served.len() == 1, "{case}: {served:?}");
-        assert_eq!((row.input_tokens, row.output_tokens), (Some(11), Some(7)), "{case}: {:?}", row.response_body);
+        assert_eq!(
+            (row.input_tokens, row.output_tokens),
+            (Some(11), Some(7)),
+            "{case}: {:?}",
+            row.response_body
+        );
         assert!(!row.partial && row.error.is_none(), "{case}: {:?}", row.error);
         if served[0] != "baseline" && served[0] != "ollama" {
-            assert_eq!(row.response_model.as_deref(), Some("big"), "{case}: what the candidate says that it is");
+            assert_eq!(
+                row.response_model.as_deref(),
+                Some("big"),
+                "{case}: what the candidate says that it is"
+            );
         }
     }
 }
@@ -157,7 +177,11 @@ impl Stage {
             program,
         };
         let hello = stage.send("hello", &request(false));
-        assert_eq!(chat_text(&hello.text()), "from the baseline", "the first call of an unknown client");
+        assert_eq!(
+            chat_text(&hello.text()),
+            "from the baseline",
+            "the first call of an unknown client"
+        );
         stage
     }
 
@@ -199,7 +223,9 @@ fn events(text: &str, count: usize) -> Vec<String> {
         json!({"type": "message_stop"}),
     ];
     let events = events.iter().take(count);
-    events.map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default())).collect()
+    events
+        .map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default()))
+        .collect()
 }
 
 fn answer_messages(seen: &Seen) -> Vec<Step> {
@@ -213,16 +239,28 @@ fn answer_messages(seen: &Seen) -> Vec<Step> {
 fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
     let stage = Stage::new("", answer_messages);
     let asks_usage = json!({"include_usage": true});
-    for (case, streamed, usage) in [("whole", false, false), ("streamed", true, false), ("with usage", true, true)] {
+    for (case, streamed, usage) in [
+        ("whole", false, false),
+        ("streamed", true, false),
+        ("with usage", true, true),
+    ] {
         let mut body = request(streamed);
         if usage {
             body["stream_options"] = asks_usage.clone();
         }
         let answer = stage.send(case, &body);
         let said = answer.text();
-        assert_eq!((answer.status(), chat_text(&said).as_str()), (200, "from the candidate"), "{case}: {said}");
+        assert_eq!(
+            (answer.status(), chat_text(&said).as_str()),
+            (200, "from the candidate"),
+            "{case}: {said}"
+        );
         assert!(said.contains("gpt-5") && !said.contains("haiku"), "{case}: {said}");
-        assert_eq!(said.contains("\"usage\":{\"prompt_tokens\":5"), usage || !streamed, "{case}: {said}");
+        assert_eq!(
+            said.contains("\"usage\":{\"prompt_tokens\":5"),
+            usage || !streamed,
+            "{case}: {said}"
+        );
         assert_eq!(said.ends_with("data: [DONE]\n\n"), streamed, "{case}: {said}");
         assert!(!said.contains("\"created\":0"), "{case}: {said}");
     }
@@ -232,18 +270,29 @@ fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
         assert_eq!(seen.head.header("anthropic-version"), Some("2023-06-01"));
         assert!(!contains(&seen.bytes(), KEY) && seen.head.header("openai-organization").is_none());
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
-        assert_eq!((&body["model"], &body["system"]), (&json!("haiku"), &json!("Be brief.")));
+        assert_eq!(
+            (&body["model"], &body["system"]),
+            (&json!("haiku"), &json!("Be brief."))
+        );
         assert!(body["max_tokens"].as_i64() > Some(0), "{body}");
     }
     assert_eq!(stage.candidate.count(), 3);
     let home = stage.end();
     for case in ["whole", "streamed", "with usage"] {
         let row = home.row(case);
-        assert_eq!((row.api.as_str(), row.arm.as_deref(), row.outcome), ("openai_chat", Some("small"), Outcome::Ok), "{case}");
+        assert_eq!(
+            (row.api.as_str(), row.arm.as_deref(), row.outcome),
+            ("openai_chat", Some("small"), Outcome::Ok),
+            "{case}"
+        );
         assert_eq!(row.response_model.as_deref(), Some("haiku-4.5"), "{case}");
         assert_eq!(row.output_text.as_deref(), Some("from the candidate"), "{case}");
         // Kept, though only one of the streams told its client.
-        assert_eq!((row.input_tokens, row.cached_tokens, row.output_tokens), (Some(5), Some(2), Some(4)), "{case}");
+        assert_eq!(
+            (row.input_tokens, row.cached_tokens, row.output_tokens),
+            (Some(5), Some(2), Some(4)),
+            "{case}"
+        );
     }
 }
 
@@ -261,17 +310,31 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
         ("truncated", false, whole(200, &cut("max_tokens"))),
         ("refused", false, whole(200, &cut("refusal"))),
         ("status streamed", true, whole(529, &error)),
-        ("error streamed", true, stream(&[format!("event: error\ndata: {error}\n\n")])),
+        (
+            "error streamed",
+            true,
+            stream(&[format!("event: error\ndata: {error}\n\n")]),
+        ),
         ("broken off", true, stream(&events("half", 4))),
         ("empty", true, stream(&[])),
     ];
     for (case, streamed, steps) in faults {
         let stage = Stage::new("", move |_| steps.clone());
         let answer = stage.send(case, &request(streamed));
-        assert_eq!(chat_text(&answer.text()), "from the baseline", "{case}: {}", answer.text());
+        assert_eq!(
+            chat_text(&answer.text()),
+            "from the baseline",
+            "{case}: {}",
+            answer.text()
+        );
         assert_eq!((stage.candidate.count(), stage.baseline.count()), (1, 2), "{case}");
         let row = stage.end().row(case);
-        assert_eq!((row.attempts.len(), row.arm.as_deref()), (2, Some("openai-like")), "{case}: {:?}", row.attempts);
+        assert_eq!(
+            (row.attempts.len(), row.arm.as_deref()),
+            (2, Some("openai-like")),
+            "{case}: {:?}",
+            row.attempts
+        );
     }
 }
 
@@ -281,11 +344,20 @@ fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_
     let stage = Stage::new("hold: none", move |_| {
         let piece = Step::Send(chunk(begun.as_bytes()));
         let pause = Step::Pause(std::time::Duration::from_millis(30));
-        vec![stream_head(), piece, Step::Send(chunk(b"event: content_bl")), pause, Step::Reset]
+        vec![
+            stream_head(),
+            piece,
+            Step::Send(chunk(b"event: content_bl")),
+            pause,
+            Step::Reset,
+        ]
     });
     let answer = stage.send("reset", &request(true));
     let said = answer.text();
-    assert!(said.contains("half") && said.contains("\"error\":{") && !said.contains("[DONE]"), "{said}");
+    assert!(
+        said.contains("half") && said.contains("\"error\":{") && !said.contains("[DONE]"),
+        "{said}"
+    );
     let row = stage.end().row("reset");
     assert!(row.partial && row.outcome != Outcome::Ok, "{:?}", row.outcome);
 }
@@ -301,18 +373,32 @@ fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
     let calls = [
         ("several", with("n", json!(2)), "not_translatable"),
         ("chances", with("logprobs", json!(true)), "not_translatable"),
-        ("no schema", with("response_format", json!({"type": "json_object"})), "not_translatable"),
+        (
+            "no schema",
+            with("response_format", json!({"type": "json_object"})),
+            "not_translatable",
+        ),
         ("unknown", with("some_new_field", json!(1)), "not_translatable"),
         ("stored", with("store", json!(true)), "state_at_provider"),
     ];
     for (case, body, _) in &calls {
         let answer = stage.send(case, body);
-        assert_eq!(chat_text(&answer.text()), "from the baseline", "{case}: {}", answer.text());
+        assert_eq!(
+            chat_text(&answer.text()),
+            "from the baseline",
+            "{case}: {}",
+            answer.text()
+        );
     }
     assert_eq!(stage.candidate.count(), 0);
     let metrics = stage.program.scrape_at_rest();
     for (reason, expected) in [("not_translatable", 4.0), ("state_at_provider", 1.0)] {
         let labels = [("route", "canary"), ("reason", reason)];
-        assert_eq!(metrics.sum("understudy_not_canaried_total", &labels), expected, "{}", metrics.text);
+        assert_eq!(
+            metrics.sum("understudy_not_canaried_total", &labels),
+            expected,
+            "{}",
+            metrics.text
+        );
     }
 }

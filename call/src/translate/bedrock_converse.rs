@@ -148,7 +148,10 @@ impl Messages {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         let Some(block) = self.open.take() else { return };
-        let is_cut = self.finish.as_deref().is_some_and(|word| stop_reason(word, false) == "max_tokens");
+        let is_cut = self
+            .finish
+            .as_deref()
+            .is_some_and(|word| stop_reason(word, false) == "max_tokens");
         match block {
             Block::Call(arguments) if !is_cut && !tool_calls::is_object(&arguments) => {
                 self.fail(500, "the model called a tool with arguments that are no object", out);

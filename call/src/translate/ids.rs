@@ -49,7 +49,12 @@ impl CallIds {
         let of_uses = blocks.filter_map(|block| text(block.get("toolUse")?, "toolUseId"));
         let of_items = list(request, "input").iter().filter_map(|item| text(item, "call_id"));
         CallIds {
-            taken: of_blocks.chain(of_calls).chain(of_uses).chain(of_items).map(Into::into).collect(),
+            taken: of_blocks
+                .chain(of_calls)
+                .chain(of_uses)
+                .chain(of_items)
+                .map(Into::into)
+                .collect(),
         }
     }
 

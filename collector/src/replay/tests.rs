@@ -308,10 +308,16 @@ async fn a_candidate_of_anthropic_messages_is_asked_what_a_chat_agent_asked() {
     assert_eq!((replayed.progress.asked, replayed.progress.failed), (1, 0));
     let asked = small.seen.lock().unwrap()[0].clone();
     assert_eq!(asked["model"], "haiku");
-    assert!(asked["max_tokens"].is_i64() && asked["messages"][0]["content"].is_array(), "{asked}");
+    assert!(
+        asked["max_tokens"].is_i64() && asked["messages"][0]["content"].is_array(),
+        "{asked}"
+    );
     let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
     let body: Value = serde_json::from_str(rows[0].response_body.as_deref().unwrap()).unwrap();
-    assert_eq!(body["choices"][0]["message"]["content"], "red", "the answer is kept in the call's own API");
+    assert_eq!(
+        body["choices"][0]["message"]["content"], "red",
+        "the answer is kept in the call's own API"
+    );
     assert_eq!((rows[0].input_tokens, rows[0].output_tokens), (Some(2), Some(1)));
 }
 

@@ -57,11 +57,17 @@ impl Strict {
         let mut events = vec![("messageStart", json!({"role": "assistant"}))];
         for (index, block) in content.iter().enumerate() {
             let tool_use = &block["toolUse"];
-            let delta = |delta: Value| ("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}));
+            let delta = |delta: Value| {
+                (
+                    "contentBlockDelta",
+                    json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}),
+                )
+            };
             if tool_use.is_object() {
                 let start = json!({"toolUse": {"toolUseId": tool_use["toolUseId"], "name": tool_use["name"]}});
                 events.push(("contentBlockStart", json!({"contentBlockIndex": index, "start": start})));
-                let pieces = halves(&tool_use["input"].to_string()).map(|piece| delta(json!({"toolUse": {"input": piece}})));
+                let pieces =
+                    halves(&tool_use["input"].to_string()).map(|piece| delta(json!({"toolUse": {"input": piece}})));
                 events.extend(pieces);
             } else {
                 events.push(delta(json!({"text": block["text"]})));

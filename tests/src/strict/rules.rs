@@ -41,7 +41,9 @@ fn is_positive(value: &Value) -> bool {
 fn is_base64(data: &str) -> bool {
     !data.is_empty()
         && data.len().is_multiple_of(4)
-        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+        && data
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
@@ -73,7 +75,8 @@ impl Calls {
 
     fn result(&mut self, id: &str) -> Checked {
         let place = self.open.iter().position(|open| open == id);
-        self.open.remove(place.ok_or_else(|| format!("a result for `{id}`, which no call before it has"))?);
+        self.open
+            .remove(place.ok_or_else(|| format!("a result for `{id}`, which no call before it has"))?);
         Ok(())
     }
 
@@ -87,18 +90,31 @@ pub fn messages(body: &Value) -> Checked {
     let keys = "model max_tokens messages system temperature top_p top_k stop_sequences stream tools tool_choice metadata \
                 output_config";
     known(body, &keys.split_whitespace().collect::<Vec<_>>())?;
-    ensure(is_name(&word(body, "model").replace(['.', '/', ':', '@'], "-"), 200), "no model")?;
+    ensure(
+        is_name(&word(body, "model").replace(['.', '/', ':', '@'], "-"), 200),
+        "no model",
+    )?;
     ensure(is_positive(&body["max_tokens"]), "max_tokens: field required")?;
     for key in ["temperature", "top_p"] {
         let in_range = |number: &Value| number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
         ensure(body.get(key).is_none_or(in_range), format!("{key}: not from 0 to 1"))?;
     }
     let both = body.get("temperature").is_some() && body.get("top_p").is_some();
-    ensure(!both, "`temperature` and `top_p` cannot both be specified for this model")?;
+    ensure(
+        !both,
+        "`temperature` and `top_p` cannot both be specified for this model",
+    )?;
     ensure(body.get("top_k").is_none_or(is_positive), "top_k")?;
-    ensure(body.get("system").is_none_or(|system| system.as_str().is_some_and(|text| !text.trim().is_empty())), "system")?;
+    ensure(
+        body.get("system")
+            .is_none_or(|system| system.as_str().is_some_and(|text| !text.trim().is_empty())),
+        "system",
+    )?;
     let blank = |stop: &&Value| stop.as_str().is_none_or(|stop| stop.trim().is_empty());
-    ensure(!items(body, "stop_sequences").iter().any(|stop| blank(&stop)), "each stop sequence must contain non-whitespace")?;
+    ensure(
+        !items(body, "stop_sequences").iter().any(|stop| blank(&stop)),
+        "each stop sequence must contain non-whitespace",
+    )?;
     let mut calls = Calls::default();
     let mut last = "assistant";
     for message in items(body, "messages") {
@@ -108,7 +124,10 @@ pub fn messages(body: &Value) -> Checked {
         last = role;
         message_blocks(role, items(message, "content"), &mut calls)?;
     }
-    ensure(last == "user" && !items(body, "messages").is_empty(), "the last message must be the user's")?;
+    ensure(
+        last == "user" && !items(body, "messages").is_empty(),
+        "the last message must be the user's",
+    )?;
     calls.none_open()?;
     let tools = items(body, "tools");
     for tool in tools {
@@ -116,15 +135,25 @@ pub fn messages(body: &Value) -> Checked {
         let schema = &tool["input_schema"];
         ensure(schema["type"] == "object", "tools.input_schema.type: field required")?;
         let has_alternatives = ["anyOf", "oneOf", "allOf"].iter().any(|key| schema.get(*key).is_some());
-        ensure(!has_alternatives, "input_schema does not support oneOf, allOf, or anyOf at the top level")?;
-        ensure(tool.get("description").is_none_or(Value::is_string), "tools.description")?;
+        ensure(
+            !has_alternatives,
+            "input_schema does not support oneOf, allOf, or anyOf at the top level",
+        )?;
+        ensure(
+            tool.get("description").is_none_or(Value::is_string),
+            "tools.description",
+        )?;
     }
     let names = tool_names(tools.iter().map(|tool| word(tool, "name")))?;
-    ensure(calls.seen.is_empty() || !tools.is_empty(), "tool_use blocks, and no tools")?;
+    ensure(
+        calls.seen.is_empty() || !tools.is_empty(),
+        "tool_use blocks, and no tools",
+    )?;
     if let Some(choice) = body.get("tool_choice") {
         known(choice, &["type", "name", "disable_parallel_tool_use"])?;
         let kind = word(choice, "type");
-        let is_known = matches!(kind, "auto" | "any" | "none") || (kind == "tool" && names.contains(word(choice, "name")));
+        let is_known =
+            matches!(kind, "auto" | "any" | "none") || (kind == "tool" && names.contains(word(choice, "name")));
         ensure(is_known && !tools.is_empty(), format!("tool_choice: {choice}"))?;
     }
     if let Some(config) = body.get("output_config") {
@@ -133,7 +162,11 @@ pub fn messages(body: &Value) -> Checked {
         answer_schema(&config["format"]["schema"])?;
     }
     let is_short = |user: &Value| user.as_str().is_some_and(|user| user.chars().count() <= 256);
-    ensure(body.get("metadata").is_none_or(|metadata| is_short(&metadata["user_id"])), "metadata.user_id")
+    ensure(
+        body.get("metadata")
+            .is_none_or(|metadata| is_short(&metadata["user_id"])),
+        "metadata.user_id",
+    )
 }
 
 fn message_blocks(role: &str, blocks: &[Value], calls: &mut Calls) -> Checked {
@@ -148,7 +181,10 @@ fn message_blocks(role: &str, blocks: &[Value], calls: &mut Calls) -> Checked {
         match (role, kind) {
             (_, "text") => {
                 known(block, &["type", "text"])?;
-                ensure(!word(block, "text").trim().is_empty(), "text content blocks must contain non-whitespace text")?;
+                ensure(
+                    !word(block, "text").trim().is_empty(),
+                    "text content blocks must contain non-whitespace text",
+                )?;
             }
             ("user", "image") => {
                 let source = &block["source"];
@@ -165,7 +201,10 @@ fn message_blocks(role: &str, blocks: &[Value], calls: &mut Calls) -> Checked {
             }
             ("assistant", "tool_use") => {
                 known(block, &["type", "id", "name", "input"])?;
-                ensure(is_name(word(block, "name"), 128) && block["input"].is_object(), "tool_use")?;
+                ensure(
+                    is_name(word(block, "name"), 128) && block["input"].is_object(),
+                    "tool_use",
+                )?;
                 calls.call(word(block, "id"), 64)?;
             }
             _ => return Err(format!("a block `{kind}` of `{role}` in this place")),
@@ -180,7 +219,10 @@ fn answer_schema(schema: &Value) -> Checked {
                 additionalProperties $schema $id";
     known(schema, &keys.split_whitespace().collect::<Vec<_>>())?;
     if schema["type"] == "object" {
-        ensure(schema["additionalProperties"] == false, "for 'object' type, 'additionalProperties' must be set to false")?;
+        ensure(
+            schema["additionalProperties"] == false,
+            "for 'object' type, 'additionalProperties' must be set to false",
+        )?;
     }
     for key in ["properties", "$defs", "definitions"] {
         let mut below = schema[key].as_object().into_iter().flatten();
@@ -199,7 +241,10 @@ pub fn responses(body: &Value) -> Checked {
     known(body, &keys.split_whitespace().collect::<Vec<_>>())?;
     ensure(body["store"] == false, "it asks to keep the answer")?;
     let limit = body.get("max_output_tokens");
-    ensure(limit.is_none_or(|limit| limit.as_i64() >= Some(16)), "max_output_tokens: at least 16")?;
+    ensure(
+        limit.is_none_or(|limit| limit.as_i64() >= Some(16)),
+        "max_output_tokens: at least 16",
+    )?;
     let mut calls = Calls::default();
     for item in items(body, "input") {
         match (word(item, "type"), word(item, "role")) {
@@ -232,14 +277,26 @@ pub fn responses(body: &Value) -> Checked {
     calls.none_open()?;
     for tool in items(body, "tools") {
         known(tool, &["type", "name", "description", "parameters", "strict"])?;
-        ensure(tool["strict"].is_boolean() && tool["parameters"]["type"] == "object", "tools")?;
+        ensure(
+            tool["strict"].is_boolean() && tool["parameters"]["type"] == "object",
+            "tools",
+        )?;
     }
     tool_names(items(body, "tools").iter().map(|tool| word(tool, "name"))).map(drop)
 }
 
 /// A request to a candidate of Gemini's.
 pub fn gemini(body: &Value) -> Checked {
-    known(body, &["contents", "systemInstruction", "tools", "toolConfig", "generationConfig"])?;
+    known(
+        body,
+        &[
+            "contents",
+            "systemInstruction",
+            "tools",
+            "toolConfig",
+            "generationConfig",
+        ],
+    )?;
     let keys = "maxOutputTokens temperature topP topK presencePenalty frequencyPenalty seed stopSequences responseMimeType \
                 responseJsonSchema";
     if let Some(config) = body.get("generationConfig") {
@@ -249,25 +306,43 @@ pub fn gemini(body: &Value) -> Checked {
     let mut last = "model";
     for content in items(body, "contents") {
         let (role, parts) = (word(content, "role"), items(content, "parts"));
-        ensure(role != last && matches!(role, "user" | "model"), "please ensure that roles alternate")?;
+        ensure(
+            role != last && matches!(role, "user" | "model"),
+            "please ensure that roles alternate",
+        )?;
         ensure(!parts.is_empty(), "contents.parts must not be empty")?;
         last = role;
-        let responses: Vec<&str> = parts.iter().filter_map(|part| part["functionResponse"]["name"].as_str()).collect();
+        let responses: Vec<&str> = parts
+            .iter()
+            .filter_map(|part| part["functionResponse"]["name"].as_str())
+            .collect();
         ensure(
             role == "model" || responses == open,
             "the number of function response parts must be equal to the number of function call parts",
         )?;
-        open = parts.iter().filter_map(|part| part["functionCall"]["name"].as_str()).collect();
+        open = parts
+            .iter()
+            .filter_map(|part| part["functionCall"]["name"].as_str())
+            .collect();
         for part in parts {
             known(part, &["text", "functionCall", "functionResponse", "inlineData"])?;
-            ensure(part.get("functionResponse").is_none_or(|result| result["response"].is_object()), "functionResponse")?;
-            ensure(part.get("functionCall").is_none_or(|call| call["args"].is_object()), "functionCall")?;
+            ensure(
+                part.get("functionResponse")
+                    .is_none_or(|result| result["response"].is_object()),
+                "functionResponse",
+            )?;
+            ensure(
+                part.get("functionCall").is_none_or(|call| call["args"].is_object()),
+                "functionCall",
+            )?;
             let is_image = |blob: &Value| IMAGES.contains(&word(blob, "mimeType")) && is_base64(word(blob, "data"));
             ensure(part.get("inlineData").is_none_or(is_image), "inlineData")?;
         }
     }
     ensure(last == "user", "contents: the last turn must be the user's")?;
-    let declared = items(body, "tools").iter().flat_map(|tool| items(tool, "functionDeclarations"));
+    let declared = items(body, "tools")
+        .iter()
+        .flat_map(|tool| items(tool, "functionDeclarations"));
     tool_names(declared.map(|function| word(function, "name"))).map(drop)
 }
 

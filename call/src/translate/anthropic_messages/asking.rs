@@ -28,7 +28,7 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
     if !asked.system.is_empty() {
         body.insert("system".into(), asked.system.join("\n\n").into());
     }
-    body.insert("messages".into(), messages(&asked.turns)?.into());
+    body.insert("messages".into(), messages(asked)?.into());
     sample(asked, &mut body);
     if let Some(blank) = asked.stop.iter().position(|stop| stop.trim().is_empty()) {
         return Err(inexpressible(format!("stop[{blank}]"), "a blank stop sequence"));
@@ -64,7 +64,12 @@ fn sample(asked: &Asked, body: &mut Map<String, Value>) {
             body.insert("temperature".into(), json!(1));
         }
         Some(degrees) if degrees < 1.0 => {
-            body.extend(asked.temperature.clone().map(|number| ("temperature".to_owned(), number.into())));
+            body.extend(
+                asked
+                    .temperature
+                    .clone()
+                    .map(|number| ("temperature".to_owned(), number.into())),
+            );
         }
         _ if wanted => {
             body.extend(asked.top_p.clone().map(|number| ("top_p".to_owned(), number.into())));
@@ -82,7 +87,10 @@ fn sample(asked: &Asked, body: &mut Map<String, Value>) {
 fn offer(asked: &Asked, body: &mut Map<String, Value>) -> Result<(), Refusal> {
     let mut tools = Vec::new();
     for (place, tool) in asked.tools.iter().enumerate() {
-        if let Some(key) = ["anyOf", "oneOf", "allOf"].iter().find(|key| tool.parameters.get(**key).is_some()) {
+        if let Some(key) = ["anyOf", "oneOf", "allOf"]
+            .iter()
+            .find(|key| tool.parameters.get(**key).is_some())
+        {
             let at = format!("tools[{place}].function.parameters.{key}");
             return Err(inexpressible(at, "alternatives at the top of a schema"));
         }
@@ -124,34 +132,27 @@ fn offer(asked: &Asked, body: &mut Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Roles take turns: results and what the user says after them are one message.
-fn messages(turns: &[Turn]) -> Result<Vec<Value>, Refusal> {
-    let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    for turn in turns {
-        let (role, blocks) = match turn {
-            Turn::System(_) => {
-                return Err(inexpressible("messages", "instructions amid the conversation"));
-            }
-            Turn::User(parts) => ("user", parts.iter().map(block).collect::<Result<_, _>>()?),
-            Turn::Results(results) => ("user", results.iter().map(result).collect()),
-            Turn::Assistant { text, calls } => {
-                let text = (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}));
-                let calls = calls.iter().map(|call| {
-                    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments})
-                });
-                ("assistant", text.into_iter().chain(calls).collect::<Vec<Value>>())
-            }
-        };
-        match messages.last_mut() {
-            Some((last, said)) if *last == role => said.extend(blocks),
-            _ => messages.push((role, blocks)),
+fn messages(asked: &Asked) -> Result<Vec<Value>, Refusal> {
+    let messages = asked.alternating(blocks)?.into_iter();
+    let role = |is_models: bool| if is_models { "assistant" } else { "user" };
+    Ok(messages
+        .map(|(is_models, content)| json!({"role": role(is_models), "content": content}))
+        .collect())
+}
+
+fn blocks(turn: &Turn) -> Result<Vec<Value>, Refusal> {
+    match turn {
+        Turn::System(text) => Ok(vec![json!({"type": "text", "text": text})]),
+        Turn::User(parts) => parts.iter().map(block).collect(),
+        Turn::Results(results) => Ok(results.iter().map(result).collect()),
+        Turn::Assistant { text, calls } => {
+            let text = (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}));
+            let calls = calls
+                .iter()
+                .map(|call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}));
+            Ok(text.into_iter().chain(calls).collect())
         }
     }
-    if messages.first().is_some_and(|(role, _)| *role == "assistant") {
-        return Err(inexpressible("messages", "a conversation that the model begins"));
-    }
-    let written = messages.into_iter();
-    Ok(written.map(|(role, content)| json!({"role": role, "content": content})).collect())
 }
 
 fn result(result: &ToolResult) -> Value {

@@ -53,8 +53,13 @@ impl MessageEvents {
         match text(block, "type") {
             Some("text") => told.text(text(block, "text").unwrap_or_default()),
             Some("tool_use") => {
-                told.call(text(block, "id").unwrap_or_default(), text(block, "name").unwrap_or_default());
-                let input = block.get("input").filter(|input| **input != json!({}) && !input.is_null());
+                told.call(
+                    text(block, "id").unwrap_or_default(),
+                    text(block, "name").unwrap_or_default(),
+                );
+                let input = block
+                    .get("input")
+                    .filter(|input| **input != json!({}) && !input.is_null());
                 self.open = Some(OpenCall {
                     index: integer(data, "index"),
                     whole: input.map(Value::to_string),
@@ -69,7 +74,9 @@ impl MessageEvents {
         match text(delta, "type") {
             Some("text_delta") => told.text(text(delta, "text").unwrap_or_default()),
             Some("input_json_delta") => {
-                let Some(piece) = text(delta, "partial_json") else { return };
+                let Some(piece) = text(delta, "partial_json") else {
+                    return;
+                };
                 match &mut self.open {
                     Some(open) if open.index == integer(data, "index") => {
                         open.whole = None;
@@ -93,7 +100,8 @@ impl MessageEvents {
     fn add_usage(&mut self, usage: Option<&Value>) {
         let known = usage.and_then(Value::as_object).into_iter().flatten();
         let known = known.filter(|(_, value)| !value.is_null());
-        self.usage.extend(known.map(|(key, value)| (key.clone(), value.clone())));
+        self.usage
+            .extend(known.map(|(key, value)| (key.clone(), value.clone())));
     }
 
     fn usage(&self) -> Usage {

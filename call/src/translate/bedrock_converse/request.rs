@@ -25,12 +25,21 @@ pub(in crate::translate) fn request(body: &Value) -> Result<Value, Refusal> {
     fields.leave_out(&["modelId", "performanceConfig", "requestMetadata", "serviceTier"]);
     fields.refuse_unless("guardrailConfig", "a filter of the provider's", is_off)?;
     fields.refuse_unless("promptVariables", "a prompt that the provider holds", is_off)?;
-    fields.refuse_unless("additionalModelResponseFieldPaths", "what only the baseline answers", is_off)?;
+    fields.refuse_unless(
+        "additionalModelResponseFieldPaths",
+        "what only the baseline answers",
+        is_off,
+    )?;
     let mut chat = Map::new();
     chat.insert("messages".into(), messages(&mut fields)?.into());
     if let Some(mut config) = fields.object("inferenceConfig")? {
         for (key, name) in SAME {
-            chat.extend(config.take(key).filter(|value| !is_empty(value)).map(|value| (name.to_owned(), value.clone())));
+            chat.extend(
+                config
+                    .take(key)
+                    .filter(|value| !is_empty(value))
+                    .map(|value| (name.to_owned(), value.clone())),
+            );
         }
         config.end()?;
     }
@@ -102,7 +111,9 @@ fn tools(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result<bool,
         if tool.take("cachePoint").is_none() {
             let spec_at = tool.path("toolSpec");
             let spec = tool.object("toolSpec")?;
-            tools.push(function(spec.ok_or_else(|| inexpressible(spec_at, "a tool of another kind"))?)?);
+            tools.push(function(
+                spec.ok_or_else(|| inexpressible(spec_at, "a tool of another kind"))?,
+            )?);
         }
         tool.end()?;
     }
@@ -220,7 +231,9 @@ fn tool_result(mut result: Fields<'_>) -> Result<Value, Refusal> {
 fn image_url(mut given: Fields<'_>) -> Result<String, Refusal> {
     let (format_at, source_at) = (given.path("format"), given.path("source"));
     let kind = image_type(&format!("image/{}", given.needed_text("format")?), &format_at)?;
-    let mut source = given.object("source")?.ok_or_else(|| unreadable(&source_at, "missing"))?;
+    let mut source = given
+        .object("source")?
+        .ok_or_else(|| unreadable(&source_at, "missing"))?;
     let bytes = source.text("bytes")?;
     source.end_as("an image that the provider holds")?;
     given.end()?;

@@ -59,19 +59,34 @@ fn what_chat_cant_say_is_refused_with_its_place() {
     };
     let user = |block: Value| with("messages", json!([{"role": "user", "content": [block]}]));
     for (body, place) in [
-        (with("guardrailConfig", json!({"guardrailIdentifier": "g"})), "guardrailConfig"),
+        (
+            with("guardrailConfig", json!({"guardrailIdentifier": "g"})),
+            "guardrailConfig",
+        ),
         (with("some_new_field", json!(0)), "some_new_field"),
         (
             with("additionalModelRequestFields", json!({"thinking": {"type": "enabled"}})),
             "additionalModelRequestFields.thinking",
         ),
-        (with("toolConfig", json!({"tools": [{"systemTool": {"name": "nova_grounding"}}]})), "toolConfig.tools[0].toolSpec"),
-        (user(json!({"document": {"name": "d"}})), "messages[0].content[0].document"),
+        (
+            with(
+                "toolConfig",
+                json!({"tools": [{"systemTool": {"name": "nova_grounding"}}]}),
+            ),
+            "toolConfig.tools[0].toolSpec",
+        ),
+        (
+            user(json!({"document": {"name": "d"}})),
+            "messages[0].content[0].document",
+        ),
         (
             user(json!({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/k"}}}})),
             "messages[0].content[0].image.source.s3Location",
         ),
-        (with("messages", json!([{"role": "assistant", "content": [{"text": "{"}]}])), "messages"),
+        (
+            with("messages", json!([{"role": "assistant", "content": [{"text": "{"}]}])),
+            "messages",
+        ),
     ] {
         match translated(STREAM, &body) {
             Err(Refusal::Inexpressible { at, .. }) => assert_eq!(at, place, "{body}"),
@@ -89,7 +104,11 @@ fn streamed(chunks: &[Value], size: usize) -> Vec<u8> {
     let translated = translated(STREAM, &asking()).unwrap();
     let mut stream = translated.back.stream().unwrap();
     let chat: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-    let mut out: Vec<u8> = chat.as_bytes().chunks(size).flat_map(|piece| stream.push(piece)).collect();
+    let mut out: Vec<u8> = chat
+        .as_bytes()
+        .chunks(size)
+        .flat_map(|piece| stream.push(piece))
+        .collect();
     out.extend(stream.finish());
     out
 }
@@ -106,7 +125,9 @@ fn an_answer_comes_back_whole_and_as_messages_with_checksums() {
     ];
     let stream = streamed(&chunks, 1 << 20);
     assert_eq!(streamed(&chunks, 3), stream);
-    let names: Vec<String> = eventstream::Messages::new(&stream).map(|event| event.name.into_owned()).collect();
+    let names: Vec<String> = eventstream::Messages::new(&stream)
+        .map(|event| event.name.into_owned())
+        .collect();
     assert_eq!(
         names,
         [
@@ -133,7 +154,10 @@ fn an_answer_comes_back_whole_and_as_messages_with_checksums() {
         let read = wire::parse_response(Api::BedrockConverse, 200, &assembled);
         assert_eq!(read.output_text, "Let me – see.");
         assert_eq!(read.finish_reason.as_deref(), Some("tool_use"));
-        assert_eq!((read.usage.input, read.usage.cached, read.usage.output), (Some(12), Some(4), Some(7)));
+        assert_eq!(
+            (read.usage.input, read.usage.cached, read.usage.output),
+            (Some(12), Some(4), Some(7))
+        );
         let call = &read.tool_calls[0];
         assert_eq!((call.name.as_str(), call.arguments.as_str()), ("f", "{\"x\":2}"));
         // The history has that id already.

@@ -157,7 +157,9 @@ impl Asked {
         let limit = fields.integer("max_completion_tokens")?;
         let mut rare = Map::new();
         for key in RARE {
-            let number = fields.number(key)?.filter(|number| key == "seed" || number.as_f64() != Some(0.0));
+            let number = fields
+                .number(key)?
+                .filter(|number| key == "seed" || number.as_f64() != Some(0.0));
             rare.extend(number.map(|number| (key.to_owned(), number.into())));
         }
         let mut asked = Asked {
@@ -166,9 +168,21 @@ impl Asked {
             top_p: fields.number("top_p")?,
             top_k: fields.integer("top_k")?,
             rare,
-            verbosity: fields.text("verbosity")?.filter(|word| *word != "medium").map(Into::into),
-            stop: fields.texts("stop")?.into_iter().filter(|stop| !stop.is_empty()).map(Into::into).collect(),
-            format: fields.object("response_format")?.map(format).transpose()?.unwrap_or_default(),
+            verbosity: fields
+                .text("verbosity")?
+                .filter(|word| *word != "medium")
+                .map(Into::into),
+            stop: fields
+                .texts("stop")?
+                .into_iter()
+                .filter(|stop| !stop.is_empty())
+                .map(Into::into)
+                .collect(),
+            format: fields
+                .object("response_format")?
+                .map(format)
+                .transpose()?
+                .unwrap_or_default(),
             ..conversation.end()?
         };
         asked.take_tools(&mut fields)?;
@@ -206,6 +220,30 @@ impl Asked {
         Ok(())
     }
 
+    /// The turns of user and model one after the other, the user's first, for APIs that have no others: results, and what
+    /// the user says after them, are one. Each with whether it is the model's, and with what `say` makes of it.
+    pub(in super::super) fn alternating(
+        &self,
+        say: impl Fn(&Turn) -> Result<Vec<Value>, Refusal>,
+    ) -> Result<Vec<(bool, Vec<Value>)>, Refusal> {
+        let mut messages: Vec<(bool, Vec<Value>)> = Vec::new();
+        for turn in &self.turns {
+            let is_models = matches!(turn, Turn::Assistant { .. });
+            if matches!(turn, Turn::System(_)) {
+                return Err(inexpressible("messages", "instructions amid the conversation"));
+            }
+            let said = say(turn)?;
+            match messages.last_mut() {
+                Some((last, before)) if *last == is_models => before.extend(said),
+                _ => messages.push((is_models, said)),
+            }
+        }
+        match messages.first() {
+            Some((true, _)) => Err(inexpressible("messages", "a conversation that the model begins")),
+            _ => Ok(messages),
+        }
+    }
+
     /// Refuses what an API has no word for, of what only some have.
     pub(in super::super) fn refuse_rare(&self, known: &[&str]) -> Result<(), Refusal> {
         // A seed asks for no other answer than its absence does.
@@ -227,8 +265,17 @@ impl Asked {
 
 /// What lies, or is to lie, at the provider, or is done by it.
 fn refuse_state(fields: &mut Fields<'_>) -> Result<(), Refusal> {
-    for key in ["store", "web_search_options", "search_parameters", "deferred", "plugins"] {
-        if fields.take(key).is_some_and(|value| !is_off(value) || value.is_object()) {
+    for key in [
+        "store",
+        "web_search_options",
+        "search_parameters",
+        "deferred",
+        "plugins",
+    ] {
+        if fields
+            .take(key)
+            .is_some_and(|value| !is_off(value) || value.is_object())
+        {
             return Err(Refusal::StateAtProvider(key.into()));
         }
     }
@@ -243,7 +290,9 @@ fn refuse_extras(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     fields.refuse_unless("logit_bias", "chances of tokens", is_off)?;
     fields.refuse_unless("audio", "an answer other than text", is_off)?;
     fields.refuse_unless("modalities", "an answer other than text", |modalities| {
-        modalities.as_array().is_some_and(|all| all.iter().all(|modality| modality == "text"))
+        modalities
+            .as_array()
+            .is_some_and(|all| all.iter().all(|modality| modality == "text"))
     })?;
     fields.refuse_unless("functions", "the legacy form of tools", is_off)?;
     fields.refuse_unless("function_call", "the legacy form of tools", is_off)
@@ -257,11 +306,16 @@ fn offered(tool: &Value, at: String) -> Result<Tool, Refusal> {
     }
     fields.leave_out(&["cache_control"]);
     let function_at = fields.path("function");
-    let mut function = fields.object("function")?.ok_or_else(|| unreadable(&function_at, "missing"))?;
+    let mut function = fields
+        .object("function")?
+        .ok_or_else(|| unreadable(&function_at, "missing"))?;
     let (name_at, schema_at) = (function.path("name"), function.path("parameters"));
     let tool = Tool {
         name: function.needed_text("name")?.to_owned(),
-        description: function.text("description")?.filter(|text| !text.is_empty()).map(Into::into),
+        description: function
+            .text("description")?
+            .filter(|text| !text.is_empty())
+            .map(Into::into),
         parameters: of_object(function.take("parameters"), &schema_at)?,
         strict: function.has("strict").then(|| function.flag("strict")).transpose()?,
     };
@@ -312,7 +366,9 @@ fn format(mut format: Fields<'_>) -> Result<Format, Refusal> {
         "json_object" => Format::Object,
         "json_schema" => {
             let named_at = format.path("json_schema");
-            let mut named = format.object("json_schema")?.ok_or_else(|| unreadable(&named_at, "missing"))?;
+            let mut named = format
+                .object("json_schema")?
+                .ok_or_else(|| unreadable(&named_at, "missing"))?;
             named.leave_out(&["description"]);
             let schema = named.take("schema").cloned();
             let said = Format::Schema {
@@ -364,7 +420,7 @@ impl Conversation {
         match role {
             "system" | "developer" => {
                 fields.leave_out(&["name", "cache_control"]);
-                let text = texts(&mut fields)?;
+                let text = texts(&mut fields)?.join("\n");
                 self.say_system(text);
             }
             "user" => {
@@ -413,7 +469,8 @@ impl Conversation {
         fields.leave_out(&OWN_NOTES);
         fields.refuse_unless("audio", "an answer other than text", is_off)?;
         fields.refuse_unless("function_call", "the legacy form of tools", is_off)?;
-        let mut said = texts(fields)?;
+        // Pieces of one answer.
+        let mut said = texts(fields)?.concat();
         said.extend(fields.text("refusal")?);
         let mut calls = Vec::new();
         for (at, call) in fields.items("tool_calls") {
@@ -443,7 +500,9 @@ impl Conversation {
         }
         let given = fields.text("id")?.unwrap_or_default().to_owned();
         let function_at = fields.path("function");
-        let mut function = fields.object("function")?.ok_or_else(|| unreadable(&function_at, "missing"))?;
+        let mut function = fields
+            .object("function")?
+            .ok_or_else(|| unreadable(&function_at, "missing"))?;
         let (name_at, arguments_at) = (function.path("name"), function.path("arguments"));
         let name = function.needed_text("name")?.to_owned();
         if !is_tool_name(&name) {
@@ -460,13 +519,16 @@ impl Conversation {
         fields.end()?;
         let id = self.ids.next(&given, self.calls);
         self.calls += 1;
-        self.open.entry(given).or_default().push_back((id.clone(), name.clone()));
+        self.open
+            .entry(given)
+            .or_default()
+            .push_back((id.clone(), name.clone()));
         Ok(Call { id, name, arguments })
     }
 
     fn result(&mut self, fields: &mut Fields<'_>, at: &str) -> Result<(), Refusal> {
         let given = fields.needed_text("tool_call_id")?;
-        let text = texts(fields)?;
+        let text = texts(fields)?.join("\n");
         let Entry::Occupied(mut open) = self.open.entry(given.to_owned()) else {
             return Err(inexpressible(at, "it answers no tool call"));
         };
@@ -488,7 +550,10 @@ impl Conversation {
         match self.turns.last() {
             None => return Err(inexpressible("messages", "nothing but instructions")),
             Some(Turn::Assistant { .. }) => {
-                return Err(inexpressible("messages", "the answer goes on from a text of the client's"));
+                return Err(inexpressible(
+                    "messages",
+                    "the answer goes on from a text of the client's",
+                ));
             }
             Some(_) => {}
         }
@@ -500,15 +565,15 @@ impl Conversation {
     }
 }
 
-/// Content that may be text alone, as one text. Parts of thinking are left out.
-fn texts(fields: &mut Fields<'_>) -> Result<String, Refusal> {
+/// Content that may be text alone. Parts of thinking are left out.
+fn texts<'a>(fields: &mut Fields<'a>) -> Result<Vec<&'a str>, Refusal> {
     let mut texts = Vec::new();
     for (at, given) in fields.items("content") {
         if !matches!(given["type"].as_str(), Some("thinking" | "reasoning")) {
             texts.push(text(given, at)?);
         }
     }
-    Ok(texts.join("\n"))
+    Ok(texts)
 }
 
 /// A part of text, or a text in place of a list of parts.
@@ -542,7 +607,10 @@ fn part(given: &Value, at: String) -> Result<Option<Part>, Refusal> {
         Some(Value::String(url)) => (url.clone(), None),
         Some(object) => {
             let mut object = Fields::of(object, url_at.clone())?;
-            let said = (object.needed_text("url")?.to_owned(), object.text("detail")?.map(Into::into));
+            let said = (
+                object.needed_text("url")?.to_owned(),
+                object.text("detail")?.map(Into::into),
+            );
             object.end()?;
             said
         }
@@ -552,7 +620,10 @@ fn part(given: &Value, at: String) -> Result<Option<Part>, Refusal> {
     let Some(data) = url.strip_prefix("data:") else {
         return match url.starts_with("https://") || url.starts_with("http://") {
             true => Ok(Some(Part::ImageUrl { url, detail })),
-            false => Err(inexpressible(url_at, "an image that is neither in the request nor on the web")),
+            false => Err(inexpressible(
+                url_at,
+                "an image that is neither in the request nor on the web",
+            )),
         };
     };
     let (head, data) = data.split_once(',').unwrap_or_default();
@@ -560,7 +631,10 @@ fn part(given: &Value, at: String) -> Result<Option<Part>, Refusal> {
     let media_type = media_type.ok_or_else(|| inexpressible(url_at.as_str(), "an image that is not in base64"))?;
     let media_type = image_type(media_type, &url_at)?;
     let normal = data_url(media_type, data, &url_at)?;
-    let data = normal.split_once(',').map(|(_, data)| data.to_owned()).unwrap_or_default();
+    let data = normal
+        .split_once(',')
+        .map(|(_, data)| data.to_owned())
+        .unwrap_or_default();
     Ok(Some(Part::Image {
         media_type,
         data,

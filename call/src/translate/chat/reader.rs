@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::order::InOrder;
 use super::super::told::Ends;
+use super::order::InOrder;
 use super::{Delta, NAMELESS, NO_CALL, gave_up, says_calls};
 use crate::call::Usage;
 use crate::check::is_failure;

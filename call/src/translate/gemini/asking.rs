@@ -18,7 +18,7 @@ pub(in crate::translate) fn asking(asked: &Asked) -> Result<Value, Refusal> {
         let parts: Vec<Value> = asked.system.iter().map(|text| json!({"text": text})).collect();
         body.insert("systemInstruction".into(), json!({"parts": parts}));
     }
-    body.insert("contents".into(), contents(&asked.turns)?.into());
+    body.insert("contents".into(), contents(asked)?.into());
     offer(asked, &mut body)?;
     let config = config(asked);
     if !config.is_empty() {
@@ -48,7 +48,9 @@ fn config(asked: &Asked) -> Map<String, Value> {
         ("responseMimeType", kind),
         ("responseJsonSchema", schema),
     ];
-    let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let said = said
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     said.collect()
 }
 
@@ -78,34 +80,26 @@ fn offer(asked: &Asked, body: &mut Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Roles take turns: results and what the user says after them are one content.
-fn contents(turns: &[Turn]) -> Result<Vec<Value>, Refusal> {
-    let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
-    for turn in turns {
-        let (role, parts) = match turn {
-            Turn::System(_) => {
-                return Err(inexpressible("messages", "instructions amid the conversation"));
-            }
-            Turn::User(parts) => ("user", parts.iter().map(part).collect::<Result<_, _>>()?),
-            Turn::Results(results) => ("user", results.iter().map(result).collect()),
-            Turn::Assistant { text, calls } => {
-                let text = (!text.is_empty()).then(|| json!({"text": text}));
-                let calls = calls
-                    .iter()
-                    .map(|call| json!({"functionCall": {"name": call.name, "args": call.arguments}}));
-                ("model", text.into_iter().chain(calls).collect::<Vec<Value>>())
-            }
-        };
-        match contents.last_mut() {
-            Some((last, said)) if *last == role => said.extend(parts),
-            _ => contents.push((role, parts)),
+fn contents(asked: &Asked) -> Result<Vec<Value>, Refusal> {
+    let contents = asked.alternating(parts)?.into_iter();
+    let role = |is_models: bool| if is_models { "model" } else { "user" };
+    Ok(contents
+        .map(|(is_models, parts)| json!({"role": role(is_models), "parts": parts}))
+        .collect())
+}
+
+fn parts(turn: &Turn) -> Result<Vec<Value>, Refusal> {
+    match turn {
+        Turn::System(text) => Ok(vec![json!({"text": text})]),
+        Turn::User(parts) => parts.iter().map(part).collect(),
+        Turn::Results(results) => Ok(results.iter().map(result).collect()),
+        Turn::Assistant { text, calls } => {
+            let text = (!text.is_empty()).then(|| json!({"text": text}));
+            let calls = calls.iter();
+            let calls = calls.map(|call| json!({"functionCall": {"name": call.name, "args": call.arguments}}));
+            Ok(text.into_iter().chain(calls).collect())
         }
     }
-    if contents.first().is_some_and(|(role, _)| *role == "model") {
-        return Err(inexpressible("messages", "a conversation that the model begins"));
-    }
-    let written = contents.into_iter();
-    Ok(written.map(|(role, parts)| json!({"role": role, "parts": parts})).collect())
 }
 
 /// A response is an object here: the result where it is one, else one that holds it.

@@ -13,7 +13,11 @@ use super::super::fields::inexpressible;
 pub(in crate::translate) fn asking(asked: &Asked) -> Result<Value, Refusal> {
     asked.refuse_rare(&["frequency_penalty", "presence_penalty", "min_p"])?;
     asked.refuse_verbosity()?;
-    let mut messages: Vec<Value> = asked.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+    let mut messages: Vec<Value> = asked
+        .system
+        .iter()
+        .map(|text| json!({"role": "system", "content": text}))
+        .collect();
     for turn in &asked.turns {
         push(&mut messages, turn)?;
     }
@@ -56,7 +60,10 @@ fn options(asked: &Asked) -> Map<String, Value> {
         ("num_predict", asked.max_tokens.map(Into::into)),
         ("stop", (!asked.stop.is_empty()).then(|| asked.stop.clone().into())),
     ];
-    options.extend(said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    options.extend(
+        said.into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
     options
 }
 

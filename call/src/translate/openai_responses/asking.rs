@@ -40,7 +40,12 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
             text.insert("format".into(), format);
         }
     }
-    text.extend(asked.verbosity.clone().map(|word| ("verbosity".to_owned(), word.into())));
+    text.extend(
+        asked
+            .verbosity
+            .clone()
+            .map(|word| ("verbosity".to_owned(), word.into())),
+    );
     let said = [
         ("text", (!text.is_empty()).then(|| text.into())),
         ("max_output_tokens", asked.max_tokens.map(Into::into)),
@@ -48,7 +53,10 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
         ("top_p", asked.top_p.clone().map(Value::Number)),
         ("user", asked.user.clone().map(Into::into)),
     ];
-    body.extend(said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    body.extend(
+        said.into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
     Ok(body.into())
 }
 
@@ -59,7 +67,8 @@ fn offer(asked: &Asked, body: &mut Map<String, Value>) {
     }
     let tools = asked.tools.iter().map(|tool| {
         let strict = tool.strict.unwrap_or(false);
-        let mut offered = json!({"type": "function", "name": tool.name, "parameters": tool.parameters, "strict": strict});
+        let mut offered =
+            json!({"type": "function", "name": tool.name, "parameters": tool.parameters, "strict": strict});
         if let Some(description) = &tool.description {
             offered["description"] = description.as_str().into();
         }

@@ -54,7 +54,10 @@ impl ResponseEvents {
     fn begin(&mut self, data: &Value, told: &mut Told) {
         let item = data.get("item").unwrap_or(&Value::Null);
         if is_call(item) {
-            told.call(text(item, "call_id").unwrap_or_default(), text(item, "name").unwrap_or_default());
+            told.call(
+                text(item, "call_id").unwrap_or_default(),
+                text(item, "name").unwrap_or_default(),
+            );
             self.open = Some((integer(data, "output_index"), false));
         }
     }
@@ -71,7 +74,10 @@ impl ResponseEvents {
             }
             Some((_, true)) => return,
             Some((_, false)) => {}
-            None => told.call(text(item, "call_id").unwrap_or_default(), text(item, "name").unwrap_or_default()),
+            None => told.call(
+                text(item, "call_id").unwrap_or_default(),
+                text(item, "name").unwrap_or_default(),
+            ),
         }
         told.arguments(text(item, "arguments").unwrap_or_default());
     }

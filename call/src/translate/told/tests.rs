@@ -8,12 +8,7 @@ use super::*;
 use crate::wire::framing::Events as Framed;
 use crate::wire::framing::Framing;
 
-const SPOKEN: [Api; 4] = [
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-];
+const SPOKEN: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
 
 fn back(spoken: Api) -> Back {
     Back {
@@ -36,14 +31,18 @@ fn written(spoken: Api, stream: &[u8], size: usize) -> Vec<u8> {
 }
 
 fn events(stream: &[Value]) -> String {
-    let events = stream.iter().map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap()));
+    let events = stream
+        .iter()
+        .map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap()));
     events.collect()
 }
 
 /// The chunks of a chat stream, `[DONE]` as a text.
 fn chunks(body: &[u8]) -> Vec<Value> {
     let events = Framed::new(Framing::Sse, body);
-    events.map(|event| serde_json::from_slice(&event.data).unwrap_or_else(|_| "[DONE]".into())).collect()
+    events
+        .map(|event| serde_json::from_slice(&event.data).unwrap_or_else(|_| "[DONE]".into()))
+        .collect()
 }
 
 fn message(blocks: &[Value], stop: &str) -> Vec<Value> {
@@ -103,7 +102,10 @@ fn a_message_becomes_chunks_with_usage_and_an_end() {
     assert_eq!(deltas, expected.iter().collect::<Vec<_>>());
     let finish = &chunks[10];
     assert_eq!(finish["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!((&finish["id"], &finish["model"], &finish["created"]), (&json!("msg_1"), &json!("asked-for"), &json!(7)));
+    assert_eq!(
+        (&finish["id"], &finish["model"], &finish["created"]),
+        (&json!("msg_1"), &json!("asked-for"), &json!(7))
+    );
     assert_eq!(finish["usage"], Value::Null);
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16, "prompt_tokens_details": {"cached_tokens": 4}});
     assert_eq!((&chunks[11]["usage"], &chunks[11]["choices"]), (&usage, &json!([])));
@@ -113,14 +115,23 @@ fn a_message_becomes_chunks_with_usage_and_an_end() {
 #[test]
 fn the_model_is_told_as_soon_as_it_is_named() {
     for (spoken, first) in [
-        (Api::AnthropicMessages, json!({"type": "message_start", "message": {"model": "m-1"}})),
-        (Api::OpenaiResponses, json!({"type": "response.created", "response": {"model": "m-1"}})),
+        (
+            Api::AnthropicMessages,
+            json!({"type": "message_start", "message": {"model": "m-1"}}),
+        ),
+        (
+            Api::OpenaiResponses,
+            json!({"type": "response.created", "response": {"model": "m-1"}}),
+        ),
     ] {
         let mut translation = back(spoken).stream().unwrap();
         translation.push(events(&[first]).as_bytes());
         assert_eq!(translation.model(), Some("m-1"));
     }
-    for (spoken, first) in [(Api::Gemini, "data: {\"modelVersion\":\"m-1\"}\r\n\r\n"), (Api::Ollama, "{\"model\":\"m-1\"}\n")] {
+    for (spoken, first) in [
+        (Api::Gemini, "data: {\"modelVersion\":\"m-1\"}\r\n\r\n"),
+        (Api::Ollama, "{\"model\":\"m-1\"}\n"),
+    ] {
         let mut translation = back(spoken).stream().unwrap();
         translation.push(first.as_bytes());
         assert_eq!(translation.model(), Some("m-1"));
@@ -132,33 +143,74 @@ fn assert_fails(spoken: Api, stream: &str, words: &str) {
     let out = String::from_utf8(written(spoken, stream.as_bytes(), 5)).unwrap();
     let last = out.rsplit("data: ").next().unwrap();
     assert!(last.contains("\"error\"") && last.contains(words), "{stream}: {out}");
-    assert!(!out.contains("[DONE]") && !out.contains("finish_reason\":\"s"), "{stream}: {out}");
+    assert!(
+        !out.contains("[DONE]") && !out.contains("finish_reason\":\"s"),
+        "{stream}: {out}"
+    );
 }
 
 #[test]
 fn what_fails_or_breaks_off_ends_with_an_error() {
-    let whole = message(&[json!({"type": "text", "text": "", "deltas": [{"type": "text_delta", "text": "half"}]})], "end_turn");
+    let whole = message(
+        &[json!({"type": "text", "text": "", "deltas": [{"type": "text_delta", "text": "half"}]})],
+        "end_turn",
+    );
     let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     let (first, cut) = (events(&whole[..4]), &events(&whole)[..400]);
-    assert_fails(Api::AnthropicMessages, &(first.clone() + &events(&[overloaded])), "Overloaded");
+    assert_fails(
+        Api::AnthropicMessages,
+        &(first.clone() + &events(&[overloaded])),
+        "Overloaded",
+    );
     assert_fails(Api::AnthropicMessages, &first, "broke off");
     assert_fails(Api::AnthropicMessages, cut, "can't be read");
-    assert_fails(Api::AnthropicMessages, &(first.clone() + "data: {\"cut\n\n"), "can't be read");
+    assert_fails(
+        Api::AnthropicMessages,
+        &(first.clone() + "data: {\"cut\n\n"),
+        "can't be read",
+    );
     assert_fails(Api::AnthropicMessages, "", "broke off");
     assert_fails(Api::AnthropicMessages, "{\"error\":{\"message\":\"no\"}}", "no");
-    let nameless = message(&[json!({"type": "tool_use", "id": "t", "name": "", "input": {}, "deltas": []})], "tool_use");
+    let nameless = message(
+        &[json!({"type": "tool_use", "id": "t", "name": "", "input": {}, "deltas": []})],
+        "tool_use",
+    );
     assert_fails(Api::AnthropicMessages, &events(&nameless), "no name");
     assert_fails(Api::AnthropicMessages, &events(&message(&[], "tool_use")), "calls none");
     let failed = json!({"type": "response.failed", "response": {"error": {"code": "server_error", "message": "oh"}}});
     assert_fails(Api::OpenaiResponses, &events(&[failed]), "oh");
-    assert_fails(Api::OpenaiResponses, "event: error\ndata: {\"type\":\"error\",\"message\":\"oh\"}\n\n", "oh");
-    assert_fails(Api::Gemini, "data: {\"error\":{\"code\":503,\"message\":\"busy\"}}\r\n\r\n", "busy");
-    assert_fails(Api::Gemini, "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"half\"}]}}]}\r\n\r\n", "broke off");
-    assert_fails(Api::Ollama, "{\"message\":{\"content\":\"half\"},\"done\":false}\n{\"error\":\"out of memory\"}\n", "out of memory");
+    assert_fails(
+        Api::OpenaiResponses,
+        "event: error\ndata: {\"type\":\"error\",\"message\":\"oh\"}\n\n",
+        "oh",
+    );
+    assert_fails(
+        Api::Gemini,
+        "data: {\"error\":{\"code\":503,\"message\":\"busy\"}}\r\n\r\n",
+        "busy",
+    );
+    assert_fails(
+        Api::Gemini,
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"half\"}]}}]}\r\n\r\n",
+        "broke off",
+    );
+    assert_fails(
+        Api::Ollama,
+        "{\"message\":{\"content\":\"half\"},\"done\":false}\n{\"error\":\"out of memory\"}\n",
+        "out of memory",
+    );
     let mut translation = back(Api::AnthropicMessages).stream().unwrap();
-    let told = [translation.push(first.as_bytes()), translation.fail("it was reset"), translation.finish()].concat();
+    let told = [
+        translation.push(first.as_bytes()),
+        translation.fail("it was reset"),
+        translation.finish(),
+    ]
+    .concat();
     let told = String::from_utf8(told).unwrap();
-    assert!(told.contains("half") && told.contains("it was reset") && !told.contains("[DONE]"), "{told}");
+    assert!(
+        told.contains("half") && told.contains("it was reset") && !told.contains("[DONE]"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -7,7 +7,12 @@ use crate::call::Api;
 use crate::translate::{Translated, between};
 
 fn put(spoken: Api, body: &Value) -> Result<Translated, Refusal> {
-    between(Api::OpenaiChat, spoken, "/v1/chat/completions", body.to_string().as_bytes())
+    between(
+        Api::OpenaiChat,
+        spoken,
+        "/v1/chat/completions",
+        body.to_string().as_bytes(),
+    )
 }
 
 fn tool(name: &str) -> Value {
@@ -56,12 +61,19 @@ fn tool_loop() -> Value {
 fn a_tool_loop_is_said_to_anthropic() {
     let said = put(Api::AnthropicMessages, &tool_loop()).unwrap();
     let ids: Vec<&str> = [(1, 1), (1, 2), (3, 0)]
-        .map(|(message, block): (usize, usize)| said.body["messages"][message]["content"][block]["id"].as_str().unwrap())
+        .map(|(message, block): (usize, usize)| {
+            said.body["messages"][message]["content"][block]["id"].as_str().unwrap()
+        })
         .into();
     assert_eq!(ids[0], "call_1");
-    assert!(ids[1] != ids[2] && ids[1].starts_with("call_") && ids[2].starts_with("call_"), "{ids:?}");
-    let tool = |name: &str| json!({"name": name, "description": "d",
-        "input_schema": {"type": "object", "properties": {"x": {"type": "integer"}}}});
+    assert!(
+        ids[1] != ids[2] && ids[1].starts_with("call_") && ids[2].starts_with("call_"),
+        "{ids:?}"
+    );
+    let tool = |name: &str| {
+        json!({"name": name, "description": "d",
+        "input_schema": {"type": "object", "properties": {"x": {"type": "integer"}}}})
+    };
     let expected = json!({
         "max_tokens": 100, "system": "be\n\nbrief", "temperature": 0.5,
         "messages": [
@@ -85,9 +97,17 @@ fn a_tool_loop_is_said_to_anthropic() {
 fn a_tool_loop_is_said_to_responses_gemini_and_ollama() {
     let with_both = tool_loop();
     let said = put(Api::OpenaiResponses, &with_both).unwrap().body;
-    assert_eq!((&said["store"], &said["instructions"], &said["max_output_tokens"]), (&json!(false), &json!("be\n\nbrief"), &json!(100)));
+    assert_eq!(
+        (&said["store"], &said["instructions"], &said["max_output_tokens"]),
+        (&json!(false), &json!("be\n\nbrief"), &json!(100))
+    );
     assert_eq!(said["tools"][0]["strict"], true);
-    let kinds: Vec<&str> = said["input"].as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap_or("user")).collect();
+    let kinds: Vec<&str> = said["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["type"].as_str().unwrap_or("user"))
+        .collect();
     let expected = "user message function_call function_call function_call_output function_call_output user function_call \
                     function_call_output";
     assert_eq!(kinds.join(" "), expected);
@@ -96,19 +116,37 @@ fn a_tool_loop_is_said_to_responses_gemini_and_ollama() {
     without["parallel_tool_calls"] = true.into();
     let said = put(Api::Gemini, &without).unwrap().body;
     let part = |content: usize, part: usize| &said["contents"][content]["parts"][part];
-    assert_eq!(*part(0, 1), json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}));
+    assert_eq!(
+        *part(0, 1),
+        json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}})
+    );
     assert_eq!(*part(1, 1), json!({"functionCall": {"name": "f", "args": {"x": 1}}}));
-    assert_eq!(*part(2, 0), json!({"functionResponse": {"name": "f", "response": {"result": "b"}}}));
+    assert_eq!(
+        *part(2, 0),
+        json!({"functionResponse": {"name": "f", "response": {"result": "b"}}})
+    );
     assert_eq!(*part(2, 2), json!({"text": "and?"}));
     assert_eq!(said["toolConfig"], json!({"functionCallingConfig": {"mode": "ANY"}}));
-    assert_eq!(said["generationConfig"], json!({"maxOutputTokens": 100, "temperature": 0.5, "seed": 7}));
+    assert_eq!(
+        said["generationConfig"],
+        json!({"maxOutputTokens": 100, "temperature": 0.5, "seed": 7})
+    );
     assert!(said.get("model").is_none() && said.get("stream").is_none());
 
     without["tool_choice"] = "auto".into();
     let said = put(Api::Ollama, &without).unwrap().body;
-    assert_eq!(said["options"], json!({"seed": 7, "temperature": 0.5, "num_predict": 100}));
-    assert_eq!(said["messages"][2], json!({"role": "user", "content": "look\nplease", "images": ["AAAA"]}));
-    assert_eq!(said["messages"][4], json!({"role": "tool", "tool_name": "f", "content": "b"}));
+    assert_eq!(
+        said["options"],
+        json!({"seed": 7, "temperature": 0.5, "num_predict": 100})
+    );
+    assert_eq!(
+        said["messages"][2],
+        json!({"role": "user", "content": "look\nplease", "images": ["AAAA"]})
+    );
+    assert_eq!(
+        said["messages"][4],
+        json!({"role": "tool", "tool_name": "f", "content": "b"})
+    );
     assert_eq!((&said["stream"], &said["model"]), (&json!(true), &json!("gpt")));
 }
 
@@ -126,15 +164,26 @@ fn what_anthropic_needs_is_added_and_what_says_nothing_is_left_out() {
         (json!({"top_p": 0.5}), Value::Null, json!(0.5)),
     ] {
         let body = said(given.clone());
-        assert_eq!((&body["temperature"], &body["top_p"]), (&temperature, &top_p), "{given}");
+        assert_eq!(
+            (&body["temperature"], &body["top_p"]),
+            (&temperature, &top_p),
+            "{given}"
+        );
     }
     assert_eq!(said(json!({"stop": "END"}))["stop_sequences"], json!(["END"]));
     // A choice among no tools says nothing; tools of the history are offered.
-    assert!(said(json!({"tool_choice": "auto", "parallel_tool_calls": true})).get("tool_choice").is_none());
+    assert!(
+        said(json!({"tool_choice": "auto", "parallel_tool_calls": true}))
+            .get("tool_choice")
+            .is_none()
+    );
     let messages = json!([{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call("a", "{}"), call("b", "{}")]},
         result("a", "1"), result("b", "2")]);
     let body = said(json!({"messages": messages}));
-    assert_eq!(body["tools"], json!([{"name": "f", "input_schema": {"type": "object"}}]));
+    assert_eq!(
+        body["tools"],
+        json!([{"name": "f", "input_schema": {"type": "object"}}])
+    );
     assert_eq!(body["tool_choice"], json!({"type": "none"}));
     let of_one = said(json!({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "f"}}}));
     assert_eq!(of_one["tool_choice"], json!({"type": "tool", "name": "f"}));
@@ -161,7 +210,10 @@ fn a_schema_is_closed_and_what_it_cant_hold_is_told_in_words() {
         json!({"type": "object", "properties": {"a": {"type": "object", "additionalProperties": true}}}),
         json!(true),
     ] {
-        assert!(matches!(format(open.clone()), Err(Refusal::Inexpressible { .. })), "{open}");
+        assert!(
+            matches!(format(open.clone()), Err(Refusal::Inexpressible { .. })),
+            "{open}"
+        );
     }
 }
 
@@ -179,16 +231,34 @@ fn what_a_candidates_api_cant_say_is_refused_with_its_place() {
         (asking(json!({"presence_penalty": 0.5})), "presence_penalty"),
         (asking(json!({"verbosity": "low"})), "verbosity"),
         (asking(json!({"stop": ["a", " "]})), "stop[1]"),
-        (asking(json!({"response_format": {"type": "json_object"}})), "response_format"),
-        (asking(json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]})), "tools[0]"),
+        (
+            asking(json!({"response_format": {"type": "json_object"}})),
+            "response_format",
+        ),
+        (
+            asking(json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]})),
+            "tools[0]",
+        ),
         (asking(json!({"tools": [tool("f"), tool("f")]})), "tools[1]"),
         (asking(json!({"tools": [tool("a.b")]})), "tools[0].function.name"),
-        (asking(json!({"tools": [tool("f")], "tool_choice": {"type": "allowed_tools"}})), "tool_choice.type"),
+        (
+            asking(json!({"tools": [tool("f")], "tool_choice": {"type": "allowed_tools"}})),
+            "tool_choice.type",
+        ),
         (messages(json!([{"role": "system", "content": "alone"}])), "messages"),
-        (messages(json!([{"role": "assistant", "content": "hello"}, hi])), "messages"),
-        (messages(json!([hi, {"role": "system", "content": "now"}, hi])), "messages"),
+        (
+            messages(json!([{"role": "assistant", "content": "hello"}, hi])),
+            "messages",
+        ),
+        (
+            messages(json!([hi, {"role": "system", "content": "now"}, hi])),
+            "messages",
+        ),
         (messages(json!([hi, {"role": "assistant", "content": "{"}])), "messages"),
-        (messages(json!([hi, calls(json!([call("a", "{}")])), hi])), "messages[2]"),
+        (
+            messages(json!([hi, calls(json!([call("a", "{}")])), hi])),
+            "messages[2]",
+        ),
         (messages(json!([hi, calls(json!([call("a", "{}")]))])), "messages"),
         (messages(json!([hi, result("a", "b")])), "messages[1]"),
         (
@@ -199,8 +269,14 @@ fn what_a_candidates_api_cant_say_is_refused_with_its_place() {
             messages(json!([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}])),
             "messages[0].content[0]",
         ),
-        (messages(json!([{"role": "critic", "content": "x"}])), "messages[0].role"),
-        (messages(json!([{"role": "user", "content": "x", "new": 1}])), "messages[0].new"),
+        (
+            messages(json!([{"role": "critic", "content": "x"}])),
+            "messages[0].role",
+        ),
+        (
+            messages(json!([{"role": "user", "content": "x", "new": 1}])),
+            "messages[0].new",
+        ),
     ] {
         match put(Api::AnthropicMessages, &body) {
             Err(Refusal::Inexpressible { at, .. }) => assert_eq!(at, place, "{body}"),
@@ -208,15 +284,32 @@ fn what_a_candidates_api_cant_say_is_refused_with_its_place() {
         }
     }
     for held in [json!({"store": true}), json!({"web_search_options": {}})] {
-        assert!(matches!(put(Api::Gemini, &asking(held)), Err(Refusal::StateAtProvider(_))));
+        assert!(matches!(
+            put(Api::Gemini, &asking(held)),
+            Err(Refusal::StateAtProvider(_))
+        ));
     }
-    assert_eq!(put(Api::CohereChat, &asking(json!({}))).unwrap_err(), Refusal::Api(Api::CohereChat));
-    assert_eq!(put(Api::OpenaiChat, &asking(json!({}))).unwrap_err(), Refusal::Api(Api::OpenaiChat));
+    assert_eq!(
+        put(Api::CohereChat, &asking(json!({}))).unwrap_err(),
+        Refusal::Api(Api::CohereChat)
+    );
+    assert_eq!(
+        put(Api::OpenaiChat, &asking(json!({}))).unwrap_err(),
+        Refusal::Api(Api::OpenaiChat)
+    );
     for (spoken, fields, place) in [
         (Api::OpenaiResponses, json!({"stop": "END"}), "stop"),
         (Api::OpenaiResponses, json!({"max_tokens": 5}), "max_tokens"),
-        (Api::Ollama, json!({"tools": [tool("f")], "tool_choice": "required"}), "tool_choice"),
-        (Api::Gemini, json!({"tools": [tool("f")], "parallel_tool_calls": false}), "parallel_tool_calls"),
+        (
+            Api::Ollama,
+            json!({"tools": [tool("f")], "tool_choice": "required"}),
+            "tool_choice",
+        ),
+        (
+            Api::Gemini,
+            json!({"tools": [tool("f")], "parallel_tool_calls": false}),
+            "parallel_tool_calls",
+        ),
     ] {
         let Err(Refusal::Inexpressible { at, .. }) = put(spoken, &asking(fields)) else {
             panic!("not refused: {place}");
