@@ -163,9 +163,9 @@ impl Stage {
         let candidate = Upstream::start(answer);
         let home = Home::new();
         home.write_config(&format!(
-            "default_upstream: openai-like\nupstreams:\n  openai-like: {{ url: {} }}\n  \
+            "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  \
              small: {{ url: {}, api: anthropic_messages, model: haiku, key_env: CANDIDATE_KEY, trusted: true }}\n\
-             routes:\n  - name: canary\n    split: {{ openai-like: 0, small: 100 }}\n    {more}\n",
+             routes:\n  - name: canary\n    split: {{ big: 0, small: 100 }}\n    {more}\n",
             baseline.url(),
             candidate.url(),
         ));
@@ -331,7 +331,7 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
         let row = stage.end().row(case);
         assert_eq!(
             (row.attempts.len(), row.arm.as_deref()),
-            (2, Some("openai-like")),
+            (2, Some("big")),
             "{case}: {:?}",
             row.attempts
         );
