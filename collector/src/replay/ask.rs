@@ -213,17 +213,25 @@ impl Arm {
                 back: None,
             });
         }
-        if speaks != Api::OpenaiChat {
-            return Err(format!("it speaks {}, the call {}", speaks.as_str(), call.api.as_str()));
-        }
-        let path = call.path.as_deref().unwrap_or_default();
-        let translated = translate::request(call.api, path, call.request_body.as_bytes());
+        let seen_at = call.path.as_deref().unwrap_or_default();
+        let translated = translate::between(call.api, speaks, seen_at, call.request_body.as_bytes());
         let translated = translated.map_err(|refusal| refusal.to_string())?;
-        let body = request_body(&translated.body.to_string(), self.model(), Api::OpenaiChat);
-        let (body, form) = self.shaped(call, Api::OpenaiChat, body.ok_or(NO_OBJECT)?);
+        // Gemini's body names no model: its path does.
+        let model = self.model().filter(|_| speaks != Api::Gemini);
+        let body = request_body(&translated.body.to_string(), model, speaks);
+        let mut body = body.ok_or(NO_OBJECT)?;
+        let streams = call.request.stream;
+        match speaks {
+            // It streams unless it is told not to.
+            Api::Ollama => drop(body.insert("stream".into(), streams.into())),
+            Api::AnthropicMessages | Api::OpenaiResponses if streams => drop(body.insert("stream".into(), true.into())),
+            _ => {}
+        }
+        let (body, form) = self.shaped(call, speaks, body);
+        let model = self.model().unwrap_or(&translated.back.model);
         Ok(Question {
-            api: Api::OpenaiChat,
-            path: None,
+            api: speaks,
+            path: self.upstream.path_of(speaks, model, streams),
             body,
             form,
             back: Some(translated.back),

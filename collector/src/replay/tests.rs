@@ -296,6 +296,32 @@ async fn a_candidate_of_openai_chat_is_asked_what_an_anthropic_agent_asked() {
 }
 
 #[tokio::test]
+async fn a_candidate_of_anthropic_messages_is_asked_what_a_chat_agent_asked() {
+    let store = kept(1).await;
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "haiku-4.5",
+        "stop_reason": "end_turn", "stop_sequence": null, "content": [{"type": "text", "text": "red"}],
+        "usage": {"input_tokens": 2, "output_tokens": 1}});
+    let small = serve(move |_, _| (200, message.clone()));
+    let mut config = upstream("small", &small.url, Some("haiku"));
+    config.api = Some(understudy_call::call::Api::AnthropicMessages);
+    let replayed = go(&store, 4, &Arm::candidate(open(config)), None).await.unwrap();
+    assert_eq!((replayed.progress.asked, replayed.progress.failed), (1, 0));
+    let asked = small.seen.lock().unwrap()[0].clone();
+    assert_eq!(asked["model"], "haiku");
+    assert!(
+        asked["max_tokens"].is_i64() && asked["messages"][0]["content"].is_array(),
+        "{asked}"
+    );
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let body: Value = serde_json::from_str(rows[0].response_body.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        body["choices"][0]["message"]["content"], "red",
+        "the answer is kept in the call's own API"
+    );
+    assert_eq!((rows[0].input_tokens, rows[0].output_tokens), (Some(2), Some(1)));
+}
+
+#[tokio::test]
 async fn what_the_traffic_repeats_is_floor_for_free_and_what_a_candidate_answered_is_not_replayed() {
     let store = Store::in_memory();
     let row = |number: usize, text: &str, said: &str, model: &str| {
