@@ -7,7 +7,7 @@
 
 use super::{Ingest, IngestError, within};
 use crate::erase::{Collector, Drained, TELL_EVERY};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ impl Ingest {
 
     /// From now on all that is in the spool must go.
     pub(super) fn begin_drain(&mut self, erasures: BTreeSet<String>) -> Result<(), IngestError> {
-        let newest = self.segments.names()?.pop();
+        let newest = self.segments.newest_of_all()?;
         let drain = self.draining.get_or_insert_default();
         drain.through = newest.max(drain.through.take());
         drain.erasures.extend(erasures);
@@ -77,7 +77,8 @@ impl Ingest {
             return Ok(());
         };
         let names = self.segments.names()?;
-        let must_go = |name: &&String| drain.through.as_ref().is_some_and(|through| *name <= through);
+        let through = drain.through.clone();
+        let must_go = |name: &&String| through.as_ref().is_some_and(|through| *name <= through);
         let (unreadable, waiting): (Vec<&String>, Vec<&String>) = names
             .iter()
             .filter(must_go)
@@ -91,7 +92,9 @@ impl Ingest {
             return Ok(());
         }
         let unreadable = unreadable.len() as u64;
-        let others = self.segments.of_others(drain.through.as_deref())?;
+        let waiting = |names: Vec<String>| names.iter().filter(must_go).count() as u64;
+        let others = self.segments.of_others()?.into_iter();
+        let others: BTreeMap<String, u64> = others.map(|(reader, names)| (reader, waiting(names))).collect();
         let emptied = *drain.emptied.get_or_insert_with(Instant::now);
         if others.values().any(|segments| *segments > 0) && emptied.elapsed() < OTHERS {
             return Ok(());

@@ -199,8 +199,14 @@ impl Segments {
         })
     }
 
-    /// How many segments up to this one other readers of the spool have, by their names; the first reader has an empty one.
-    pub(super) fn of_others(&self, through: Option<&str>) -> Result<BTreeMap<String, u64>, SpoolReadError> {
+    /// The newest segment of all that wait for any reader of the spool.
+    pub(super) fn newest_of_all(&self) -> Result<Option<String>, SpoolReadError> {
+        let others = self.of_others()?.into_values().flatten();
+        Ok(self.names()?.into_iter().chain(others).max())
+    }
+
+    /// The segments that wait for other readers of the spool, by their names; the first reader has an empty one.
+    pub(super) fn of_others(&self) -> Result<BTreeMap<String, Vec<String>>, SpoolReadError> {
         let readers = self.spool_dir.join(READERS);
         let failed = |source| SpoolReadError {
             action: "listing the readers of",
@@ -212,15 +218,11 @@ impl Segments {
             dirs.push((name.clone(), readers.join(name)));
         }
         dirs.retain(|(_, dir)| *dir != self.dir);
-        let mut others = BTreeMap::new();
-        for (reader, dir) in dirs {
-            let names = names_in(&dir, SEGMENT_EXTENSION).map_err(failed)?;
-            let waiting = names
-                .iter()
-                .filter(|name| through.is_some_and(|through| name.as_str() <= through));
-            others.insert(reader, waiting.count() as u64);
-        }
-        Ok(others)
+        let segments = |(reader, dir): (String, PathBuf)| Ok((reader, names_in(&dir, SEGMENT_EXTENSION)?));
+        dirs.into_iter()
+            .map(segments)
+            .collect::<std::io::Result<_>>()
+            .map_err(failed)
     }
 
     /// Whether nothing will be appended: a newer segment exists, or there is no writer.
