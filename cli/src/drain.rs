@@ -28,19 +28,26 @@ pub(crate) async fn here(place: &Place, store: &Store, limit: Duration) -> Resul
         return Ok(None);
     }
     let place_of = format!("the spool {}, in which {segments} segments wait", dir.display());
-    if is_read(&dir).with_context(|| format!("locking the spool {}", dir.display()))? {
-        // The collector that reads it answers for itself, where it fills this store.
-        let id = position_of(&dir).id;
-        let known = collectors(store).await?;
-        let is_known = known.iter().any(|collector| collector.id == id);
-        return Ok((!is_known).then(|| {
-            format!("{place_of}: the collector that reads it has not told this store of itself: it fills another, or is of a former version")
-        }));
-    }
-    let Some(config) = &place.config else {
-        return Ok(Some(format!(
-            "{place_of}, and no collector runs: start it, or erase with --config FILE, by which the rest of it can be masked and stored"
-        )));
+    let id = position_of(&dir).id;
+    let is_known = collectors(store).await?.iter().any(|collector| collector.id == id);
+    let is_read = is_read(&dir).with_context(|| format!("locking the spool {}", dir.display()))?;
+    let why = match (is_read, is_known, &place.config) {
+        // Its collector answers for itself.
+        (true, true, _) => return Ok(None),
+        (true, false, _) => {
+            "its collector has not told this store of itself: it fills another, or is of a former version"
+        }
+        (false, false, _) => {
+            "no collector runs, and none has filled this store from it: start the one that is meant to"
+        }
+        (false, true, None) => {
+            "no collector runs: start it, or erase with --config FILE, by which the rest can be masked and stored"
+        }
+        (false, true, Some(_)) => "not all of it could be stored in time",
+    };
+    let words = Some(format!("{place_of}: {why}"));
+    let Some(config) = place.config.as_ref().filter(|_| is_known && !is_read) else {
+        return Ok(words);
     };
     let keys = place.existing_keys()?;
     let ingest = Ingest::open(
@@ -59,7 +66,7 @@ pub(crate) async fn here(place: &Place, store: &Store, limit: Duration) -> Resul
     )?;
     let drained = tokio::task::spawn_blocking(move || ingest.drain_within(limit)).await;
     let is_drained = drained.context("draining the spool")?;
-    Ok((!is_drained).then(|| format!("{place_of}: not all of it could be stored within {limit:?}")))
+    Ok(words.filter(|_| !is_drained))
 }
 
 fn segments_in(dir: &Path) -> std::io::Result<usize> {

@@ -250,7 +250,15 @@ fn a_spool_that_nobody_reads_is_drained_by_the_erasure_itself_or_named() {
 #[test]
 fn a_receipt_names_the_further_readers_of_a_spool_and_each_drains_for_its_own_store() {
     let (upstream, home) = (upstream(), Home::new());
-    let program = home.serve_config(&config(&upstream, "store: { flush: { after: 1h } }\n"));
+    let data = home.data();
+    let shared = format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\nstore: {{ flush: {{ after: 1h }} }}\nkeys: {{ dir: {} }}\n\
+         capture: {{ wait: 10s, spool: {{ dir: {} }} }}\n",
+        upstream.url(),
+        data.join("keys").display(),
+        data.join("spool").display()
+    );
+    let program = home.serve_config(&shared);
     let mirror = home.path().join("mirror");
     let mirror = mirror.to_str().expect("a plain path");
     let reader = home.collect(&["--reader", "mirror", "--config", "understudy.yaml", "--data", mirror]);
@@ -271,13 +279,9 @@ fn a_receipt_names_the_further_readers_of_a_spool_and_each_drains_for_its_own_st
         segments(&folder).iter().all(|segment| !before.contains(segment))
     });
     assert_gone(&home, &before);
-    let place = ["--data", mirror, "--format", "json", "--client-value-stdin"];
-    let keys = home.path().join("mirror.yaml");
-    let text = std::fs::read_to_string(home.config()).expect("a config");
-    let keys_dir = home.data().join("keys");
-    std::fs::write(&keys, format!("{text}keys: {{ dir: {} }}\n", keys_dir.display())).expect("a file");
-    let config = ["--config", keys.to_str().expect("a plain path")];
-    let output = home.run_with_input(&[&["erase"][..], &place, &config].concat(), "sk-ann-1234\n");
+    let place = ["--config", "understudy.yaml", "--data", mirror, "--format", "json"];
+    let arguments = [&["erase", "--client-value-stdin"][..], &place].concat();
+    let output = home.run_with_input(&arguments, "sk-ann-1234\n");
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{words}");
     let receipt: Value = serde_json::from_slice(&output.stdout).expect("a receipt");
