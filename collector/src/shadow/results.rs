@@ -1,5 +1,6 @@
 //! What came of shadows: rows on their way to the store, and the word for the guard.
 
+use crate::erase::Tombstones;
 use crate::metrics::Metrics;
 use crate::replay::{is_floor, is_reverse};
 use crate::store::{Store, StoreError};
@@ -38,6 +39,8 @@ pub(super) struct Results {
     /// (task, candidate, version) whose trial is told.
     tried: Mutex<BTreeSet<(String, String, String)>>,
     agreements: broadcast::Sender<Agreement>,
+    /// What is erased: a call may be while its shadow is asked.
+    tombstones: tokio::sync::Mutex<Tombstones>,
 }
 
 impl Results {
@@ -48,6 +51,7 @@ impl Results {
             rows: Mutex::default(),
             tried: Mutex::default(),
             agreements,
+            tombstones: tokio::sync::Mutex::default(),
         }
     }
 
@@ -94,9 +98,20 @@ impl Results {
         Ok(())
     }
 
-    /// Puts all rows, an object for each task and candidate; what can't be put waits.
+    /// Puts all rows but those of erased calls, an object for each task and candidate; what can't be put waits.
     pub(super) async fn flush(&self) {
-        let rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
+        if rows.is_empty() {
+            return;
+        }
+        let mut tombstones = self.tombstones.lock().await;
+        if let Err(error) = tombstones.refresh(&self.store).await {
+            tracing::warn!(%error, "scores of shadows wait: what is erased is not known");
+            rows.into_iter().for_each(|row| self.add(row));
+            return;
+        }
+        rows.retain(|row| !tombstones.covers_score(row));
+        drop(tombstones);
         let mut objects: BTreeMap<(String, String), Vec<ScoreRecord>> = BTreeMap::new();
         for row in rows {
             let key = (row.task_id.clone(), row.candidate.clone());
