@@ -425,9 +425,11 @@ impl Ingest {
                 self.metrics.count_drift(task);
                 self.drifted.add(task, drift);
             }
-            // What is read again was offered before.
-            if let Some(shadows) = shadows {
-                shadows.offer(&row.record, &call, &known);
+            match (shadows, &self.shadows) {
+                (Some(shadows), _) => shadows.offer(&row.record, &call, &known),
+                // What is read again was offered before.
+                (None, Some(shadows)) => shadows.learn(&row.record),
+                (None, None) => {}
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);

@@ -15,7 +15,7 @@ pub use ask::{Arm, version_of};
 pub use judge::{Judge, Judged};
 pub use pace::Budget;
 pub(crate) use pace::Pace;
-pub(crate) use sample::is_by_candidate;
+pub(crate) use sample::{is_by_candidate, label_told};
 pub use sample::{Drawn, Sample, draw, lot};
 
 use crate::compare::{interval, unit_means};

@@ -118,6 +118,13 @@ pub(crate) fn is_by_candidate(record: &CallRecord) -> bool {
     record.arm.as_ref().is_some_and(is_other) || record.attempts.iter().any(served)
 }
 
+/// The text by which a call tells of its task's labels: what the baseline answered, whole and without calling a tool.
+pub(crate) fn label_told(record: &CallRecord) -> Option<&str> {
+    let is_whole = record.outcome == Outcome::Ok && record.error.is_none() && !record.partial;
+    let is_text = is_whole && record.tool_calls.is_empty() && !is_by_candidate(record);
+    record.output_text.as_deref().filter(|_| is_text)
+}
+
 /// Whether a request continues what only the provider holds.
 fn has_state_at_provider(body: &str) -> bool {
     const KEYS: [&str; 9] = [
@@ -190,13 +197,14 @@ pub async fn draw(
     for_each_assigned(store, &filter, book, |record| {
         sample.of_task += 1;
         let (lot, day) = (lot(seed, &record.call_id), call_micros(&record).div_euclid(DAY));
-        let Some(call) = Drawn::of(record).filter(|_| seen.insert(lot)) else {
+        if !seen.insert(lot) {
             return;
-        };
-        sample.replayable += 1;
-        if call.recorded.tool_calls.is_empty() {
-            sample.labels.add(&call.recorded.output_text);
         }
+        if let Some(text) = label_told(&record) {
+            sample.labels.add(text);
+        }
+        let Some(call) = Drawn::of(record) else { return };
+        sample.replayable += 1;
         tickets.push(Ticket {
             conversation: digest(&[call.conversation_id.as_bytes()]),
             day,

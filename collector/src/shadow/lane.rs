@@ -227,6 +227,10 @@ struct Asker {
 impl Asker {
     async fn ask(&self, job: Job) {
         let shared = &self.shared;
+        // The guard does not wait: what it hears is no score of a candidate's.
+        if job.errand != Errand::Reverse {
+            shared.labels.ready().await;
+        }
         let task = job.record.task_id.clone().unwrap_or_default();
         let served = (job.record.arm.clone(), job.record.route.clone());
         let drawn = match job.errand {
@@ -294,7 +298,7 @@ impl Asker {
     }
 
     fn row(&self, task: &str, call: &Drawn, reply: &Reply, arm: &Arm) -> ScoreRecord {
-        let labels = self.shared.labels_of(task);
+        let labels = self.shared.labels.of(task);
         ScoreRecord {
             source: Some(SHADOW.to_owned()),
             ..reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels)
@@ -312,7 +316,7 @@ impl Asker {
     ) -> Option<ScoreRecord> {
         let candidate = candidate?;
         let baselines = reply.answer.as_ref().filter(|_| reply.outcome == Outcome::Ok)?;
-        let labels = self.shared.labels_of(task);
+        let labels = self.shared.labels.of(task);
         let kind = kind_in_task(&call.request, baselines, &labels);
         let judged = score(&call.request, baselines, &call.recorded, kind, &labels);
         let row = reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels);
