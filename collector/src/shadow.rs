@@ -7,6 +7,7 @@
 //! sent raw text, where its rule says so; what it answers is masked before it is looked at. Nothing that a client
 //! waits for is in here, no tool call is ever executed, and an upstream gets its own credential and no other.
 
+mod bench;
 mod labels;
 mod lane;
 mod purse;
@@ -14,7 +15,7 @@ mod results;
 mod rule;
 
 pub use results::Agreement;
-pub use rule::{Rule, RuleBudget, RuleMatch};
+pub use rule::{Rule, RuleBudget, RuleJudge, RuleMatch};
 
 use crate::mask::Values;
 use crate::metrics::Metrics;
@@ -159,6 +160,7 @@ impl Shadows {
         let shared = self.shared.clone();
         let _ = self.runtime.block_on(async move {
             shared.purses.save();
+            shared.results.release_before(std::time::Instant::now());
             tokio::time::timeout(Duration::from_secs(10), shared.results.flush()).await
         });
     }
@@ -176,6 +178,9 @@ async fn keep(shared: std::sync::Weak<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(shared) = shared.upgrade() else { return };
+        if let Some(then) = std::time::Instant::now().checked_sub(bench::WAIT) {
+            shared.results.release_before(then);
+        }
         let saving = shared.clone();
         let _ = tokio::task::spawn_blocking(move || saving.purses.save()).await;
         if flushed.elapsed() >= shared.config.flush_after || shared.results.is_full() {

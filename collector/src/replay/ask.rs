@@ -108,10 +108,6 @@ impl Arm {
         self.upstream.name()
     }
 
-    pub(super) fn is_baseline(&self) -> bool {
-        self.is_baseline
-    }
-
     /// The model that it is asked for, where that is not the call's own.
     pub fn model(&self) -> Option<&str> {
         match self.is_baseline {

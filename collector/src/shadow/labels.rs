@@ -203,7 +203,10 @@ mod tests {
 
     async fn put(store: &Store, rows: &[CallRecord], part: u64) {
         let parquet = calls_to_parquet(rows, &TableKeys::default()).unwrap();
-        store.put(&call_key(&rows[0], "test", part, part), parquet).await.unwrap();
+        store
+            .put(&call_key(&rows[0], "test", part, part), parquet)
+            .await
+            .unwrap();
     }
 
     /// Kind, agreement and validity of an answer to a call.
@@ -221,7 +224,9 @@ mod tests {
     async fn started(store: &Store) -> Arc<Labels> {
         let labels = Labels::new(store.clone());
         labels.begin(&Handle::current());
-        tokio::time::timeout(Duration::from_secs(30), labels.ready()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), labels.ready())
+            .await
+            .unwrap();
         labels
     }
 
@@ -239,7 +244,11 @@ mod tests {
         }
         let after = started(&store).await;
         let sample = draw(&store, None, TASK, 100, 0).await.unwrap();
-        for (recorded, answer) in [("positive", "negative"), ("negative", "Negative."), ("positive", "happy")] {
+        for (recorded, answer) in [
+            ("positive", "negative"),
+            ("negative", "Negative."),
+            ("positive", "happy"),
+        ] {
             let expected = scored(&sample.labels, recorded, answer);
             assert_eq!(expected.0, AnswerKind::Label);
             assert_eq!(scored(&before.of(TASK), recorded, answer), expected);

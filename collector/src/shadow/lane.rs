@@ -1,6 +1,7 @@
 //! One rule and one of its upstreams: a bounded queue, and as many askers as may be in flight.
 
 use super::Shared;
+use super::bench::Bench;
 use super::results::Agreement;
 use super::rule::Rule;
 use crate::mask::Values;
@@ -120,6 +121,8 @@ pub(super) struct Lane {
     queue: mpsc::Sender<Job>,
     waiting: Arc<AtomicUsize>,
     askers: Vec<JoinHandle<()>>,
+    /// Where its answers are judged, if they are.
+    bench: Option<Arc<Bench>>,
     shared: Arc<Shared>,
 }
 
@@ -128,10 +131,12 @@ impl Lane {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         let waiting = Arc::new(AtomicUsize::new(0));
+        let bench = rule.judge.as_ref();
+        let bench = bench.map(|judge| Arc::new(Bench::open(judge, &rule.purse(), &shared, runtime)));
         let most = arm.max_in_flight().unwrap_or(usize::MAX);
         let askers = (0..rule.budget.concurrency.min(most).max(1)).map(|_| {
-            let (rule, arm, shared) = (rule.clone(), arm.clone(), shared.clone());
-            runtime.spawn(ask_all(rule, arm, shared, jobs.clone(), waiting.clone()))
+            let asker = Asker::new(rule, arm, bench.clone(), shared.clone());
+            runtime.spawn(asker.ask_all(jobs.clone(), waiting.clone()))
         });
         let askers = askers.collect();
         Lane {
@@ -140,6 +145,7 @@ impl Lane {
             queue,
             waiting,
             askers,
+            bench,
             shared,
         }
     }
@@ -156,6 +162,7 @@ impl Lane {
             && own.raw == rule.raw
             && own.budget == rule.budget
             && own.purse() == rule.purse()
+            && own.judge_key() == rule.judge_key()
             && self.arm.name() == arm.name()
             && self.arm.version == arm.version
     }
@@ -183,41 +190,16 @@ impl Lane {
     /// Gives up what waits and what is on its way.
     pub(super) fn close(self) {
         self.askers.iter().for_each(JoinHandle::abort);
-    }
-}
-
-async fn ask_all(
-    rule: Rule,
-    arm: Arm,
-    shared: Arc<Shared>,
-    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-    waiting: Arc<AtomicUsize>,
-) {
-    let asker = Asker {
-        purse: rule.purse(),
-        // The purse bounds calls and money; a lane of its own bounds what is in flight.
-        pace: Pace::new(Budget::default()),
-        replay: ReplayConfig {
-            deadline: shared.config.deadline,
-            tries: TRIES,
-            retry_after: RETRY_AFTER,
-            ..ReplayConfig::new("")
-        },
-        rule,
-        arm,
-        shared,
-    };
-    loop {
-        let job = jobs.lock().await.recv().await;
-        let Some(job) = job else { return };
-        waiting.fetch_sub(job.bytes, Ordering::Relaxed);
-        asker.ask(job).await;
+        if let Some(bench) = self.bench {
+            bench.close();
+        }
     }
 }
 
 struct Asker {
     rule: Rule,
     arm: Arm,
+    bench: Option<Arc<Bench>>,
     shared: Arc<Shared>,
     purse: String,
     pace: Pace,
@@ -225,6 +207,33 @@ struct Asker {
 }
 
 impl Asker {
+    fn new(rule: &Rule, arm: &Arm, bench: Option<Arc<Bench>>, shared: Arc<Shared>) -> Asker {
+        Asker {
+            purse: rule.purse(),
+            // The purse bounds calls and money; a lane of its own bounds what is in flight.
+            pace: Pace::new(Budget::default()),
+            replay: ReplayConfig {
+                deadline: shared.config.deadline,
+                tries: TRIES,
+                retry_after: RETRY_AFTER,
+                ..ReplayConfig::new("")
+            },
+            rule: rule.clone(),
+            arm: arm.clone(),
+            bench,
+            shared,
+        }
+    }
+
+    async fn ask_all(self, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, waiting: Arc<AtomicUsize>) {
+        loop {
+            let job = jobs.lock().await.recv().await;
+            let Some(job) = job else { return };
+            waiting.fetch_sub(job.bytes, Ordering::Relaxed);
+            self.ask(job).await;
+        }
+    }
+
     async fn ask(&self, job: Job) {
         let shared = &self.shared;
         // The guard does not wait: what it hears is no score of a candidate's.
@@ -245,7 +254,7 @@ impl Asker {
         let (Some(call), Some(asked)) = (drawn, asked) else {
             return shared.skip("not_replayable");
         };
-        if let Err(reason) = shared.purses.begin(&self.purse, &self.rule.budget) {
+        if let Err(reason) = shared.purses.begin(&self.purse, &self.rule.budget, 1) {
             return shared.skip(reason);
         }
         let arm = match job.errand {
@@ -291,10 +300,14 @@ impl Asker {
                 None => return,
             },
         };
-        shared.results.add(ScoreRecord {
+        let row = ScoreRecord {
             judged_at: super::now_micros(),
             ..row
-        });
+        };
+        match self.bench.as_ref().filter(|_| job.errand == Errand::Candidate) {
+            Some(bench) => bench.offer(call, row),
+            None => shared.results.add(row),
+        }
     }
 
     fn row(&self, task: &str, call: &Drawn, reply: &Reply, arm: &Arm) -> ScoreRecord {

@@ -7,7 +7,9 @@ use crate::table::{score_key, scores_to_parquet};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::broadcast;
 use understudy_call::record::ScoreRecord;
 
@@ -35,6 +37,8 @@ pub(super) struct Results {
     store: Store,
     metrics: Metrics,
     rows: Mutex<Vec<ScoreRecord>>,
+    /// Rows that a judge looks at, by when they came.
+    held: Mutex<BTreeMap<(Instant, u64), ScoreRecord>>,
     /// (task, candidate, version) whose trial is told.
     tried: Mutex<BTreeSet<(String, String, String)>>,
     agreements: broadcast::Sender<Agreement>,
@@ -46,6 +50,7 @@ impl Results {
             store,
             metrics,
             rows: Mutex::default(),
+            held: Mutex::default(),
             tried: Mutex::default(),
             agreements,
         }
@@ -67,6 +72,42 @@ impl Results {
         } else {
             self.metrics.shadow_skipped.with_label_values(&["store"]).inc();
         }
+    }
+
+    /// Holds a row back until [`Results::release`], under the place that this gives.
+    pub(super) fn hold(&self, row: ScoreRecord) -> (Instant, u64) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let place = (Instant::now(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.held().insert(place, row);
+        place
+    }
+
+    /// A row that is held back.
+    pub(super) fn held_at(&self, place: (Instant, u64)) -> Option<ScoreRecord> {
+        self.held().get(&place).cloned()
+    }
+
+    /// Lets a row go, with the judge's word where there is one. False where it went before.
+    pub(super) fn release(&self, place: (Instant, u64), judge: Option<f64>) -> bool {
+        let row = self.held().remove(&place);
+        let is_held = row.is_some();
+        row.into_iter().for_each(|row| self.add(ScoreRecord { judge, ..row }));
+        is_held
+    }
+
+    /// Lets all rows go that came before then, without a word of the judge; how many they are.
+    pub(super) fn release_before(&self, then: Instant) -> usize {
+        let mut held = self.held();
+        let late = held.split_off(&(then, 0));
+        let late = std::mem::replace(&mut *held, late);
+        drop(held);
+        let count = late.len();
+        late.into_values().for_each(|row| self.add(row));
+        count
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), ScoreRecord>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_full(&self) -> bool {
