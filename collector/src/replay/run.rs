@@ -522,7 +522,11 @@ impl<'a, P: FnMut(&Progress)> Run<'a, P> {
 
     async fn commit(&mut self, ended: bool) -> Result<(), ReplayError> {
         let (calls_sent, spent_usd) = self.asking.pace.spent();
-        let replayed = self.replayed();
+        let mut replayed = self.replayed();
+        if !ended {
+            // A long run puts many of them: only the last commit lists them.
+            replayed.objects.clear();
+        }
         let commit = Commit {
             replayed: &replayed,
             calls_sent,

@@ -388,6 +388,29 @@ async fn the_baseline_is_asked_until_its_floor_is_known_and_a_budget_ends_and_go
     assert!(last.floor_half_width.is_some_and(|half| half <= 0.2), "{last:?}");
 }
 
+#[tokio::test]
+async fn a_form_that_the_answers_told_makes_another_version() {
+    let store = kept(40).await;
+    let arm = |constrain: bool| {
+        let url = Url::parse("http://127.0.0.1:9").unwrap();
+        Arm::candidate(open(UpstreamConfig {
+            constrain,
+            ..upstream("small", &url, Some("small"))
+        }))
+    };
+    let labels = draw(&store, None, TASK, 40, 7).await.unwrap();
+    let told = arm(true).with_forms_of(&labels).version;
+    assert_ne!(told, arm(true).version, "shadows ask without it");
+    let half = draw(&store, None, TASK, 20, 7).await.unwrap();
+    assert_eq!(
+        told,
+        arm(true).with_forms_of(&half).version,
+        "the same labels are the same form"
+    );
+    assert_eq!(arm(true).with_forms_of(&Sample::default()).version, arm(true).version);
+    assert_eq!(arm(false).with_forms_of(&labels).version, arm(false).version);
+}
+
 static PRICES: std::sync::LazyLock<PriceTable> = std::sync::LazyLock::new(PriceTable::builtin);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

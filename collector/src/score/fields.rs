@@ -83,7 +83,8 @@ fn normal_at(value: &Value, schema: &Value, root: &Value, depth: usize) -> Value
             };
             let kept = fields.iter().filter_map(|(name, field)| {
                 let known = schema["properties"].get(name);
-                let field = normal_at(field, known.unwrap_or(&Value::Null), root, depth - 1);
+                let of_field = known.unwrap_or(&schema["additionalProperties"]);
+                let field = normal_at(field, of_field, root, depth - 1);
                 let default = known.and_then(|known| known.get("default").or(resolved(known, root).get("default")));
                 let is_empty = field.as_object().is_some_and(Map::is_empty);
                 let says_nothing = field.is_null() || is_empty || default.is_some_and(|default| same(default, &field));

@@ -155,6 +155,18 @@ fn an_optional_object_of_defaults_says_nothing() {
 }
 
 #[test]
+fn the_schema_of_further_fields_is_heeded() {
+    let schema = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    let request = Request {
+        tools: vec![tool("count", schema)],
+        ..Request::default()
+    };
+    let (recorded, answer) = (calls(&[("count", r#"{"a": 2}"#)]), calls(&[("count", r#"{"a": "2"}"#)]));
+    let score = score(&request, &recorded, &answer, AnswerKind::ToolCall, &LabelSet::default());
+    assert_eq!((score.agreement, score.valid), (Some(1.0), false));
+}
+
+#[test]
 fn prose_is_the_same_however_unicode_writes_it() {
     let recorded = text("Das Gerät für Zoë ist geprüft, und der Schlüssel liegt bereit.");
     let answer =

@@ -46,6 +46,8 @@ struct State {
 #[derive(Default)]
 struct Reading {
     sets: Sets,
+    /// Version of the task book that is known of.
+    version: i32,
     /// Calls that came meanwhile: the store may have them, too.
     met: HashSet<[u8; 16]>,
 }
@@ -71,11 +73,14 @@ impl Labels {
     /// Takes note of a live call, which may be stored later on; nothing before [`Labels::begin`].
     pub(super) fn learn(self: &Arc<Labels>, record: &CallRecord, runtime: &tokio::runtime::Handle) {
         let mut state = self.state();
-        let is_newer = state
-            .book
-            .is_some_and(|book| record.taskbook_version.is_some_and(|version| version > book));
-        if is_newer && state.reading.is_none() {
-            state.reading = Some(Reading::default());
+        let newer = record
+            .taskbook_version
+            .filter(|version| state.book.is_some_and(|book| *version > book));
+        if let (Some(version), None) = (newer, &state.reading) {
+            state.reading = Some(Reading {
+                version,
+                ..Reading::default()
+            });
             runtime.spawn(self.clone().read());
         }
         let State { sets, reading, book } = &mut *state;
@@ -105,13 +110,13 @@ impl Labels {
 
     async fn read(self: Arc<Labels>) {
         let mut tries = 1;
-        let version = loop {
+        let read = loop {
             match self.read_once().await {
-                Ok(version) => break version,
+                Ok(version) => break Some(version),
                 Err(error) if tries < TRIES => tracing::debug!(%error, "the labels of tasks could not be read yet"),
                 Err(error) => {
                     tracing::warn!(%error, "the labels of tasks could not be read: they are learnt from live calls");
-                    break 0;
+                    break None;
                 }
             }
             tries += 1;
@@ -119,7 +124,11 @@ impl Labels {
         };
         let mut state = self.state();
         if let Some(reading) = state.reading.take() {
-            (state.sets, state.book) = (reading.sets, Some(version));
+            // What was known before is more than what could not be read.
+            if read.is_some() || state.book.is_none() {
+                state.sets = reading.sets;
+            }
+            state.book = Some(read.unwrap_or_default().max(reading.version));
         }
         drop(state);
         self.ready.send_replace(true);
@@ -269,6 +278,28 @@ mod tests {
         assert!(!labels.of(TASK).is_closed());
         labels.learn(&call(9, "positive"), &Handle::current());
         assert!(labels.of(TASK).is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_newer_task_book_reads_once_more_and_not_for_ever() {
+        let store = Store::in_memory();
+        let labels = started(&store).await;
+        let calls: Vec<CallRecord> = (0..10).map(|number| call(number, "positive")).collect();
+        put(&store, &calls, 0).await;
+        let newer = |number| CallRecord {
+            taskbook_version: Some(3),
+            ..call(number, "positive")
+        };
+        labels.learn(&newer(10), &Handle::current());
+        let is_read = async {
+            while labels.state().reading.is_some() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), is_read).await.unwrap();
+        assert!(labels.of(TASK).is_closed(), "those that are stored count now");
+        labels.learn(&newer(11), &Handle::current());
+        assert!(labels.state().reading.is_none());
     }
 
     #[tokio::test]
