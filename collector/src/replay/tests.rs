@@ -243,7 +243,13 @@ async fn an_upstream_that_takes_nothing_is_an_error_and_leaves_no_rows() {
 #[tokio::test]
 async fn a_larger_sample_holds_the_smaller_one() {
     let store = kept(20).await;
-    let ids = |sample: Sample| sample.calls.into_iter().map(|call| call.call_id).collect::<Vec<_>>();
+    let ids = |sample: Sample| {
+        sample
+            .calls
+            .into_iter()
+            .map(|call| call.call_id.clone())
+            .collect::<Vec<_>>()
+    };
     let small = ids(draw(&store, None, TASK, 5, 1).await.unwrap());
     let large = ids(draw(&store, None, TASK, 12, 1).await.unwrap());
     assert_eq!(small[..], large[..5]);

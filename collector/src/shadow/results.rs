@@ -87,23 +87,19 @@ impl Results {
         self.held().get(&place).cloned()
     }
 
-    /// Lets a row go, with the judge's word where there is one. False where it went before.
-    pub(super) fn release(&self, place: (Instant, u64), judge: Option<f64>) -> bool {
+    /// Lets a row go, with the judge's word where there is one; nothing where it went before.
+    pub(super) fn release(&self, place: (Instant, u64), judge: Option<f64>) {
         let row = self.held().remove(&place);
-        let is_held = row.is_some();
         row.into_iter().for_each(|row| self.add(ScoreRecord { judge, ..row }));
-        is_held
     }
 
-    /// Lets all rows go that came before then, without a word of the judge; how many they are.
-    pub(super) fn release_before(&self, then: Instant) -> usize {
+    /// Lets all rows go that came before then, without a word of the judge.
+    pub(super) fn release_before(&self, then: Instant) {
         let mut held = self.held();
-        let late = held.split_off(&(then, 0));
-        let late = std::mem::replace(&mut *held, late);
+        let young = held.split_off(&(then, 0));
+        let late = std::mem::replace(&mut *held, young);
         drop(held);
-        let count = late.len();
         late.into_values().for_each(|row| self.add(row));
-        count
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), ScoreRecord>> {
