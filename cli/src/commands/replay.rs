@@ -247,19 +247,20 @@ fn judge(
     let upstream = place.upstream("--judge", name)?;
     let default = place.config.as_ref().map_or("", |config| &config.default_upstream);
     let is_baseline = |call: &Drawn| call.upstream.as_deref().unwrap_or(default) == name;
-    let Some(own) = arguments.judge_model.as_ref().or(upstream.model.as_ref()) else {
-        return Err(Wrong(format!(
-            "which model of {name}? say --judge-model, or `model:` of the upstream"
-        ))
-        .into());
-    };
-    let is_candidate = *name == arguments.to || (upstream.url == *url && model.as_ref() == Some(own));
-    if is_candidate || sample.calls.iter().any(|call| is_baseline(call)) {
+    let own = arguments.judge_model.as_ref().or(upstream.model.as_ref());
+    let is_same = upstream.url == *url && own.is_some() && own == model.as_ref();
+    if *name == arguments.to || is_same || sample.calls.iter().any(|call| is_baseline(call)) {
         return Err(Wrong(format!(
             "--judge: `{name}` is one of the two that are compared: name a third upstream, with another model"
         ))
         .into());
     }
+    let Some(own) = own else {
+        return Err(Wrong(format!(
+            "which model of {name}? say --judge-model, or `model:` of the upstream"
+        ))
+        .into());
+    };
     Ok(Some(Judge::new(Arc::new(place.open(upstream.clone())?), own.clone())))
 }
 

@@ -267,17 +267,11 @@ impl Asker {
             .and_then(|reply| arm.cost(&call, reply, &shared.rows.prices));
         shared.purses.end(&self.purse, cost);
         let Some(mut reply) = reply else { return };
-        let metrics = &shared.metrics;
-        let labels = [arm.name(), reply.outcome.as_str()];
-        metrics.shadow_calls.with_label_values(&labels).inc();
-        if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
-            metrics.shadow_cost.with_label_values(&[arm.name()]).inc_by(cost);
-        }
         if let Some(raw) = job.raw {
             raw.mask(&shared.rows, &call, &mut reply);
         }
         let row = match job.errand {
-            Errand::Candidate => self.row(&task, &call, &reply, &arm),
+            Errand::Candidate => Some(self.row(&task, &call, &reply, &arm)),
             Errand::Floor => {
                 let row = self.row(&task, &call, &reply, &arm);
                 let floor = row.agreement.filter(|_| call.same_model(&reply));
@@ -290,23 +284,29 @@ impl Asker {
                         at: super::now_micros(),
                     });
                 }
-                ScoreRecord {
+                Some(ScoreRecord {
                     floor_agreement: floor,
                     ..row
-                }
+                })
             }
-            Errand::Reverse => match self.reverse(&task, &call, &reply, &arm, served) {
-                Some(row) => row,
-                None => return,
-            },
+            Errand::Reverse => self.reverse(&task, &call, &reply, &arm, served),
         };
-        let row = ScoreRecord {
-            judged_at: super::now_micros(),
-            ..row
-        };
-        match self.bench.as_ref().filter(|_| job.errand == Errand::Candidate) {
-            Some(bench) => bench.offer(call, row),
-            None => shared.results.add(row),
+        if let Some(row) = row {
+            let row = ScoreRecord {
+                judged_at: super::now_micros(),
+                ..row
+            };
+            match self.bench.as_ref().filter(|_| job.errand == Errand::Candidate) {
+                Some(bench) => bench.offer(call, row),
+                None => shared.results.add(row),
+            }
+        }
+        // What is counted is on its way to the store.
+        let metrics = &shared.metrics;
+        let labels = [arm.name(), reply.outcome.as_str()];
+        metrics.shadow_calls.with_label_values(&labels).inc();
+        if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
+            metrics.shadow_cost.with_label_values(&[arm.name()]).inc_by(cost);
         }
     }
 

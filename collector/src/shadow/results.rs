@@ -42,6 +42,8 @@ pub(super) struct Results {
     /// (task, candidate, version) whose trial is told.
     tried: Mutex<BTreeSet<(String, String, String)>>,
     agreements: broadcast::Sender<Agreement>,
+    /// One flush at a time: who waits for one waits for what is on its way, too.
+    flushing: tokio::sync::Mutex<()>,
 }
 
 impl Results {
@@ -53,6 +55,7 @@ impl Results {
             held: Mutex::default(),
             tried: Mutex::default(),
             agreements,
+            flushing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Results {
 
     /// Puts all rows, an object for each task and candidate; what can't be put waits.
     pub(super) async fn flush(&self) {
+        let _flushing = self.flushing.lock().await;
         let rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
         let mut objects: BTreeMap<(String, String), Vec<ScoreRecord>> = BTreeMap::new();
         for row in rows {
@@ -155,5 +159,58 @@ impl Results {
                 rows.into_iter().for_each(|row| self.add(row));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::{Fault, Faulty};
+    use prometheus::Registry;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_flush_waits_for_the_rows_of_the_one_before() {
+        let faulty = Faulty::new();
+        // A store that takes its time.
+        faulty.plan(|_, _| {
+            std::thread::sleep(Duration::from_millis(200));
+            Fault::None
+        });
+        let metrics = Metrics::register(&Registry::new(), None).unwrap();
+        let results = Arc::new(Results::new(faulty.store(), metrics, broadcast::channel(1).0));
+        results.add(ScoreRecord {
+            task_id: "task".into(),
+            candidate: "small".into(),
+            ..ScoreRecord::default()
+        });
+        let first = results.clone();
+        let first = tokio::spawn(async move { first.flush().await });
+        while !results.rows.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        results.flush().await;
+        faulty.plan(|_, _| Fault::None);
+        assert_eq!(faulty.store().list("scores").await.unwrap().len(), 1);
+        first.await.unwrap();
+    }
+
+    #[test]
+    fn a_row_that_a_judge_looks_at_goes_once_with_its_word_or_late_without() {
+        let metrics = Metrics::register(&Registry::new(), None).unwrap();
+        let results = Results::new(Store::in_memory(), metrics, broadcast::channel(1).0);
+        let row = |call: &str| ScoreRecord {
+            call_id: call.into(),
+            ..ScoreRecord::default()
+        };
+        let (told, late) = (results.hold(row("told")), results.hold(row("late")));
+        assert!(results.rows.lock().unwrap().is_empty() && results.held_at(told).is_some());
+        results.release(told, Some(1.0));
+        results.release_before(Instant::now() + Duration::from_secs(1));
+        results.release(late, Some(0.0));
+        let rows = results.rows.lock().unwrap();
+        let words: Vec<(&str, Option<f64>)> = rows.iter().map(|row| (row.call_id.as_str(), row.judge)).collect();
+        assert_eq!(words, [("told", Some(1.0)), ("late", None)]);
     }
 }
