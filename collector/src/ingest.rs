@@ -442,9 +442,12 @@ impl Ingest {
             }
             let is_erased = self.tombstones.covers_call(&row.record);
             holds_erased |= is_erased;
-            // What is read again was offered before.
-            if let Some(shadows) = shadows.filter(|_| !is_erased) {
-                shadows.offer(&row.record, &call, &known);
+            match (shadows, &self.shadows) {
+                _ if is_erased => {}
+                (Some(shadows), _) => shadows.offer(&row.record, &call, &known),
+                // What is read again was offered before.
+                (None, Some(shadows)) => shadows.learn(&row.record),
+                (None, None) => {}
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);

@@ -45,7 +45,7 @@ const NO_OBJECT: &str = "its body is no JSON object";
 #[derive(Clone)]
 pub struct Arm {
     upstream: Arc<Upstream>,
-    /// Changes with the model and the URL.
+    /// Changes with the model, the URL, and the form that answers are held to.
     pub version: String,
     is_baseline: bool,
     /// What holds its answers to a form, where it is asked so.
@@ -68,10 +68,17 @@ impl Arm {
         }
     }
 
-    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`.
+    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`. Asked for such
+    /// a form it is another version.
     pub fn with_forms_of(self, sample: &Sample) -> Arm {
+        let constraint = self.constraint.as_ref().map(|_| Constraint::of(sample));
+        let version = match constraint.as_ref().and_then(Constraint::form) {
+            Some(form) => digest(&[&self.version, &form]),
+            None => self.version,
+        };
         Arm {
-            constraint: self.constraint.as_ref().map(|_| Constraint::of(sample)),
+            constraint,
+            version,
             ..self
         }
     }
@@ -106,10 +113,6 @@ impl Arm {
     /// The upstream's name.
     pub fn name(&self) -> &str {
         self.upstream.name()
-    }
-
-    pub(super) fn is_baseline(&self) -> bool {
-        self.is_baseline
     }
 
     /// The model that it is asked for, where that is not the call's own.
