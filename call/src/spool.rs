@@ -15,6 +15,9 @@ pub const POSITION: &str = "collector.json";
 /// The folder of further readers, each a folder of its own: the writer links each new segment into all of them, so that
 /// every reader has its own position and deletes its own links.
 pub const READERS: &str = "readers";
+/// The segment in this file is to be ended, so that what is in it can go: a collector asks for that, and the writer does it
+/// within seconds and takes the file away.
+pub const END_SEGMENT: &str = "end-segment";
 /// File extension of segments.
 pub const SEGMENT_EXTENSION: &str = "seg";
 
@@ -38,6 +41,8 @@ pub struct Pending {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Position {
+    /// Whose position it is: an id that stays with the folder.
+    pub id: String,
     /// The segment that is being read.
     pub segment: Option<String>,
     /// Where the next frame begins, unless the file was tampered with.

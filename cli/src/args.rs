@@ -318,6 +318,9 @@ pub(crate) struct EraseArguments {
     /// Calls that began longer ago, as in `90d` or `12h`.
     #[arg(long, value_name = "AGE")]
     pub(crate) older_than: Option<String>,
+    /// How long to wait until collectors have taken it through their spools; who has not answered by then is named.
+    #[arg(long, value_name = "DURATION", default_value = "45s")]
+    pub(crate) wait: String,
     /// How the receipt is printed: `table` or `json`.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,

@@ -6,6 +6,7 @@ mod agreements;
 mod args;
 mod commands;
 mod demo;
+mod drain;
 mod exports;
 mod keys;
 mod log;

@@ -38,6 +38,8 @@ async fn once(store: &Store, wanted: &Wanted, now: i64) -> anyhow::Result<()> {
         let (lines, not_reached) = exports::erase(store, &calls).await?;
         receipt.export_lines = lines;
         receipt.not_reached.extend(not_reached);
+        let waiting = "what waits in spools: collectors leave it out, and drain them, within seconds of seeing this";
+        receipt.not_reached.push(waiting.into());
         receipt.put(store).await?;
         log::note(
             store,

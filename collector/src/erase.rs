@@ -3,9 +3,12 @@
 //! A tombstone (`erasures/<id>.json`) is never changed or removed: rows that come back, from a spool, a backup or a
 //! second import, are left out again. It holds pseudonyms and ids, nothing of what was said.
 
+mod spools;
 mod sweep;
 
-pub use sweep::{Erased, Receipt, Wanted, erase, sweep_object};
+pub(crate) use spools::TELL_EVERY;
+pub use spools::{Collector, Drained, Spools, collectors, wait_for_spools};
+pub use sweep::{Erased, Receipt, Wanted, erase, sweep_object, sweep_scores};
 
 use crate::store::{Store, StoreError};
 use crate::table::call_micros;
@@ -16,6 +19,8 @@ use understudy_call::record::{CallRecord, ScoreRecord};
 
 /// The store's folder of tombstones and receipts.
 pub const ERASURES: &str = "erasures";
+/// The folder among them of notes of what was left out.
+const LEFT_OUT: &str = "left-out";
 /// Columns that say whether a call is erased, and which it was.
 pub const ERASURE_COLUMNS: [&str; 8] = [
     "call_id",
@@ -109,7 +114,7 @@ impl Tombstone {
 }
 
 /// Adds a call's number to those of its boot.
-pub(crate) fn note_number(numbers: &mut BTreeMap<String, Numbers>, call: &CallRecord) {
+fn note_number(numbers: &mut BTreeMap<String, Numbers>, call: &CallRecord) {
     let number = call.sequence.and_then(|number| u64::try_from(number).ok());
     if let (Some(boot_id), Some(number)) = (&call.boot_id, number) {
         numbers.entry(boot_id.clone()).or_default().insert(number);
@@ -119,9 +124,32 @@ pub(crate) fn note_number(numbers: &mut BTreeMap<String, Numbers>, call: &CallRe
 /// All tombstones of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Tombstones {
+    /// Keys of the tombstones that were read.
     names: BTreeSet<String>,
+    /// Keys of the notes of what was left out since.
+    notes: BTreeSet<String>,
+    /// Ids of the tombstones that nobody took note of yet, and when they were made.
+    new: BTreeMap<String, i64>,
     all: Vec<Tombstone>,
     calls: HashSet<String>,
+}
+
+/// What an object among the erasures is.
+enum Kind<'a> {
+    /// A tombstone, and its id.
+    Tombstone(&'a str),
+    /// A note of calls that were left out.
+    Note,
+}
+
+fn kind_of(key: &str) -> Option<Kind<'_>> {
+    let name = key.strip_prefix(ERASURES)?.strip_prefix('/')?.strip_suffix(".json")?;
+    match name.split_once('/') {
+        None if name.ends_with(".receipt") => None,
+        None => Some(Kind::Tombstone(name)),
+        Some((LEFT_OUT, _)) => Some(Kind::Note),
+        Some(_) => None,
+    }
 }
 
 impl Tombstones {
@@ -130,18 +158,51 @@ impl Tombstones {
     /// # Errors
     /// Where the store fails, or one can't be read: what it covers must not be shown.
     pub async fn load(store: &Store) -> Result<Tombstones, StoreError> {
-        let mut tombstones = Tombstones {
-            names: Tombstones::names(store).await?,
-            ..Tombstones::default()
-        };
-        for name in &tombstones.names {
-            let json = store.get(name).await?;
-            let tombstone: Tombstone = serde_json::from_slice(&json)
-                .map_err(|error| StoreError::unreadable(name, format!("it is no tombstone: {error}")))?;
-            tombstones.calls.extend(tombstone.calls.iter().cloned());
-            tombstones.all.push(tombstone);
-        }
+        let mut tombstones = Tombstones::default();
+        tombstones.refresh(store).await?;
         Ok(tombstones)
+    }
+
+    /// Reads those that were made since: none is ever changed.
+    ///
+    /// # Errors
+    /// As [`Tombstones::load`]; what was read until then is kept.
+    pub(crate) async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
+        for object in store.list(ERASURES).await? {
+            let name = object.key;
+            let Some(kind) = kind_of(&name) else { continue };
+            if self.names.contains(&name) || self.notes.contains(&name) {
+                continue;
+            }
+            let json = store.get(&name).await?;
+            let tombstone: Tombstone = serde_json::from_slice(&json)
+                .map_err(|error| StoreError::unreadable(&name, format!("it is no tombstone: {error}")))?;
+            self.calls.extend(tombstone.calls.iter().cloned());
+            match kind {
+                Kind::Tombstone(id) => {
+                    self.new.insert(id.to_owned(), tombstone.at);
+                    self.all.push(tombstone);
+                    self.names.insert(name);
+                }
+                Kind::Note => drop(self.notes.insert(name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether [`Tombstones::take_new`] has some.
+    pub(crate) fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// Whether there are any.
+    pub(crate) fn was_read(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// The ids of those that were read since this was asked before, and when they were made, microseconds since the epoch.
+    pub(crate) fn take_new(&mut self) -> BTreeMap<String, i64> {
+        std::mem::take(&mut self.new)
     }
 
     /// Whether another one was made since these were read.
@@ -149,20 +210,9 @@ impl Tombstones {
     /// # Errors
     /// Where the store fails.
     pub async fn are_outdated(&self, store: &Store) -> Result<bool, StoreError> {
-        Ok(Tombstones::names(store).await? != self.names)
-    }
-
-    async fn names(store: &Store) -> Result<BTreeSet<String>, StoreError> {
         let objects = store.list(ERASURES).await?;
-        let is_tombstone = |key: &String| {
-            let name = key.strip_prefix(ERASURES).and_then(|rest| rest.strip_prefix('/'));
-            name.is_some_and(|name| name.ends_with(".json") && !name.ends_with(".receipt.json") && !name.contains('/'))
-        };
-        Ok(objects
-            .into_iter()
-            .map(|object| object.key)
-            .filter(is_tombstone)
-            .collect())
+        let is_new = |key: &str| matches!(kind_of(key), Some(Kind::Tombstone(_))) && !self.names.contains(key);
+        Ok(objects.iter().any(|object| is_new(&object.key)))
     }
 
     /// Whether nothing was ever erased.
@@ -231,19 +281,41 @@ pub async fn erased_numbers(store: &Store) -> Result<BTreeMap<String, Numbers>, 
     Ok(all)
 }
 
-/// Says for the accounts that these were left out; `name` is the same for the same calls.
-///
-/// # Errors
-/// Where the store fails.
-pub(crate) async fn note_left_out(
-    store: &Store,
-    name: &str,
-    numbers: &BTreeMap<String, Numbers>,
-) -> Result<(), StoreError> {
-    let json = serde_json::json!({ "numbers": numbers }).to_string();
-    store
-        .put(&format!("{ERASURES}/left-out/{name}.json"), json.into())
-        .await
+/// Calls that were left out: noted for the accounts, and so that scores of them are erased as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftOut {
+    calls: BTreeSet<String>,
+    numbers: BTreeMap<String, Numbers>,
+}
+
+impl LeftOut {
+    /// Adds a call that these tombstones cover.
+    pub(crate) fn add(&mut self, call: &CallRecord, tombstones: &Tombstones) {
+        note_number(&mut self.numbers, call);
+        let score = ScoreRecord {
+            call_id: call.call_id.clone(),
+            conversation_id: call.conversation_id.clone(),
+            ..ScoreRecord::default()
+        };
+        if !tombstones.covers_score(&score) {
+            self.calls.insert(score.call_id);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.numbers.is_empty()
+    }
+
+    /// Puts the note; `name` is the same for the same calls.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub(crate) async fn put(&self, store: &Store, name: &str) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        store
+            .put(&format!("{ERASURES}/{LEFT_OUT}/{name}.json"), json.into())
+            .await
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! that is down holds up nothing but this thread.
 
 mod accounts;
+mod drain;
 mod known;
 mod position;
 pub(crate) mod segments;
@@ -13,7 +14,7 @@ mod waiting;
 pub use accounts::ACCOUNTS;
 
 use crate::drift::{Drifted, Watch};
-use crate::erase::{Tombstones, note_left_out, note_number, sweep_object};
+use crate::erase::{LeftOut, Tombstones, sweep_object};
 use crate::metrics::Metrics;
 use crate::row::RowMaker;
 use crate::scan::ScanError;
@@ -22,10 +23,11 @@ use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
 use accounts::Accounts;
+use drain::Drain;
 use known::Known;
 use position::{Journal, PositionError};
 use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,6 +140,12 @@ pub struct Ingest {
     accounts: Accounts,
     shadows: Option<Arc<Shadows>>,
     book_asked: Option<Instant>,
+    /// What is erased, as far as it was looked.
+    tombstones: Tombstones,
+    looked: Option<Instant>,
+    draining: Option<Drain>,
+    /// When the store was told that this collector is there.
+    told: Option<Instant>,
     read_failures: u32,
     /// Held while this is the one collector of the spool.
     lock: Option<File>,
@@ -157,8 +165,8 @@ struct Batch {
     since: Option<Instant>,
     /// Nothing comes after it in its segment.
     segment_ended: bool,
-    /// Rows of it are erased: it may have none left, and is to be forgotten all the same.
-    erased: bool,
+    /// Rows of it that are erased: it may have none left, and is to be forgotten all the same.
+    left_out: LeftOut,
     /// It was read after a restart, for a put that was journalled.
     reread: bool,
 }
@@ -207,6 +215,10 @@ impl Ingest {
             accounts: Accounts::default(),
             shadows: None,
             book_asked: None,
+            tombstones: Tombstones::default(),
+            looked: None,
+            draining: None,
+            told: None,
             read_failures: 0,
             lock: None,
             waits_for_other: false,
@@ -265,6 +277,7 @@ impl Ingest {
             return Ok(false);
         }
         self.look_for_task_book();
+        self.look_for_erasures();
         if let Some(pending) = self.journal.position.pending.clone() {
             self.finish_pending(&pending, finish)?;
             return Ok(true);
@@ -284,6 +297,7 @@ impl Ingest {
             return Ok(true);
         }
         self.gauge();
+        self.drain(finish)?;
         self.publish(finish, false)?;
         Ok(read || flush)
     }
@@ -402,6 +416,7 @@ impl Ingest {
         self.batch.end = chunk.end;
         self.batch.segment_ended = chunk.segment_ended;
         let Some(segment) = &mut self.reading else { return };
+        let mut holds_erased = false;
         for (number, call) in segment.take(chunk) {
             let named = call.head.conversation.as_deref();
             let told = |trail: &Trail| self.threads.told_before(trail, named).cloned();
@@ -425,15 +440,24 @@ impl Ingest {
                 self.metrics.count_drift(task);
                 self.drifted.add(task, drift);
             }
-            // What is read again was offered before.
-            if let Some(shadows) = shadows {
-                shadows.offer(&row.record, &call, &known);
+            let is_erased = self.tombstones.covers_call(&row.record);
+            holds_erased |= is_erased;
+            match (shadows, &self.shadows) {
+                _ if is_erased => {}
+                (Some(shadows), _) => shadows.offer(&row.record, &call, &known),
+                // What is read again was offered before.
+                (None, Some(shadows)) => shadows.learn(&row.record),
+                (None, None) => {}
             }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
         }
         if !self.batch.rows.is_empty() {
             self.batch.since.get_or_insert_with(Instant::now);
+        }
+        // A call that was under way when it was erased.
+        if holds_erased && let Err(error) = self.begin_drain(BTreeSet::new()) {
+            tracing::warn!(%error, "what is erased waits in the spool until its segment is full or old");
         }
     }
 
@@ -469,15 +493,15 @@ impl Ingest {
             self.gauge
                 .look(&self.segments, &self.journal.position, &self.batch.rows)
         };
-        let tombstones = within(&self.runtime, finish, look, Tombstones::load(&self.store))?;
-        let erased = self.take_erased(&tombstones);
+        within(&self.runtime, finish, look, self.tombstones.refresh(&self.store))?;
+        self.take_erased();
         let mut meanwhile = || {
             self.gauge
                 .look(&self.segments, &self.journal.position, &self.batch.rows)
         };
-        if !erased.is_empty() {
+        if !self.batch.left_out.is_empty() {
             let name = format!("{segment}-{first}-{last}");
-            let noted = note_left_out(&self.store, &name, &erased);
+            let noted = self.batch.left_out.put(&self.store, &name);
             within(&self.runtime, finish, &mut meanwhile, noted)?;
         }
         let mut keys = Vec::new();
@@ -488,11 +512,8 @@ impl Ingest {
         for (partition, rows) in partitions {
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
-            let new: Vec<CallRecord> = rows
-                .into_iter()
-                .filter(|row| !known.contains(&row.call_id))
-                .cloned()
-                .collect();
+            let is_new = |row: &&CallRecord| !known.contains(&row.call_id);
+            let new: Vec<&CallRecord> = rows.into_iter().filter(is_new).collect();
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
             let parquet = calls_to_parquet(&new, self.store.table_keys())?;
@@ -502,43 +523,44 @@ impl Ingest {
             keys.push(key);
         }
         // An erasure that was made meanwhile may have looked before the objects were there.
-        let outdated = tombstones.are_outdated(&self.store);
+        let outdated = self.tombstones.are_outdated(&self.store);
         if within(&self.runtime, finish, &mut meanwhile, outdated)? {
-            let tombstones = Tombstones::load(&self.store);
-            let tombstones = within(&self.runtime, finish, &mut meanwhile, tombstones)?;
+            let refreshed = self.tombstones.refresh(&self.store);
+            within(&self.runtime, finish, &mut meanwhile, refreshed)?;
             for key in keys {
-                let swept = sweep_object(&self.store, &key, &tombstones);
+                let swept = sweep_object(&self.store, &key, &self.tombstones);
                 self.runtime.block_on(swept).map_err(Box::new)?;
             }
         }
         Ok(())
     }
 
-    /// Takes the rows that are erased out of the batch; their numbers, by boot.
-    fn take_erased(&mut self, tombstones: &Tombstones) -> BTreeMap<String, Numbers> {
-        let mut numbers = BTreeMap::new();
-        if tombstones.is_empty() {
-            return numbers;
+    /// Takes the rows that are erased out of the batch.
+    fn take_erased(&mut self) {
+        if self.tombstones.is_empty() {
+            return;
         }
-        let before = self.batch.rows.len();
-        self.batch.rows.retain(|row| {
-            let is_erased = tombstones.covers_call(row);
+        let (rows, left_out) = (&mut self.batch.rows, &mut self.batch.left_out);
+        let before = rows.len();
+        rows.retain(|row| {
+            let is_erased = self.tombstones.covers_call(row);
             if is_erased {
-                note_number(&mut numbers, row);
+                left_out.add(row, &self.tombstones);
             }
             !is_erased
         });
-        let erased = (before - self.batch.rows.len()) as u64;
+        let erased = (before - rows.len()) as u64;
         if erased > 0 {
-            self.batch.erased = true;
             self.metrics.evicted.with_label_values(&["erased"]).inc_by(erased);
+            if let Some(drain) = &mut self.draining {
+                drain.left_out += erased;
+            }
         }
-        numbers
     }
 
     /// A put that may or may not have happened: the same range is read and put again under the same names.
     fn finish_pending(&mut self, pending: &Pending, finish: &AtomicBool) -> Result<(), IngestError> {
-        if self.batch.rows.is_empty() && !self.batch.erased {
+        if self.batch.rows.is_empty() && self.batch.left_out.is_empty() {
             match self.read_pending(pending) {
                 Err(IngestError::Spool(error)) if error.is_gone() => {
                     self.leave_segment();
@@ -655,7 +677,13 @@ impl Ingest {
 
     /// Puts the accounts of boots into the store, now and then.
     fn publish(&mut self, finish: &AtomicBool, now: bool) -> Result<(), IngestError> {
-        if self.lock.is_none() || !(now || self.accounts.is_due()) {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.tell_presence(finish, now) {
+            tracing::warn!(%error, "the store could not be told of this collector: erasures do not wait for it");
+        }
+        if !(now || self.accounts.is_due()) {
             return Ok(());
         }
         let publishing = self

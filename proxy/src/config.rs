@@ -10,7 +10,7 @@ mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
-pub use shadow::{ShadowBudget, ShadowConfig, ShadowMatch};
+pub use shadow::{JudgeConfig, ShadowBudget, ShadowConfig, ShadowMatch};
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;

@@ -39,6 +39,8 @@ const SEGMENT_BYTES: u64 = 32 << 20;
 const SEGMENT_AGE: Duration = Duration::from_secs(60);
 /// How often an idle writer looks after what is too old.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a collector asks for a segment to be ended.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long the writer's lock is tried for: a collector looks at it now and then, and a former writer may be ending.
 const LOCK_TRIES: Duration = Duration::from_millis(500);
 /// The longest that closing waits for a disk that hangs.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use understudy_call::record::CallRecord;
+use understudy_call::segment::HEADER_LENGTH;
 use understudy_collector::store::Store;
 use understudy_collector::table::{TableKeys, call_key, calls_to_parquet};
 use understudy_tests::eventually;
@@ -130,6 +131,164 @@ fn what_still_waits_in_the_spool_is_left_out_and_accounted_for() {
     let boot = &boots[0];
     assert_eq!((&boot["kept"], &boot["stored"]), (&3.into(), &2.into()), "{boot}");
     assert_eq!(boot["evicted"]["erased"], 1, "{boot}");
+}
+
+/// The bytes of all segments of a spool's folder.
+fn segments(folder: &std::path::Path) -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = files.map(|file| file.path());
+    let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "seg");
+    paths
+        .filter(is_segment)
+        .filter_map(|path| std::fs::read(path).ok())
+        .collect()
+}
+
+/// Asserts that nothing of these segments is left in any file of the data.
+fn assert_gone(home: &Home, before: &[Vec<u8>]) {
+    for segment in before {
+        let frames = &segment[HEADER_LENGTH..];
+        assert!(frames.len() > 200, "the segment held nothing");
+        for (path, bytes) in home.files() {
+            // What is sealed is random: a stretch of it is found nowhere else.
+            let is_there = |stretch: &[u8]| bytes.windows(stretch.len()).any(|window| window == stretch);
+            let found = frames.chunks_exact(64).any(is_there);
+            assert!(!found, "{} holds what was in the spool", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_record_of_an_erased_person_waits_in_the_spool_when_the_receipt_is_there() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, "store: { flush: { after: 1h } }\n"));
+    for number in 0..3 {
+        call(&program, "sk-ann-1234", &format!("hers, {number}"));
+        call(&program, "sk-bob-1234", &format!("his, {number}"));
+    }
+    eventually("all wait", || program.scrape().sum("understudy_waiting", &[]) == 6.0);
+    let spool = home.data().join("spool");
+    let before = segments(&spool);
+    let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-ann-1234\n");
+    assert_gone(&home, &before);
+    let [drained] = receipt[0]["drained"].as_array().expect("spools").as_slice() else {
+        panic!("one spool: {receipt}");
+    };
+    assert_eq!(
+        (&drained["left_out"], &drained["reader"]),
+        (&3.into(), &Value::Null),
+        "{receipt}"
+    );
+    let there = spool.canonicalize().expect("a spool").display().to_string();
+    assert_eq!(drained["spool"], there.as_str());
+    let not_reached = receipt[0]["not_reached"].as_array().expect("words");
+    assert!(
+        !not_reached.iter().any(|words| words.to_string().contains(&there)),
+        "{receipt}"
+    );
+    // The others are stored, and the accounts hold while it runs.
+    assert_eq!(prompts(&home), ["his, 0", "his, 1", "his, 2"]);
+    let metrics = program.scrape_at_rest();
+    let stored = metrics.sum("understudy_stored_total", &[]);
+    let erased = metrics.sum("understudy_evicted_total", &[("reason", "erased")]);
+    assert_eq!((stored, erased), (3.0, 3.0));
+    // A second erasure finds nothing that waits, and answers as well.
+    let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-eve-1234\n");
+    assert_eq!(receipt[0]["drained"][0]["left_out"], 0, "{receipt}");
+    call(&program, "sk-ann-1234", "hers, and new");
+    program.terminate();
+    assert_eq!(prompts(&home), ["hers, and new", "his, 0", "his, 1", "his, 2"]);
+    assert!(segments(&spool).is_empty());
+    json(&home, &["audit"], "");
+    // Nobody is waited for who has ended with an empty spool.
+    let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-bob-1234\n");
+    assert_eq!(
+        (&receipt[0]["erased"]["calls"], &receipt[0]["drained"]),
+        (&3.into(), &Value::Array(vec![]))
+    );
+}
+
+#[test]
+fn a_spool_that_nobody_reads_is_drained_by_the_erasure_itself_or_named() {
+    let (upstream, home) = (upstream(), Home::new());
+    let program = home.serve_config(&config(&upstream, "store: { flush: { after: 1h } }\n"));
+    call(&program, "sk-ann-1234", "hers");
+    call(&program, "sk-bob-1234", "his");
+    eventually("both wait", || program.scrape().sum("understudy_waiting", &[]) == 2.0);
+    program.kill_9();
+    let spool = home.data().join("spool");
+    let before = segments(&spool);
+    // Without the config it is not known how the rest is to be masked.
+    let receipt = json(
+        &home,
+        &["erase", "--client-value-stdin", "--wait", "0s"],
+        "sk-ann-1234\n",
+    );
+    let not_reached = receipt[0]["not_reached"].to_string();
+    let name = spool.display().to_string();
+    assert!(
+        not_reached.contains(&name) && not_reached.contains("--config FILE"),
+        "{receipt}"
+    );
+    assert_eq!(segments(&spool), before);
+
+    let arguments = ["erase", "--config", "understudy.yaml", "--client-value-stdin"];
+    let receipt = json(&home, &arguments, "sk-ann-1234\n");
+    assert_eq!(receipt[0]["drained"][0]["left_out"], 1, "{receipt}");
+    assert!(!receipt[0]["not_reached"].to_string().contains(&name), "{receipt}");
+    assert_gone(&home, &before);
+    assert!(segments(&spool).is_empty());
+    assert_eq!(prompts(&home), ["his"]);
+    let boots = json(&home, &["audit"], "");
+    assert_eq!(
+        (&boots[0]["kept"], &boots[0]["stored"], &boots[0]["evicted"]["erased"]),
+        (&2.into(), &1.into(), &1.into()),
+        "{boots}"
+    );
+}
+
+#[test]
+fn a_receipt_names_the_further_readers_of_a_spool_and_each_drains_for_its_own_store() {
+    let (upstream, home) = (upstream(), Home::new());
+    let data = home.data();
+    let shared = format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\nstore: {{ flush: {{ after: 1h }} }}\nkeys: {{ dir: {} }}\n\
+         capture: {{ wait: 10s, spool: {{ dir: {} }} }}\n",
+        upstream.url(),
+        data.join("keys").display(),
+        data.join("spool").display()
+    );
+    let program = home.serve_config(&shared);
+    let mirror = home.path().join("mirror");
+    let mirror = mirror.to_str().expect("a plain path");
+    let reader = home.collect(&["--reader", "mirror", "--config", "understudy.yaml", "--data", mirror]);
+    let folder = home.data().join("spool/readers/mirror");
+    eventually("it has a folder", || folder.is_dir());
+    call(&program, "sk-ann-1234", "hers");
+    call(&program, "sk-bob-1234", "his");
+    eventually("it has both", || reader.scrape().sum("understudy_waiting", &[]) == 2.0);
+    let before = segments(&folder);
+    let receipt = json(&home, &["erase", "--client-value-stdin"], "sk-ann-1234\n");
+    let not_reached = receipt[0]["not_reached"].to_string();
+    assert!(
+        not_reached.contains("`mirror`") && not_reached.contains("erase there too"),
+        "{receipt}"
+    );
+    // With the first reader's erasure its segment was ended for all of them: what waits for none is in no folder.
+    eventually("the links are gone", || {
+        segments(&folder).iter().all(|segment| !before.contains(segment))
+    });
+    assert_gone(&home, &before);
+    let place = ["--config", "understudy.yaml", "--data", mirror, "--format", "json"];
+    let arguments = [&["erase", "--client-value-stdin"][..], &place].concat();
+    let output = home.run_with_input(&arguments, "sk-ann-1234\n");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let receipt: Value = serde_json::from_slice(&output.stdout).expect("a receipt");
+    assert_eq!(receipt[0]["erased"]["calls"], 1, "{receipt}");
+    assert_eq!(receipt[0]["drained"][0]["reader"], "mirror", "{receipt}");
+    reader.terminate();
+    program.terminate();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::args::EraseArguments;
 use crate::output::{self, count};
 use crate::place::{Place, Wrong};
-use crate::{exports, keys, log};
+use crate::{drain, exports, keys, log};
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read;
 use understudy_call::keys::Origins;
-use understudy_collector::erase::{Aged, Receipt, Wanted, erase};
+use understudy_collector::erase::{Aged, Receipt, Wanted, erase, sweep_scores, wait_for_spools};
 use understudy_proxy::config::duration;
 
 /// Most bytes read of standard input.
@@ -50,6 +50,8 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
         )
         .into());
     }
+    let wait = duration(&arguments.wait)
+        .ok_or_else(|| Wrong(format!("`{}` is no duration: write it like 45s or 0s", arguments.wait)))?;
     let store = place.existing_store()?;
     let what = json!({ "clients": wanted.clients, "users": wanted.users, "conversations": wanted.conversations, "aged": wanted.aged });
     log::note(&store, "erase", what).await?;
@@ -59,6 +61,16 @@ pub(crate) async fn run(arguments: EraseArguments) -> Result<()> {
     let (lines, not_reached) = exports::erase(&store, &calls).await?;
     receipt.export_lines = lines;
     receipt.not_reached.extend(not_reached);
+    // After the exports: meanwhile collectors have seen the tombstone.
+    let here = drain::here(&place, &store, wait).await;
+    let words = here.unwrap_or_else(|error| Some(format!("the spool on this machine: {error:#}")));
+    receipt.not_reached.extend(words);
+    let spools = wait_for_spools(&store, &receipt.erasure, wait).await?;
+    if spools.drained.iter().any(|spool| spool.left_out > 0) {
+        sweep_scores(&store, &mut receipt.erased).await?;
+    }
+    receipt.drained = spools.drained;
+    receipt.not_reached.extend(spools.not_reached);
     receipt.put(&store).await?;
     output::print(arguments.format, std::slice::from_ref(&receipt), || table(&receipt))?;
     for what in &receipt.not_reached {
@@ -100,6 +112,8 @@ fn table(receipt: &Receipt) -> Table {
         ">examples",
         ">objects rewritten",
         ">objects deleted",
+        ">spools drained",
+        ">left out there",
     ]);
     table.add_row([
         receipt.erasure.clone(),
@@ -108,6 +122,8 @@ fn table(receipt: &Receipt) -> Table {
         count(receipt.export_lines),
         count(receipt.erased.rewritten),
         count(receipt.erased.deleted),
+        count(receipt.drained.len() as u64),
+        count(receipt.drained.iter().map(|spool| spool.left_out).sum::<u64>()),
     ]);
     table
 }

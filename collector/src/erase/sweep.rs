@@ -1,6 +1,6 @@
 //! Takes erased rows out of the store's objects, which keep their keys, and says what was done and what was not reached.
 
-use super::{Aged, ERASURE_COLUMNS, ERASURES, Tombstone, Tombstones, note_left_out, note_number};
+use super::{Aged, Drained, ERASURE_COLUMNS, ERASURES, LeftOut, Tombstone, Tombstones};
 use crate::scan::{CallFilter, ScanError, for_each_call};
 use crate::store::Store;
 use crate::table::{
@@ -8,8 +8,7 @@ use crate::table::{
     scores_from_parquet, scores_to_parquet,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-use understudy_call::account::Numbers;
+use std::collections::BTreeSet;
 
 /// Times that a sweep begins anew because another erasure was made meanwhile.
 const ROUNDS: u32 = 16;
@@ -47,6 +46,9 @@ pub struct Receipt {
     pub erased: Erased,
     /// Lines taken out of exported data sets.
     pub export_lines: u64,
+    /// Spools in which nothing of it waits any more.
+    #[serde(default)]
+    pub drained: Vec<Drained>,
     /// What could not be reached, in words.
     pub not_reached: Vec<String>,
 }
@@ -63,7 +65,7 @@ pub struct Erased {
     /// Objects that held nothing else.
     pub deleted: u64,
     #[serde(skip)]
-    numbers: BTreeMap<String, Numbers>,
+    left_out: LeftOut,
 }
 
 /// Erases: a tombstone first, then the rows; also the ids of the calls that were found. `None` where `only_if_found` and there is nothing.
@@ -112,8 +114,8 @@ pub async fn erase(
         }
     }
     // What came between the look and the tombstone.
-    if !erased.numbers.is_empty() {
-        note_left_out(store, &id, &erased.numbers).await?;
+    if !erased.left_out.is_empty() {
+        erased.left_out.put(store, &id).await?;
     }
     let receipt = Receipt {
         erasure: id,
@@ -124,10 +126,10 @@ pub async fn erase(
         aged: tombstone.aged,
         erased,
         export_lines: 0,
+        drained: Vec::new(),
         not_reached: vec![
             "versions of objects that the store keeps, and its backups".into(),
-            "copies of a spool: records that wait in the spool itself are left out when the collector stores them"
-                .into(),
+            "copies of a spool".into(),
         ],
     };
     let calls = found.into_iter().map(|call| call.call_id).collect();
@@ -157,14 +159,27 @@ async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> R
             sweep_calls(store, &object.key, tombstones, erased).await?;
         }
     }
+    sweep_all_scores(store, tombstones, erased).await
+}
+
+async fn sweep_all_scores(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> Result<(), ScanError> {
     let mut objects = store.list("scores").await?;
     objects.extend(store.list("feedback").await?);
     for object in objects {
         if object.key.ends_with(".parquet") {
-            sweep_scores(store, &object.key, tombstones, erased).await?;
+            sweep_scores_of(store, &object.key, tombstones, erased).await?;
         }
     }
     Ok(())
+}
+
+/// Takes scores of all that is erased out: once more where collectors have left out calls meanwhile that were shadowed.
+///
+/// # Errors
+/// Where the store fails, or an object can't be read or written.
+pub async fn sweep_scores(store: &Store, erased: &mut Erased) -> Result<(), ScanError> {
+    let tombstones = Tombstones::load(store).await?;
+    sweep_all_scores(store, &tombstones, erased).await
 }
 
 /// Takes what is erased out of one object of `calls`.
@@ -174,8 +189,9 @@ async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> R
 pub async fn sweep_object(store: &Store, key: &str, tombstones: &Tombstones) -> Result<(), ScanError> {
     let mut erased = Erased::default();
     sweep_calls(store, key, tombstones, &mut erased).await?;
-    if !erased.numbers.is_empty() {
-        note_left_out(store, &uuid::Uuid::now_v7().simple().to_string(), &erased.numbers).await?;
+    if !erased.left_out.is_empty() {
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        erased.left_out.put(store, &name).await?;
     }
     Ok(())
 }
@@ -198,21 +214,26 @@ async fn sweep_calls(store: &Store, key: &str, tombstones: &Tombstones, erased: 
         store.delete(key).await?;
         erased.deleted += 1;
     } else {
-        let (keys, tombstones) = (store.table_keys().clone(), tombstones.clone());
+        let (keys, covering) = (store.table_keys().clone(), tombstones.clone());
         let parquet = decode(key, move || {
             let mut rows = calls_from_parquet(whole, &keys)?;
-            rows.retain(|row| !tombstones.covers_call(row));
+            rows.retain(|row| !covering.covers_call(row));
             calls_to_parquet(&rows, &keys)
         });
         store.put(key, parquet.await?).await?;
         erased.rewritten += 1;
     }
     erased.calls += covered.len() as u64;
-    covered.iter().for_each(|call| note_number(&mut erased.numbers, call));
+    covered.iter().for_each(|call| erased.left_out.add(call, tombstones));
     Ok(())
 }
 
-async fn sweep_scores(store: &Store, key: &str, tombstones: &Tombstones, erased: &mut Erased) -> Result<(), ScanError> {
+async fn sweep_scores_of(
+    store: &Store,
+    key: &str,
+    tombstones: &Tombstones,
+    erased: &mut Erased,
+) -> Result<(), ScanError> {
     let bytes = store.get(key).await?;
     let (keys, whole) = (store.table_keys().clone(), bytes.clone());
     let rows = decode(key, move || scores_from_parquet(bytes, &Columns::Metrics, &keys)).await?;

@@ -45,6 +45,15 @@ impl Journal {
         Ok(Journal { position, path })
     }
 
+    /// Whose position it is; found the first time.
+    pub(super) fn id(&mut self) -> Result<&str, PositionError> {
+        if self.position.id.is_empty() {
+            self.position.id = uuid::Uuid::now_v7().simple().to_string();
+            self.save().inspect_err(|_| self.position.id.clear())?;
+        }
+        Ok(&self.position.id)
+    }
+
     /// Goes to the start of a segment.
     pub(super) fn begin(&mut self, segment: &str) -> Result<(), PositionError> {
         self.leave_segment();

@@ -3,7 +3,7 @@
 //! A segment that can't be read now (sealed with another key, on a broken sector) is set aside, so that those after it
 //! are not held up; it is tried again at the next start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use understudy_call::account::{Account, EXTENSION, Numbers, Written};
 use understudy_call::frame::{self, RawCall};
 use understudy_call::keys::{Key, hex};
 use understudy_call::segment::{Found, HEADER_LENGTH, SegmentError, SegmentReader, Walk, frame_numbers};
-use understudy_call::spool::{Position, SEGMENT_EXTENSION, WRITER_LOCK};
+use understudy_call::spool::{END_SEGMENT, Position, READERS, SEGMENT_EXTENSION, WRITER_LOCK};
 
 /// Bytes read at once; a longer frame is read whole.
 const READ_BYTES: u64 = 8 << 20;
@@ -182,6 +182,47 @@ impl Segments {
     /// Leaves a segment for the next start.
     pub(super) fn set_aside(&mut self, segment: &str) {
         self.set_aside.insert(segment.to_owned());
+    }
+
+    /// Whether a segment is left for the next start.
+    pub(super) fn is_set_aside(&self, segment: &str) -> bool {
+        self.set_aside.contains(segment)
+    }
+
+    /// Asks the spool's writer to end a segment, if that is the one that it writes to.
+    pub(super) fn ask_to_end(&self, segment: &str) -> Result<(), SpoolReadError> {
+        let path = self.spool_dir.join(END_SEGMENT);
+        std::fs::write(&path, segment).map_err(|source| SpoolReadError {
+            action: "asking the spool's writer by",
+            path,
+            source,
+        })
+    }
+
+    /// The newest segment of all that wait for any reader of the spool.
+    pub(super) fn newest_of_all(&self) -> Result<Option<String>, SpoolReadError> {
+        let others = self.of_others()?.into_values().flatten();
+        Ok(self.names()?.into_iter().chain(others).max())
+    }
+
+    /// The segments that wait for other readers of the spool, by their names; the first reader has an empty one.
+    pub(super) fn of_others(&self) -> Result<BTreeMap<String, Vec<String>>, SpoolReadError> {
+        let readers = self.spool_dir.join(READERS);
+        let failed = |source| SpoolReadError {
+            action: "listing the readers of",
+            path: self.spool_dir.clone(),
+            source,
+        };
+        let mut dirs = vec![(String::new(), self.spool_dir.clone())];
+        for name in folders_in(&readers).map_err(failed)? {
+            dirs.push((name.clone(), readers.join(name)));
+        }
+        dirs.retain(|(_, dir)| *dir != self.dir);
+        let segments = |(reader, dir): (String, PathBuf)| Ok((reader, names_in(&dir, SEGMENT_EXTENSION)?));
+        dirs.into_iter()
+            .map(segments)
+            .collect::<std::io::Result<_>>()
+            .map_err(failed)
     }
 
     /// Whether nothing will be appended: a newer segment exists, or there is no writer.
@@ -432,6 +473,23 @@ pub(crate) fn names_in(dir: &Path, wanted: &str) -> std::io::Result<Vec<String>>
             && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
         {
             names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The names of a folder's folders; none where there is no folder.
+fn folders_in(dir: &Path) -> std::io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
         }
     }
     Ok(names)

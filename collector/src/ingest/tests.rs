@@ -1,5 +1,6 @@
 //! Ingest over spools that are damaged, copied or half stored, and stores that fail: every record once, or counted.
 
+mod erasures;
 mod model;
 mod mutations;
 

@@ -97,11 +97,10 @@ impl Secrets {
     /// A JSON string whose key says that it is a credential.
     fn whole_text_under_label(&self, scene: &Scene<'_>) -> Option<Hit> {
         let value = scene.text.trim();
-        let is_word = !value.bytes().any(label::is_telling);
-        if is_word
-            || !(label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len())
-            || value.contains(char::is_whitespace)
-        {
+        let may_be_one = (label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len())
+            && !value.contains(char::is_whitespace)
+            && value.bytes().any(label::is_telling);
+        if !may_be_one {
             return None;
         }
         let found =

@@ -13,7 +13,7 @@ use understudy_call::account::Numbers;
 use understudy_call::frame;
 use understudy_call::keys::Key;
 use understudy_call::segment::{Found, HEADER_LENGTH, SegmentReader, Walk, frame_numbers};
-use understudy_call::spool::{POSITION, Position, READERS, SEGMENT_EXTENSION};
+use understudy_call::spool::{END_SEGMENT, POSITION, Position, READERS, SEGMENT_EXTENSION};
 use uuid::Uuid;
 
 /// The files of one spool, for its writer.
@@ -126,6 +126,17 @@ impl Segments {
                 tracing::warn!(segment = %segment.path.display(), "a further reader does not keep up: it lost a segment");
             }
         }
+    }
+
+    /// The segment that a collector asks to be ended.
+    pub(super) fn asked_to_end(&self) -> Option<String> {
+        let name = self.disk.read(&self.config.dir.join(END_SEGMENT)).ok()?;
+        Some(String::from_utf8_lossy(&name).trim().to_owned())
+    }
+
+    /// What a collector asked for is done.
+    pub(super) fn was_ended(&self) {
+        let _ = self.disk.remove(&self.config.dir.join(END_SEGMENT));
     }
 
     /// Takes back a segment that holds no frame.

@@ -384,3 +384,43 @@ fn further_readers_get_each_segment_and_lose_their_oldest_where_they_do_not_keep
         "as they grow"
     );
 }
+
+#[test]
+fn a_segment_that_a_collector_asks_for_is_ended_and_no_other() {
+    let disk = ModelDisk::default();
+    let dir = Path::new("/spool");
+    let parts = open_parts(Arc::new(disk.clone()), config(dir), Key::new([3; 32]), metrics());
+    let (_lock, mut writer, _) = parts.unwrap();
+    let names = || -> Vec<String> {
+        let files = disk.files(".seg");
+        let name = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        files.iter().map(name).collect()
+    };
+    let request = dir.join(understudy_call::spool::END_SEGMENT);
+    let ask = |name: &str| {
+        disk.create(&request).unwrap().append(name.as_bytes()).unwrap();
+    };
+    writer.write(vec![entry(1, "x")]);
+    let first = names().remove(0);
+    writer.end_if_asked();
+    assert_eq!(names(), [first.as_str()], "nobody asked");
+    ask(&first);
+    writer.end_if_asked();
+    assert_eq!(names().len(), 2, "a newer one tells readers that it is ended");
+    assert!(disk.read(&request).is_err(), "what is done is asked for no more");
+    writer.write(vec![entry(2, "x")]);
+    // A second reader asks for the same; and somebody for what never was.
+    for name in [first.as_str(), "no-segment"] {
+        ask(name);
+        writer.end_if_asked();
+        assert_eq!((names().len(), disk.read(&request).is_err()), (2, true), "{name}");
+    }
+    // One that was ended by its age alone: its readers do not know.
+    writer.close_segment();
+    let second = names().remove(1);
+    ask(&second);
+    writer.end_if_asked();
+    assert_eq!(names().len(), 3);
+    writer.write(vec![entry(3, "x")]);
+    assert_eq!(names().len(), 3);
+}

@@ -6,7 +6,7 @@
 use super::disk::{append_all, is_full};
 use super::segments::Segments;
 use super::sync::Tail;
-use super::{Entry, SEGMENT_AGE, Shared, SpoolError, TIDY_EVERY, Taken, lock_of};
+use super::{ASKED_EVERY, Entry, SEGMENT_AGE, Shared, SpoolError, TIDY_EVERY, Taken, lock_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -57,9 +57,9 @@ impl Writer {
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(&mut self) {
-        let mut tidied = Instant::now();
+        let (mut tidied, mut asked) = (Instant::now(), Instant::now());
         loop {
-            let patience = if self.rest.is_some() { REST } else { TIDY_EVERY };
+            let patience = if self.rest.is_some() { REST } else { ASKED_EVERY };
             match self.shared.take(patience) {
                 Taken::Entries(entries) => self.write(entries),
                 Taken::Nothing => self.recover(),
@@ -68,6 +68,10 @@ impl Writer {
             if tidied.elapsed() >= TIDY_EVERY {
                 tidied = Instant::now();
                 self.tidy();
+            }
+            if asked.elapsed() >= ASKED_EVERY {
+                asked = Instant::now();
+                self.end_if_asked();
             }
         }
         self.close_segment();
@@ -226,6 +230,26 @@ impl Writer {
         if let Err(error) = self.segments.evict_old() {
             tracing::warn!(%error, "looking for segments that are too old failed");
         }
+    }
+
+    /// Ends the segment that a collector asks for, and begins the next, by which its readers see that. One that was ended
+    /// before, or by a former writer, needs the next alone.
+    pub(super) fn end_if_asked(&mut self) {
+        if self.rest.is_some() {
+            return;
+        }
+        let Some(name) = self.segments.asked_to_end() else {
+            return;
+        };
+        if self.open.as_ref().is_none_or(|open| open.tail.name == name) {
+            // Where none can be had it is asked again.
+            let Ok(next) = open_segment(&mut self.segments, &self.key, &self.shared) else {
+                return;
+            };
+            self.close_segment();
+            self.open = Some(next);
+        }
+        self.segments.was_ended();
     }
 
     /// Ends the current segment; the thread that fsyncs sees to its last bytes.
