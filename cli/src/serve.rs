@@ -30,7 +30,7 @@ use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskSc
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{
-    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book, read_controls,
     watch_certificate, watch_config, watch_controls, watch_task_book,
 };
 
@@ -117,7 +117,9 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
         let drifted = collector.drifted.clone();
         cold.spawn(rollouts::run(config.clone(), file.clone(), store.clone(), drifted));
     }
-    cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
+    let copy = config.spool_dir().join("taskbook.json");
+    load_task_book(&proxy, &copy);
+    cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store)), copy));
     cold.spawn(watch_certificate(proxy.clone()));
     if let Some(file) = file {
         if let Some(collector) = &collector {

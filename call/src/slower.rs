@@ -1,0 +1,226 @@
+//! Tells whether one stream of calls takes longer than a concurrent one by more than so many times, looking after every call.
+//!
+//! What a duration says is read off the baseline's own durations of lately, by rank: how much oftener one like it would be
+//! seen if all of them were 1.3, 1.7 or 2.5 times as long (the likelihood ratio of a change of scale, made to grow with the
+//! duration, and capped). The canary's durations are divided by the limit first. So for each of the three
+//!
+//! ```text
+//! e = Π (1 + u (score(x / limit) − m)) · Π (1 − v (score(y) − m)),   v = u · canary's calls / baseline's calls
+//! ```
+//!
+//! has a mean of at most 1 as long as no percentile of the canary's is beyond limit × that of the baseline's, whatever the
+//! scores are, as they were fixed before the calls: as in [`crate::detector`]. Calls of one conversation resemble one another;
+//! so e is taken to the power of n / (what n calls of the baseline's conversations scatter like), which is 1 where they
+//! don't. Pure: no IO, no clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// How many times as long as the limit.
+const RATIOS: [f64; 3] = [1.3, 1.7, 2.5];
+/// The most that one call says: of a hiccup of a few calls no regression is made.
+const MOST: f64 = 4.0;
+/// Share of a stake's limit that is used: at the limit one call could end the bet for ever.
+const CAUTION: f64 = 0.95;
+/// Calls of the baseline that scores are made of.
+const MEMORY: usize = 800;
+/// Fewest of them.
+const FEWEST: usize = 60;
+/// Calls of the baseline after which scores are made anew.
+const RENEW_EVERY: usize = 100;
+/// Ranges of durations that are told apart, at most, and calls in each of them, at least.
+const RANGES: (usize, usize) = (20, 12);
+/// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
+const BLOCK: usize = 128;
+
+/// A call's figure (a duration, a cost) and the conversation that it is of.
+pub(crate) type Call = (f64, u64);
+
+/// How far calls of one conversation resemble one another: what n of these values scatter like, over what n independent
+/// ones would. At least 1.
+pub(crate) fn likeness(values: impl Iterator<Item = Call> + Clone, mean: f64) -> f64 {
+    let mut sums: HashMap<u64, f64> = HashMap::new();
+    let mut squares = 0.0;
+    for (value, conversation) in values {
+        *sums.entry(conversation).or_default() += value - mean;
+        squares += (value - mean).powi(2);
+    }
+    let clustered: f64 = sums.values().map(|sum| sum * sum).sum();
+    if squares > 0.0 { (clustered / squares).max(1.0) } else { 1.0 }
+}
+
+/// The baseline's durations of lately.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Usual {
+    calls: VecDeque<Call>,
+    news: usize,
+    scores: Option<Arc<Scores>>,
+}
+
+impl Usual {
+    pub(crate) fn push(&mut self, duration: f64, conversation: u64) {
+        if self.calls.len() == MEMORY {
+            self.calls.pop_front();
+        }
+        self.calls.push_back((duration, conversation));
+        self.news += 1;
+        if self.calls.len() >= FEWEST && (self.scores.is_none() || self.news >= RENEW_EVERY) {
+            self.news = 0;
+            self.scores = Some(Arc::new(Scores::of(&self.calls)));
+        }
+    }
+
+    /// What durations say; `None` = too few are known.
+    pub(crate) fn scores(&self) -> Option<&Arc<Scores>> {
+        self.scores.as_ref()
+    }
+}
+
+/// What durations say, for each of [`RATIOS`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scores {
+    /// The 95th percentile.
+    pub(crate) p95: f64,
+    /// What one call counts for, in 0..=1.
+    pub(crate) share: f64,
+    /// Where ranges end, the last excepted.
+    edges: Vec<f64>,
+    by_range: Vec<[f64; RATIOS.len()]>,
+    means: [f64; RATIOS.len()],
+}
+
+impl Scores {
+    fn of(calls: &VecDeque<Call>) -> Scores {
+        let mut sorted: Vec<f64> = calls.iter().map(|(duration, _)| *duration).collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)];
+        let ranges = (sorted.len() / RANGES.1).clamp(4, RANGES.0);
+        let mut edges: Vec<f64> = Vec::new();
+        for edge in (1..ranges).map(|range| at(range as f64 / ranges as f64)) {
+            // Where many durations are the same, what is longer is told apart from them.
+            let next = if edges.last() == Some(&edge) { edge.next_up() } else { edge };
+            if edges.last().is_none_or(|last| *last < next) {
+                edges.push(next);
+            }
+        }
+        let mut scores = Scores {
+            p95: at(0.95),
+            share: 1.0,
+            by_range: vec![[1.0; RATIOS.len()]; edges.len() + 1],
+            means: [1.0; RATIOS.len()],
+            edges,
+        };
+        let mut usual = vec![0.0; scores.by_range.len()];
+        sorted.iter().for_each(|duration| usual[scores.range(*duration)] += 1.0);
+        for (index, ratio) in RATIOS.iter().enumerate() {
+            let mut longer = vec![0.0; usual.len()];
+            sorted.iter().for_each(|duration| longer[scores.range(duration * ratio)] += 1.0);
+            let told = growing(&longer, &usual);
+            let capped = told.iter().map(|score| score.min(MOST));
+            scores.by_range.iter_mut().zip(capped).for_each(|(all, score)| all[index] = score);
+            let sum: f64 = usual.iter().zip(&scores.by_range).map(|(calls, all)| calls * all[index]).sum();
+            scores.means[index] = sum / sorted.len() as f64;
+        }
+        let middle = RATIOS.len() / 2;
+        let told = calls.iter().map(|(duration, conversation)| (scores.told(*duration)[middle], *conversation));
+        let share = 1.0 / likeness(told, scores.means[middle]);
+        Scores { share, ..scores }
+    }
+
+    fn range(&self, duration: f64) -> usize {
+        self.edges.partition_point(|edge| *edge <= duration)
+    }
+
+    fn told(&self, duration: f64) -> &[f64; RATIOS.len()] {
+        &self.by_range[self.range(duration)]
+    }
+}
+
+/// How many times as often as `usual` each range is met, such that it never falls (by pooling adjacent violators).
+fn growing(longer: &[f64], usual: &[f64]) -> Vec<f64> {
+    // Pools: how often, how often usually, and how many ranges. One of either is added: few calls say little.
+    let mut pools: Vec<(f64, f64, usize)> = Vec::new();
+    for (longer, usual) in longer.iter().zip(usual) {
+        let mut pool = (longer + 1.0, usual + 1.0, 1);
+        while let Some(before) = pools.last().filter(|before| before.0 * pool.1 >= pool.0 * before.1) {
+            pool = (before.0 + pool.0, before.1 + pool.1, before.2 + pool.2);
+            pools.pop();
+        }
+        pools.push(pool);
+    }
+    let spread = |(longer, usual, ranges): (f64, f64, usize)| std::iter::repeat_n(longer / usual, ranges);
+    pools.into_iter().flat_map(spread).collect()
+}
+
+/// Compares a canary's durations with its concurrent baseline's.
+#[derive(Clone, Debug)]
+pub(crate) struct Slower {
+    limit: f64,
+    scores: Option<Arc<Scores>>,
+    canary: Vec<f64>,
+    baseline: Vec<f64>,
+    /// Logarithm of the evidence, by ratio.
+    bets: [f64; RATIOS.len()],
+}
+
+impl Slower {
+    /// Nothing seen yet. The canary may take `limit` times as long.
+    pub(crate) fn new(limit: f64) -> Slower {
+        Slower {
+            limit: limit.max(f64::MIN_POSITIVE),
+            scores: None,
+            canary: Vec::new(),
+            baseline: Vec::new(),
+            bets: [0.0; RATIOS.len()],
+        }
+    }
+
+    /// A call of either side took so many milliseconds.
+    pub(crate) fn saw(&mut self, duration: f64, is_canary: bool, scores: &Arc<Scores>) {
+        // Scores are those from before the step: what is bet on must not depend on what it is bet against.
+        if self.canary.is_empty() && self.baseline.is_empty() {
+            self.scores = Some(scores.clone());
+        }
+        if !is_canary {
+            if self.baseline.len() == BLOCK {
+                self.baseline.remove(0);
+            }
+            self.baseline.push(duration);
+        } else if self.canary.len() < BLOCK {
+            self.canary.push(duration / self.limit);
+        }
+        self.step();
+    }
+
+    fn step(&mut self) {
+        let Some(scores) = self.scores.as_ref() else { return };
+        if self.canary.is_empty() || self.baseline.is_empty() {
+            return;
+        }
+        let ratio = self.canary.len() as f64 / self.baseline.len() as f64;
+        for (index, bet) in self.bets.iter_mut().enumerate() {
+            let mean = scores.means[index];
+            let stake = (CAUTION / mean).min(CAUTION / (ratio * MOST));
+            let growth = |durations: &[f64], stake: f64| -> f64 {
+                let told = durations.iter().map(|duration| scores.told(*duration)[index]);
+                told.map(|score| (stake * (score - mean)).ln_1p()).sum()
+            };
+            let e = growth(&self.canary, stake) + growth(&self.baseline, -stake * ratio);
+            *bet = bet.max(0.0) + e * scores.share;
+        }
+        self.canary.clear();
+        self.baseline.clear();
+    }
+
+    /// Logarithm of the mean of all bets.
+    pub(crate) fn evidence(&self) -> f64 {
+        mean_of_logarithms(&self.bets)
+    }
+}
+
+/// Logarithm of the mean of what these are logarithms of.
+pub(crate) fn mean_of_logarithms(logarithms: &[f64]) -> f64 {
+    let most = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logarithms.iter().map(|one| (one - most).exp()).sum();
+    most + (sum / logarithms.len() as f64).ln()
+}
