@@ -23,6 +23,8 @@ use crate::slower::mean_of_logarithms;
 const EXCESS: [f64; 4] = [0.03, 0.1, 0.25, 0.5];
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
+/// Calls that the baseline's known loss counts for in a step.
+const ALONE: usize = 20;
 /// Calls of the baseline from which its usual loss is reckoned.
 const MEMORY: f64 = 500.0;
 /// Calls that the guess before the first call counts for.
@@ -100,6 +102,13 @@ impl Detector {
             self.canary.push(bounded(loss));
         }
         self.step()
+    }
+
+    /// A call of the canary ended, where the baseline's loss is 0 whatever it does: told also where it answers no call.
+    pub fn canary_alone(&mut self, loss: f64) -> Option<Tally> {
+        self.baseline.clear();
+        self.baseline.resize(ALONE, 0.0);
+        self.canary(loss)
     }
 
     /// A call of the baseline ended.

@@ -150,11 +150,9 @@ impl Candidate {
     /// A call of the candidate (or of the baseline) ended; what is worse than it may be, and the evidence.
     fn saw(&mut self, seen: &Seen, is_canary: bool, lately: &Lately) -> Option<Alarm> {
         let yes = |fact: Option<bool>| fact.map(f64::from);
-        let fell_back = if is_canary { yes(seen.fell_back) } else { Some(0.0) };
         let watched = [
             ("error", &mut self.error, yes(seen.failed)),
             ("invalid", &mut self.invalid, yes(seen.invalid)),
-            ("fallback", &mut self.fallback, fell_back),
         ];
         let mut alarm = None;
         let of = |metric, tally| Alarm { metric, tally, costs: None };
@@ -168,6 +166,10 @@ impl Candidate {
                 detector.baseline(loss)
             };
             alarm = alarm.or(told.map(|tally| of(metric, tally)));
+        }
+        let fell_back = yes(seen.fell_back).filter(|_| is_canary);
+        if let (Some(fallback), Some(loss)) = (&mut self.fallback, fell_back) {
+            alarm = alarm.or(fallback.canary_alone(loss).map(|tally| of("fallback", tally)));
         }
         let duration = seen.duration_ms.zip(lately.durations.scores());
         if let (Some(latency), Some((duration, scores))) = (&mut self.latency, duration) {
@@ -213,7 +215,7 @@ impl Watch {
         }
         // Only now: a call is not held against a limit that it made.
         self.lately.push(seen);
-        self.forget(worse)
+        self.out(worse)
     }
 
     /// A call of a candidate ended.
@@ -222,13 +224,18 @@ impl Watch {
         let watched = self.candidates.entry(candidate.to_owned());
         let watched = watched.or_insert_with(|| Candidate::new(&guard));
         let alarm = watched.saw(seen, true, &self.lately)?;
-        self.forget(Some(Worse::of(candidate, &alarm, &guard)))
+        self.out(Some(Worse::of(candidate, &alarm, &guard)))
+    }
+
+    /// Forgets what was seen of a candidate: it was taken out, and begins anew when it comes back.
+    pub fn forget(&mut self, candidate: &str) {
+        self.candidates.remove(candidate);
     }
 
     /// A candidate that is out begins anew when it comes back.
-    fn forget(&mut self, worse: Option<Worse>) -> Option<Worse> {
+    fn out(&mut self, worse: Option<Worse>) -> Option<Worse> {
         if let Some(worse) = &worse {
-            self.candidates.remove(&worse.candidate);
+            self.forget(&worse.candidate);
         }
         worse
     }

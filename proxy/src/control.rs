@@ -5,6 +5,7 @@
 
 use crate::proxy::Proxy;
 use crate::route::ValidRoute;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,15 @@ pub(crate) struct KnownControls {
     told: Notify,
 }
 
+/// What the local copy holds.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    controls: Vec<Control>,
+    /// Trips that are not in the store yet, by route: a restart must write them.
+    #[serde(default)]
+    waiting: Vec<(String, Trip)>,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     stored: Controls,
@@ -139,6 +149,22 @@ impl KnownControls {
         known.waiting.push((route.to_owned(), trip));
         self.told.notify_one();
         Some(known.in_force())
+    }
+
+    /// Takes what a local copy holds.
+    fn restore(&self, kept: Kept) -> Controls {
+        let mut known = self.lock();
+        known.stored = kept.controls.into_iter().map(|control| (control.route.clone(), control)).collect();
+        known.waiting = kept.waiting;
+        known.in_force()
+    }
+
+    fn copy(&self) -> Kept {
+        let known = self.lock();
+        Kept {
+            controls: known.stored.values().cloned().collect(),
+            waiting: known.waiting.clone(),
+        }
     }
 
     fn waiting(&self) -> Vec<(String, Trip)> {
@@ -174,9 +200,9 @@ impl Known {
 /// Puts the controls of the local copy in force, where there is one. For before the first call.
 pub fn load_controls(proxy: &Proxy, copy: &Path) -> bool {
     let Ok(bytes) = std::fs::read(copy) else { return false };
-    match serde_json::from_slice::<Vec<Control>>(&bytes) {
-        Ok(controls) => {
-            controls.into_iter().for_each(|control| proxy.apply_control(control));
+    match serde_json::from_slice::<Kept>(&bytes) {
+        Ok(kept) => {
+            proxy.put_controls(proxy.known_controls.restore(kept));
             true
         }
         Err(error) => {
@@ -240,8 +266,7 @@ pub async fn watch_controls(proxy: Arc<Proxy>, source: Box<dyn ControlSource>, c
 }
 
 fn save(proxy: &Proxy, copy: &Path) {
-    let controls: Vec<Control> = proxy.controls.load().values().cloned().collect();
-    let json = serde_json::to_vec(&controls).unwrap_or_default();
+    let json = serde_json::to_vec(&proxy.known_controls.copy()).unwrap_or_default();
     put(copy, &json, "controls");
 }
 
@@ -369,5 +394,27 @@ mod tests {
         assert_eq!(known.written("r", &trip(None), written)["r"].trips.len(), 1);
         assert!(known.waiting().is_empty());
         assert_eq!(known.take(control(5, "now"))["r"].trips.len(), 0, "resumed");
+    }
+
+    #[test]
+    fn a_trip_that_could_not_be_written_waits_also_after_a_restart() {
+        let known = KnownControls::default();
+        known.take(control(5, "now"));
+        assert!(known.trip("r", trip(None)).is_some());
+        let json = serde_json::to_vec(&known.copy()).unwrap();
+        let restarted = KnownControls::default();
+        let in_force = restarted.restore(serde_json::from_slice(&json).unwrap());
+        assert_eq!(in_force["r"].trips.len(), 1);
+        assert_eq!(restarted.waiting(), [("r".to_owned(), trip(None))]);
+        // Also where the store has moved on without it.
+        assert_eq!(restarted.take(control(20, "now"))["r"].trips.len(), 1);
+        // One that the store took is gone with the store's.
+        let mut written = control(5, "now");
+        written.add_trip(trip(None));
+        restarted.written("r", &trip(None), written);
+        let json = serde_json::to_vec(&restarted.copy()).unwrap();
+        let again = KnownControls::default();
+        again.restore(serde_json::from_slice(&json).unwrap());
+        assert_eq!(again.take(control(5, "now"))["r"].trips.len(), 0, "resumed");
     }
 }

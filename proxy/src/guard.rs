@@ -224,6 +224,17 @@ impl Guards {
         posts.unpriced.insert((stamp.to_owned(), route.to_owned(), side.to_owned()))
     }
 
+    /// Forgets what was seen of a candidate that is out, by whichever replica's evidence.
+    pub(crate) fn forget(&self, route: &str, trip: &Trip) {
+        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |task: &Option<String>| trip.task.is_none() || *task == trip.task;
+        for ((of, task), post) in &mut posts.of {
+            if of == route && is_meant(task) && post.stamp == trip.stamp {
+                post.watch.forget(&trip.candidate);
+            }
+        }
+    }
+
     fn saw(&self, call: &Watched, seen: &Seen) -> Option<Worse> {
         let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         posts.calls += 1;

@@ -234,6 +234,40 @@ fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one()
 }
 
 #[test]
+fn a_candidate_that_costs_more_is_taken_out_and_one_without_a_price_is_told_as_not_guarded() {
+    let stage = Stage::new();
+    let prices = r#"{"models": [{"model": "small-1", "input": 1e-3, "output": 1e-3}]}"#;
+    std::fs::write(stage.home.path().join("prices.json"), prices).expect("a writable folder");
+    let config = stage.config("baseline: 70, small: 30", "    guard: { cost: 1.2x }\n");
+    let unpriced = stage.home.serve_config(&config);
+    let row = &stage.rollout("status")[0];
+    let words = row["unguarded"].as_str().unwrap_or_default();
+    assert!(words.contains("cost") && words.contains("small-135m"), "{row}");
+    for number in 0..200 {
+        arm(&unpriced, &format!("unpriced {number}"));
+    }
+    assert_eq!(unpriced.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+    unpriced.terminate();
+
+    let priced = config.replace("small-135m", "small-1");
+    let program = stage.home.serve_config(&format!("prices: prices.json\n{priced}"));
+    assert!(stage.rollout("status")[0]["unguarded"].is_null());
+    let (before, mut number) = (stage.candidate.count(), 0);
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&program, &format!("priced {number}"));
+        }
+        gauge(&program) == 0.0
+    });
+    assert!(stage.candidate.count() - before <= 200, "it was asked more than 200 times");
+    eventually("the trip is written", || !stage.rollout("status")[0]["trips"].as_array().is_none_or(Vec::is_empty));
+    let trip = &stage.rollout("status")[0]["trips"][0];
+    assert_eq!(trip["metric"], "cost", "{trip}");
+    assert!(trip["why"].as_str().is_some_and(|why| why.contains("$0.00800 each")), "{trip}");
+}
+
+#[test]
 fn people_move_a_rollout_and_a_running_proxy_follows() {
     let stage = Stage::new();
     let rollout = "    rollout: { stepWeight: 20, maxWeight: 50, interval: 10m, promote: manual }\n";

@@ -189,3 +189,40 @@ fn calls_of_one_conversation_that_are_slow_together_count_for_less() {
     assert_eq!(run(true), None);
     assert!(run(false).is_some(), "taken for calls of their own they would be a regression");
 }
+
+#[test]
+fn fallbacks_are_told_also_where_all_calls_go_to_the_candidate() {
+    let mut watch = Watch::new(GUARD);
+    let call = |watch: &mut Watch, fell_back: bool| {
+        let seen = Seen {
+            fell_back: Some(fell_back),
+            ..ok(100.0)
+        };
+        watch.canary("small", &seen)
+    };
+    assert!((0..2_000).all(|number: usize| call(&mut watch, number.is_multiple_of(50)).is_none()));
+    let worse = (0..100).find_map(|number: usize| call(&mut watch, number.is_multiple_of(4)));
+    assert_eq!(worse.map(|worse| worse.metric), Some("fallback"));
+}
+
+#[test]
+fn what_was_held_against_a_candidate_is_forgotten_with_it() {
+    let failing = Seen {
+        failed: Some(true),
+        ..ok(100.0)
+    };
+    let calls = |watch: &mut Watch| {
+        (1..100).find(|_| {
+            let _ = watch.baseline(&ok(100.0));
+            watch.canary("small", &failing).is_some()
+        })
+    };
+    let whole = calls(&mut Watch::new(GUARD)).expect("it fails always");
+    let mut watch = Watch::new(GUARD);
+    for _ in 0..whole - 1 {
+        let _ = watch.baseline(&ok(100.0));
+        assert_eq!(watch.canary("small", &failing), None);
+    }
+    watch.forget("small");
+    assert!(calls(&mut watch).is_some_and(|calls| calls > 1));
+}
