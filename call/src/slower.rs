@@ -13,7 +13,7 @@
 //! so e is taken to the power of n / (what n calls of the baseline's conversations scatter like), which is 1 where they
 //! don't. Pure: no IO, no clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many times as long as the limit.
@@ -38,14 +38,13 @@ pub(crate) type Call = (f64, u64);
 
 /// How far calls of one conversation resemble one another: what n of these values scatter like, over what n independent
 /// ones would. At least 1.
-pub(crate) fn likeness(values: impl Iterator<Item = Call> + Clone, mean: f64) -> f64 {
-    let mut sums: HashMap<u64, f64> = HashMap::new();
-    let mut squares = 0.0;
-    for (value, conversation) in values {
-        *sums.entry(conversation).or_default() += value - mean;
-        squares += (value - mean).powi(2);
-    }
-    let clustered: f64 = sums.values().map(|sum| sum * sum).sum();
+pub(crate) fn likeness(calls: impl Iterator<Item = Call>, mean: f64) -> f64 {
+    let mut calls: Vec<Call> = calls.map(|(value, conversation)| (value - mean, conversation)).collect();
+    calls.sort_unstable_by_key(|(_, conversation)| *conversation);
+    let squares: f64 = calls.iter().map(|(value, _)| value * value).sum();
+    let conversations = calls.chunk_by(|one, other| one.1 == other.1);
+    let sums = conversations.map(|calls| calls.iter().map(|(value, _)| value).sum::<f64>());
+    let clustered: f64 = sums.map(|sum| sum * sum).sum();
     if squares > 0.0 { (clustered / squares).max(1.0) } else { 1.0 }
 }
 
@@ -110,12 +109,9 @@ impl Scores {
             means: [1.0; RATIOS.len()],
             edges,
         };
-        let mut usual = vec![0.0; scores.by_range.len()];
-        sorted.iter().for_each(|duration| usual[scores.range(*duration)] += 1.0);
+        let usual = scores.counts(&sorted, 1.0);
         for (index, ratio) in RATIOS.iter().enumerate() {
-            let mut longer = vec![0.0; usual.len()];
-            sorted.iter().for_each(|duration| longer[scores.range(duration * ratio)] += 1.0);
-            let told = growing(&longer, &usual);
+            let told = growing(&scores.counts(&sorted, *ratio), &usual);
             let capped = told.iter().map(|score| score.min(MOST));
             scores.by_range.iter_mut().zip(capped).for_each(|(all, score)| all[index] = score);
             let sum: f64 = usual.iter().zip(&scores.by_range).map(|(calls, all)| calls * all[index]).sum();
@@ -125,6 +121,14 @@ impl Scores {
         let told = calls.iter().map(|(duration, conversation)| (scores.told(*duration)[middle], *conversation));
         let share = 1.0 / likeness(told, scores.means[middle]);
         Scores { share, ..scores }
+    }
+
+    /// How many of these, times a ratio, are in each range.
+    fn counts(&self, sorted: &[f64], ratio: f64) -> Vec<f64> {
+        let shorter = |edge: &f64| sorted.partition_point(|duration| duration * ratio < *edge);
+        let ends = self.edges.iter().map(shorter).chain([sorted.len()]);
+        let mut before = 0;
+        ends.map(|end| (end - std::mem::replace(&mut before, end)) as f64).collect()
     }
 
     fn range(&self, duration: f64) -> usize {

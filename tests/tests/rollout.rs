@@ -364,6 +364,55 @@ fn a_swapped_config_map_is_picked_up() {
     assert_eq!(program.scrape().sum("understudy_config_reload_failed", &[]), 0.0);
 }
 
+#[test]
+fn two_replicas_split_alike_follow_one_anothers_trips_and_come_back_together() {
+    let stage = Stage::new();
+    let config = stage.config("baseline: 50, small: 50", "    guard: { error: 2% }\n");
+    let one = stage.home.serve_config(&config);
+    let spool = stage.home.path().join("spool-of-two");
+    let second = format!("{config}capture: {{ spool: {{ dir: {} }} }}\n", spool.display());
+    std::fs::write(stage.home.path().join("two.yaml"), second).expect("a writable folder");
+    let two = stage.home.serve(&["--config", "two.yaml", "--no-collect"], &[]);
+    for program in [&one, &two] {
+        arm(program, "introduction");
+    }
+    for number in 0..50 {
+        let conversation = format!("{number}");
+        assert_eq!(arm(&one, &conversation), arm(&two, &conversation), "{conversation}");
+    }
+    stage.is_broken.store(true, Ordering::SeqCst);
+    let mut number = 0;
+    eventually("the first takes it out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&one, &format!("ill {number}"));
+        }
+        gauge(&one) == 0.0
+    });
+    eventually("the second follows", || gauge(&two) == 0.0);
+    assert_eq!(two.scrape().sum("understudy_guard_trips_total", &[]), 0.0, "it was not its own");
+    stage.is_broken.store(false, Ordering::SeqCst);
+    stage.rollout("resume");
+    for program in [&one, &two] {
+        eventually("it is back", || gauge(program) == 0.5);
+        eventually("it answers", || {
+            number += 1;
+            arm(program, &format!("resumed {number}")) == FROM_CANDIDATE
+        });
+    }
+
+    // A route that is taken out while it is tripped or rolled back leaves nothing behind, and comes back as it was.
+    stage.rollout("rollback");
+    eventually("it is rolled back", || gauge(&two) == 0.0);
+    let bare = config.split("routes:").next().unwrap_or_default();
+    stage.home.write_config(bare);
+    eventually("the route is gone", || !one.scrape().text.contains("understudy_split_weight{"));
+    assert_eq!(arm(&one, "without a route"), FROM_BASELINE);
+    stage.home.write_config(&config);
+    eventually("the route is back", || one.scrape().text.contains("understudy_split_weight{"));
+    assert_eq!(gauge(&one), 0.0, "what was done to it holds");
+}
+
 /// Changes a mounted ConfigMap as the kubelet does: a new folder, and a link to it that is put over the old one.
 fn swap(mount: &Path, folder: &str, config: &str) {
     let made = mount.join(folder);
