@@ -82,6 +82,11 @@ impl Dearer {
         } else {
             self.detector.baseline(cost / most)
         };
-        alarm.map(|tally| (tally, [tally.canary_rate() * most * self.limit, tally.baseline_rate() * most]))
+        alarm.map(|tally| {
+            (
+                tally,
+                [tally.canary_rate() * most * self.limit, tally.baseline_rate() * most],
+            )
+        })
     }
 }

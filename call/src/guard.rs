@@ -155,7 +155,11 @@ impl Candidate {
             ("invalid", &mut self.invalid, yes(seen.invalid)),
         ];
         let mut alarm = None;
-        let of = |metric, tally| Alarm { metric, tally, costs: None };
+        let of = |metric, tally| Alarm {
+            metric,
+            tally,
+            costs: None,
+        };
         for (metric, detector, loss) in watched {
             let (Some(detector), Some(loss)) = (detector, loss) else {
                 continue;
@@ -294,7 +298,11 @@ fn words(alarm: &Alarm, guard: &Limits) -> String {
 
 /// Three digits that count: calls cost very little, or much.
 fn dollars(cost: f64) -> String {
-    let digits = if cost > 0.0 { (2.0 - cost.log10().floor()).clamp(2.0, 12.0) } else { 2.0 };
+    let digits = if cost > 0.0 {
+        (2.0 - cost.log10().floor()).clamp(2.0, 12.0)
+    } else {
+        2.0
+    };
     format!("{cost:.*}", digits as usize)
 }
 

@@ -39,13 +39,19 @@ pub(crate) type Call = (f64, u64);
 /// How far calls of one conversation resemble one another: what n of these values scatter like, over what n independent
 /// ones would. At least 1.
 pub(crate) fn likeness(calls: impl Iterator<Item = Call>, mean: f64) -> f64 {
-    let mut calls: Vec<Call> = calls.map(|(value, conversation)| (value - mean, conversation)).collect();
+    let mut calls: Vec<Call> = calls
+        .map(|(value, conversation)| (value - mean, conversation))
+        .collect();
     calls.sort_unstable_by_key(|(_, conversation)| *conversation);
     let squares: f64 = calls.iter().map(|(value, _)| value * value).sum();
     let conversations = calls.chunk_by(|one, other| one.1 == other.1);
     let sums = conversations.map(|calls| calls.iter().map(|(value, _)| value).sum::<f64>());
     let clustered: f64 = sums.map(|sum| sum * sum).sum();
-    if squares > 0.0 { (clustered / squares).max(1.0) } else { 1.0 }
+    if squares > 0.0 {
+        (clustered / squares).max(1.0)
+    } else {
+        1.0
+    }
 }
 
 /// The baseline's durations of lately.
@@ -97,7 +103,11 @@ impl Scores {
         let mut edges: Vec<f64> = Vec::new();
         for edge in (1..ranges).map(|range| at(range as f64 / ranges as f64)) {
             // Where many durations are the same, what is longer is told apart from them.
-            let next = if edges.last() == Some(&edge) { edge.next_up() } else { edge };
+            let next = if edges.last() == Some(&edge) {
+                edge.next_up()
+            } else {
+                edge
+            };
             if edges.last().is_none_or(|last| *last < next) {
                 edges.push(next);
             }
@@ -113,12 +123,22 @@ impl Scores {
         for (index, ratio) in RATIOS.iter().enumerate() {
             let told = growing(&scores.counts(&sorted, *ratio), &usual);
             let capped = told.iter().map(|score| score.min(MOST));
-            scores.by_range.iter_mut().zip(capped).for_each(|(all, score)| all[index] = score);
-            let sum: f64 = usual.iter().zip(&scores.by_range).map(|(calls, all)| calls * all[index]).sum();
+            scores
+                .by_range
+                .iter_mut()
+                .zip(capped)
+                .for_each(|(all, score)| all[index] = score);
+            let sum: f64 = usual
+                .iter()
+                .zip(&scores.by_range)
+                .map(|(calls, all)| calls * all[index])
+                .sum();
             scores.means[index] = sum / sorted.len() as f64;
         }
         let middle = RATIOS.len() / 2;
-        let told = calls.iter().map(|(duration, conversation)| (scores.told(*duration)[middle], *conversation));
+        let told = calls
+            .iter()
+            .map(|(duration, conversation)| (scores.told(*duration)[middle], *conversation));
         let share = 1.0 / likeness(told, scores.means[middle]);
         Scores { share, ..scores }
     }
@@ -128,7 +148,8 @@ impl Scores {
         let shorter = |edge: &f64| sorted.partition_point(|duration| duration * ratio < *edge);
         let ends = self.edges.iter().map(shorter).chain([sorted.len()]);
         let mut before = 0;
-        ends.map(|end| (end - std::mem::replace(&mut before, end)) as f64).collect()
+        ends.map(|end| (end - std::mem::replace(&mut before, end)) as f64)
+            .collect()
     }
 
     fn range(&self, duration: f64) -> usize {

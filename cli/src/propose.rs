@@ -93,9 +93,7 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
 fn stranger(config: &Config, candidate: &str) -> Option<&'static str> {
     match config.upstreams.get(candidate) {
         None => Some(", and is no upstream of this config"),
-        Some(upstream) if !upstream.trusted => {
-            Some("; as it would see unmasked text, it needs `trusted: true` first")
-        }
+        Some(upstream) if !upstream.trusted => Some("; as it would see unmasked text, it needs `trusted: true` first"),
         Some(_) => None,
     }
 }
@@ -106,11 +104,19 @@ fn weights_for(route: &ValidRoute, config: &Config, verdicts: &[Verdict]) -> (BT
     let (mut weights, mut words) = (route.split.clone(), Vec::new());
     let sum: u32 = weights.values().sum();
     let name = format!("its route `{}`", route.id);
-    for Verdict { task, candidate, reason, .. } in verdicts.iter().filter(|one| one.verdict == Decision::Hold) {
+    for Verdict {
+        task,
+        candidate,
+        reason,
+        ..
+    } in verdicts.iter().filter(|one| one.verdict == Decision::Hold)
+    {
         if let Some(weight) = weights.get_mut(candidate).filter(|weight| **weight > 0) {
             let back = std::mem::take(weight);
             *weights.entry(route.baseline.clone()).or_default() += back;
-            words.push(format!("{task}: {candidate} is taken back from {name}, as its verdict is hold: {reason}"));
+            words.push(format!(
+                "{task}: {candidate} is taken back from {name}, as its verdict is hold: {reason}"
+            ));
         }
     }
     let size = |name: &str| size_of(config.upstreams.get(name));
@@ -127,34 +133,54 @@ fn weights_for(route: &ValidRoute, config: &Config, verdicts: &[Verdict]) -> (BT
     }
     let has = weights.get(candidate).copied().unwrap_or_default();
     let percent = |share: u32| (u64::from(sum) * u64::from(share) / 100).max(1) as u32;
-    let step = route.rollout.map_or(percent(FIRST_WEIGHT), |rollout| rollout.step_weight);
+    let step = route
+        .rollout
+        .map_or(percent(FIRST_WEIGHT), |rollout| rollout.step_weight);
     let of_baseline = weights.get(&route.baseline).copied().unwrap_or_default();
     let more = match (&route.rollout, has) {
         (Some(_), 1..) => {
-            words.push(format!("{task}: {candidate} is ready, and {name} has it already: its rollout takes the steps"));
+            words.push(format!(
+                "{task}: {candidate} is ready, and {name} has it already: its rollout takes the steps"
+            ));
             return (weights, words);
         }
         (_, 0) => step,
         (None, _) => step.min(percent(HIGHEST_WEIGHT).saturating_sub(has)),
     };
     if more == 0 || more > of_baseline {
-        words.push(format!("{task}: {candidate} is ready, and has {has} of {sum} in {name}: more is for people to say"));
+        words.push(format!(
+            "{task}: {candidate} is ready, and has {has} of {sum} in {name}: more is for people to say"
+        ));
         return (weights, words);
     }
     weights.insert(candidate.clone(), has + more);
     weights.insert(route.baseline.clone(), of_baseline - more);
-    words.push(format!("{task}: {candidate} is ready: from {has} to {} of {sum} in {name}", has + more));
+    words.push(format!(
+        "{task}: {candidate} is ready: from {has} to {} of {sum} in {name}",
+        has + more
+    ));
     (weights, words)
 }
 
 /// The change of the text that gives the route of this place these weights, and changes nothing else.
-fn changed(text: &str, path: &Path, config: &Config, (index, weights): (usize, &BTreeMap<String, u32>)) -> Option<Edit> {
+fn changed(
+    text: &str,
+    path: &Path,
+    config: &Config,
+    (index, weights): (usize, &BTreeMap<String, u32>),
+) -> Option<Edit> {
     let edit = split::with_weights(text, index, weights)?;
     let new = parse(&edit::apply(text, std::slice::from_ref(&edit)), path).ok()?;
-    let is_meant = new.routes.all().iter().zip(config.routes.all()).enumerate().all(|(at, (new, old))| match at {
-        _ if at == index => new.split == *weights && new.id == old.id,
-        _ => new == old,
-    });
+    let is_meant = new
+        .routes
+        .all()
+        .iter()
+        .zip(config.routes.all())
+        .enumerate()
+        .all(|(at, (new, old))| match at {
+            _ if at == index => new.split == *weights && new.id == old.id,
+            _ => new == old,
+        });
     (is_meant && new.routes.all().len() == config.routes.all().len()).then_some(edit)
 }
 
@@ -164,7 +190,10 @@ fn parse(text: &str, path: &Path) -> Result<Config> {
 
 /// Weights as config writes them.
 fn flow(weights: &BTreeMap<String, u32>) -> String {
-    let pairs: Vec<String> = weights.iter().map(|(name, weight)| format!("{name}: {weight}")).collect();
+    let pairs: Vec<String> = weights
+        .iter()
+        .map(|(name, weight)| format!("{name}: {weight}"))
+        .collect();
     format!("{{ {} }}", pairs.join(", "))
 }
 
@@ -192,8 +221,12 @@ fn insert(text: &str, routes: &[String]) -> Option<Edit> {
             }
         }
     };
-    let entry = lines[at + gone..].iter().find(|line| line.trim_start().starts_with("- "));
-    let indent = entry.filter(|_| key.is_none()).map_or(2, |line| line.len() - line.trim_start().len());
+    let entry = lines[at + gone..]
+        .iter()
+        .find(|line| line.trim_start().starts_with("- "));
+    let indent = entry
+        .filter(|_| key.is_none())
+        .map_or(2, |line| line.len() - line.trim_start().len());
     let new = routes.iter().flat_map(|route| route.lines());
     let new = new.map(|line| format!("{:indent$}{line}", ""));
     Some(Edit {

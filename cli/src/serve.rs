@@ -30,8 +30,8 @@ use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskSc
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{
-    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book, read_controls,
-    watch_certificate, watch_config, watch_controls, watch_task_book,
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book,
+    read_controls, watch_certificate, watch_config, watch_controls, watch_task_book,
 };
 
 /// The longest that a start without a local copy waits for the controls in force.

@@ -57,9 +57,7 @@ impl Bill {
         let of_lost = |attempt: &Attempt| {
             // Without an answer, or with an error status, it is not billed; but a machine was busy.
             let is_free = attempt.status.is_none_or(|status| status >= 400);
-            by_machine(attempt)
-                .or(attempt.cost_usd)
-                .or(is_free.then_some(0.0))
+            by_machine(attempt).or(attempt.cost_usd).or(is_free.then_some(0.0))
         };
         let lost: Option<f64> = self.lost.iter().map(of_lost).sum();
         Some(lost? + by_machine(&self.served).or_else(by_tokens)?)
@@ -114,9 +112,15 @@ mod tests {
         let baseline = attempt("big", true, None);
         assert!(near(cost(std::slice::from_ref(&baseline), None, "small-1"), 0.02));
         let own = attempt("small", true, None);
-        assert!(near(cost(std::slice::from_ref(&own), None, "small-1"), 0.000_15), "not by the name that its client asked for");
+        assert!(
+            near(cost(std::slice::from_ref(&own), None, "small-1"), 0.000_15),
+            "not by the name that its client asked for"
+        );
         assert_eq!(cost(std::slice::from_ref(&own), None, "nobody-knows-it"), None);
-        assert!(near(cost(&[own], Some(10.0), "nobody-knows-it"), 0.01), "3.6 s of an hour");
+        assert!(
+            near(cost(&[own], Some(10.0), "nobody-knows-it"), 0.01),
+            "3.6 s of an hour"
+        );
         let both = |lost| cost(&[lost, baseline.clone()], None, "small-1");
         assert!(near(both(attempt("small", false, Some(0.5))), 0.52));
         assert_eq!(both(attempt("small", false, None)), None, "it was cancelled");

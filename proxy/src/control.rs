@@ -84,7 +84,9 @@ pub async fn watch_task_book(proxy: Arc<Proxy>, source: Box<dyn TaskBookSource>,
             }
             Err(error) => tracing::warn!(error, "asking for a newer task book failed"),
         }
-        age.set(heard.map_or(before + begun.elapsed().as_secs_f64(), |heard| heard.elapsed().as_secs_f64()));
+        age.set(heard.map_or(before + begun.elapsed().as_secs_f64(), |heard| {
+            heard.elapsed().as_secs_f64()
+        }));
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -154,7 +156,11 @@ impl KnownControls {
     /// Takes what a local copy holds.
     fn restore(&self, kept: Kept) -> Controls {
         let mut known = self.lock();
-        known.stored = kept.controls.into_iter().map(|control| (control.route.clone(), control)).collect();
+        known.stored = kept
+            .controls
+            .into_iter()
+            .map(|control| (control.route.clone(), control))
+            .collect();
         known.waiting = kept.waiting;
         known.in_force()
     }

@@ -203,12 +203,18 @@ pub fn unpriced<'a>(
     prices: &PriceTable,
 ) -> Vec<(String, String)> {
     let is_guarded = route.guard.is_some_and(|guard| guard.cost.is_some());
-    let candidates = route.arms.iter().filter(|arm| is_guarded && arm.upstream != route.baseline);
+    let candidates = route
+        .arms
+        .iter()
+        .filter(|arm| is_guarded && arm.upstream != route.baseline);
     let told = candidates.filter_map(|arm| {
         let config = upstream(&arm.upstream)?;
         let model = config.model.as_deref();
         let is_known = config.price.is_some() || model.is_none_or(|model| prices.lookup(model).is_some());
-        let words = format!("not guarded on cost: the price of {} is not known", model.unwrap_or_default());
+        let words = format!(
+            "not guarded on cost: the price of {} is not known",
+            model.unwrap_or_default()
+        );
         (!is_known).then(|| (arm.upstream.clone(), words))
     });
     told.collect()
@@ -221,7 +227,9 @@ impl Guards {
         if posts.unpriced.len() >= WATCHED {
             posts.unpriced.clear();
         }
-        posts.unpriced.insert((stamp.to_owned(), route.to_owned(), side.to_owned()))
+        posts
+            .unpriced
+            .insert((stamp.to_owned(), route.to_owned(), side.to_owned()))
     }
 
     /// Forgets what was seen of a candidate that is out, by whichever replica's evidence.

@@ -200,7 +200,10 @@ impl Proxy {
     }
 
     pub(crate) fn put_controls(&self, controls: Controls) {
-        for (route, trip) in controls.iter().flat_map(|(route, control)| control.trips.iter().map(move |trip| (route, trip))) {
+        for (route, trip) in controls
+            .iter()
+            .flat_map(|(route, control)| control.trips.iter().map(move |trip| (route, trip)))
+        {
             self.guards.forget(route, trip);
         }
         self.controls.store(Arc::new(controls));

@@ -260,11 +260,19 @@ fn a_candidate_that_costs_more_is_taken_out_and_one_without_a_price_is_told_as_n
         }
         gauge(&program) == 0.0
     });
-    assert!(stage.candidate.count() - before <= 200, "it was asked more than 200 times");
-    eventually("the trip is written", || !stage.rollout("status")[0]["trips"].as_array().is_none_or(Vec::is_empty));
+    assert!(
+        stage.candidate.count() - before <= 200,
+        "it was asked more than 200 times"
+    );
+    eventually("the trip is written", || {
+        !stage.rollout("status")[0]["trips"].as_array().is_none_or(Vec::is_empty)
+    });
     let trip = &stage.rollout("status")[0]["trips"][0];
     assert_eq!(trip["metric"], "cost", "{trip}");
-    assert!(trip["why"].as_str().is_some_and(|why| why.contains("$0.00800 each")), "{trip}");
+    assert!(
+        trip["why"].as_str().is_some_and(|why| why.contains("$0.00800 each")),
+        "{trip}"
+    );
 }
 
 #[test]
@@ -390,7 +398,11 @@ fn two_replicas_split_alike_follow_one_anothers_trips_and_come_back_together() {
         gauge(&one) == 0.0
     });
     eventually("the second follows", || gauge(&two) == 0.0);
-    assert_eq!(two.scrape().sum("understudy_guard_trips_total", &[]), 0.0, "it was not its own");
+    assert_eq!(
+        two.scrape().sum("understudy_guard_trips_total", &[]),
+        0.0,
+        "it was not its own"
+    );
     stage.is_broken.store(false, Ordering::SeqCst);
     stage.rollout("resume");
     for program in [&one, &two] {
@@ -406,10 +418,14 @@ fn two_replicas_split_alike_follow_one_anothers_trips_and_come_back_together() {
     eventually("it is rolled back", || gauge(&two) == 0.0);
     let bare = config.split("routes:").next().unwrap_or_default();
     stage.home.write_config(bare);
-    eventually("the route is gone", || !one.scrape().text.contains("understudy_split_weight{"));
+    eventually("the route is gone", || {
+        !one.scrape().text.contains("understudy_split_weight{")
+    });
     assert_eq!(arm(&one, "without a route"), FROM_BASELINE);
     stage.home.write_config(&config);
-    eventually("the route is back", || one.scrape().text.contains("understudy_split_weight{"));
+    eventually("the route is back", || {
+        one.scrape().text.contains("understudy_split_weight{")
+    });
     assert_eq!(gauge(&one), 0.0, "what was done to it holds");
 }
 

@@ -122,7 +122,13 @@ fn a_candidate_that_costs_more_on_average_is_told_by_that_and_one_that_costs_les
     let (_, metric) = run(&mut watch, 300, dear(3.0)).expect("three times as dear is seen");
     assert_eq!(metric, "cost");
     // Cheap, but for the quarter of its calls that the baseline answers in its place.
-    let mixed = |call: usize| if call.is_multiple_of(4) { dear(1.01)(call) } else { dear(0.01)(call) };
+    let mixed = |call: usize| {
+        if call.is_multiple_of(4) {
+            dear(1.01)(call)
+        } else {
+            dear(0.01)(call)
+        }
+    };
     assert_eq!(run(&mut watch, 1_000, mixed), None);
     let unknown = |call: usize| Seen {
         cost_usd: None,
@@ -136,7 +142,9 @@ fn a_candidate_that_costs_more_on_average_is_told_by_that_and_one_that_costs_les
 fn slowed(seed: u64, most: usize, canary: impl Fn(f64) -> f64) -> Option<usize> {
     let mut state = seed;
     let mut exponential = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let unit = ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         -300.0 * unit.ln()
     };
@@ -172,7 +180,8 @@ fn calls_of_one_conversation_that_are_slow_together_count_for_less() {
             // A conversation of ten calls is slow or fast as a whole, on both sides.
             let of = |side: u64, conversation: u64| {
                 let hash = (side << 32 | conversation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let slow = ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1u64 << 53) as f64;
+                let slow =
+                    ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1u64 << 53) as f64;
                 let slow = slow.max(1e-6).powf(-0.8);
                 Seen {
                     conversation: known.then_some(side << 32 | conversation),
@@ -187,7 +196,10 @@ fn calls_of_one_conversation_that_are_slow_together_count_for_less() {
         })
     };
     assert_eq!(run(true), None);
-    assert!(run(false).is_some(), "taken for calls of their own they would be a regression");
+    assert!(
+        run(false).is_some(),
+        "taken for calls of their own they would be a regression"
+    );
 }
 
 #[test]

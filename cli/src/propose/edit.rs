@@ -46,7 +46,9 @@ pub(super) fn diff(name: &str, text: &str, edits: &[Edit]) -> String {
         };
         let from = first.at.saturating_sub(CONTEXT);
         let to = (last.end() + CONTEXT).min(old.len());
-        let (gone, come) = hunk.iter().fold((0, 0), |(gone, come), edit| (gone + edit.gone, come + edit.new.len()));
+        let (gone, come) = hunk
+            .iter()
+            .fold((0, 0), |(gone, come), edit| (gone + edit.gone, come + edit.new.len()));
         let (length, new_length) = (to - from, to - from - gone + come);
         let start = |from: usize, length: usize| from + usize::from(length > 0);
         out.push_str(&format!(

@@ -46,7 +46,9 @@ fn entry(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let column = indent(lines[first]);
     let is_entry = |line: &str| indent(line) == column && line[column..].starts_with('-');
     let is_over = |line: &str| is_said(line) && indent(line) <= column && !is_entry(line);
-    let end = (first..lines.len()).find(|at| is_over(lines[*at])).unwrap_or(lines.len());
+    let end = (first..lines.len())
+        .find(|at| is_over(lines[*at]))
+        .unwrap_or(lines.len());
     let mut starts = (first..end).filter(|at| is_entry(lines[*at])).skip(index);
     Some(starts.next()?..starts.next().unwrap_or(end))
 }
@@ -55,7 +57,10 @@ fn entry(lines: &[&str], index: usize) -> Option<Range<usize>> {
 fn key_at(line: &str) -> Option<usize> {
     let said = without_comment(line);
     let at = said.find("split:")?;
-    let is_key = said[..at].chars().next_back().is_none_or(|before| " -{,".contains(before));
+    let is_key = said[..at]
+        .chars()
+        .next_back()
+        .is_none_or(|before| " -{,".contains(before));
     is_key.then_some(at + "split:".len())
 }
 
@@ -89,7 +94,9 @@ fn block(lines: &[&str], weights: &BTreeMap<String, u32>) -> Option<Vec<String>>
         last = (new.len(), indent(line));
     }
     let (at, column) = last;
-    let more = left.iter().map(|(name, weight)| format!("{:column$}{name}: {weight}", ""));
+    let more = left
+        .iter()
+        .map(|(name, weight)| format!("{:column$}{name}: {weight}", ""));
     new.splice(at..at, more);
     Some(new)
 }

@@ -77,7 +77,10 @@ fn patched(text: &str, diff: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("u.yaml"), text).unwrap();
     std::fs::write(folder.path().join("p"), diff).unwrap();
-    let patch = std::process::Command::new("patch").args(["-i", "p"]).current_dir(folder.path()).output();
+    let patch = std::process::Command::new("patch")
+        .args(["-i", "p"])
+        .current_dir(folder.path())
+        .output();
     let patch = patch.ok()?;
     assert!(patch.status.success(), "{patch:?}\n{diff}");
     Some(std::fs::read_to_string(folder.path().join("u.yaml")).unwrap())
@@ -91,10 +94,18 @@ const ROUTED: &str = "default_upstream: big\nupstreams:\n  big: { url: http://b 
 
 #[test]
 fn a_route_that_is_there_gets_other_weights_and_keeps_its_comments() {
-    let verdicts = [ready("t-1", "small"), ready("t-2", "small"), ready("t-3", "middle"), held("t-4", "small")];
+    let verdicts = [
+        ready("t-1", "small"),
+        ready("t-2", "small"),
+        ready("t-3", "middle"),
+        held("t-4", "small"),
+    ];
     let told = proposal(ROUTED, &verdicts);
     let expected = ROUTED
-        .replace("{ big: 95, small: 5 } # a careful", "{ big: 90, small: 10 } # a careful")
+        .replace(
+            "{ big: 95, small: 5 } # a careful",
+            "{ big: 90, small: 10 } # a careful",
+        )
         .replace("big: 90   # most", "big: 85   # most")
         .replace("10 # the rest\n", "10 # the rest\n      small: 5\n")
         .replace("{ big: 100 } }", "{ big: 95, middle: 5 } }")
@@ -102,7 +113,12 @@ fn a_route_that_is_there_gets_other_weights_and_keeps_its_comments() {
     if let Some(patched) = patched(ROUTED, &told.diff) {
         assert_eq!(patched, expected);
     }
-    assert!(told.words.iter().any(|words| words.contains("taken back") && words.contains("it agrees less")), "{told:?}");
+    assert!(
+        told.words
+            .iter()
+            .any(|words| words.contains("taken back") && words.contains("it agrees less")),
+        "{told:?}"
+    );
     assert_eq!(told.diff.matches("\n-").count(), 5, "{}", told.diff);
 }
 
@@ -130,7 +146,12 @@ fn steps_are_the_rollouts_where_there_is_one_and_half_is_the_most_that_is_propos
     assert!(told.words[1].contains("for people to say"), "{told:?}");
     // Also with one, who is held is taken back.
     let told = proposal(&rolling, &[held("t-1", "small")]);
-    assert!(told.diff.contains("+    split: { big: 100, small: 0 } # a careful start"), "{}", told.diff);
+    assert!(
+        told.diff
+            .contains("+    split: { big: 100, small: 0 } # a careful start"),
+        "{}",
+        told.diff
+    );
 }
 
 #[test]
@@ -138,9 +159,19 @@ fn a_split_that_cant_be_changed_by_the_line_is_put_in_words() {
     let odd = ROUTED.replace("split: { big: 95, small: 5 }", "split: {\n      big: 95, small: 5 }");
     let told = proposal(&odd, &[ready("t-1", "small")]);
     assert_eq!(told.diff, "");
-    assert!(told.words.iter().any(|words| words.contains("{ big: 90, small: 10 }")), "{told:?}");
+    assert!(
+        told.words.iter().any(|words| words.contains("{ big: 90, small: 10 }")),
+        "{told:?}"
+    );
     // Nor is what a comment says taken for a split.
-    let odd = ROUTED.replace("    match: { task: t-1 }\n", "    # split: { big: 1, small: 99 }\n    match: { task: t-1 }\n");
+    let odd = ROUTED.replace(
+        "    match: { task: t-1 }\n",
+        "    # split: { big: 1, small: 99 }\n    match: { task: t-1 }\n",
+    );
     let told = proposal(&odd, &[ready("t-1", "small")]);
-    assert!(told.diff.contains("+    split: { big: 90, small: 10 }"), "{}", told.diff);
+    assert!(
+        told.diff.contains("+    split: { big: 90, small: 10 }"),
+        "{}",
+        told.diff
+    );
 }

@@ -86,7 +86,10 @@ fn guard_and_rollout_are_read_as_the_design_writes_them() {
     let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
     let route_read = &config.routes.all()[0];
     let guard = route_read.guard.unwrap();
-    assert_eq!((guard.error, guard.p95_latency, guard.cost), (Some(0.02), Some(1.2), Some(1.5)));
+    assert_eq!(
+        (guard.error, guard.p95_latency, guard.cost),
+        (Some(0.02), Some(1.2), Some(1.5))
+    );
     let rollout = route_read.rollout.unwrap();
     assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
     assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);

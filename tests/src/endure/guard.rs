@@ -160,7 +160,11 @@ impl Stream {
     fn next(&mut self) -> (bool, f64, u64) {
         self.calls += 1;
         let which = self.dice.roll(AT_ONCE as u64) as usize;
-        let Conversation { number, is_canary, slow } = self.live[which];
+        let Conversation {
+            number,
+            is_canary,
+            slow,
+        } = self.live[which];
         if self.dice.roll(self.traffic.turns) == 0 {
             self.live[which] = self.begin();
         }
@@ -362,7 +366,11 @@ fn regressions(report: &mut Report, runs: u64) {
         ("exponential", Durations::Exponential, PLAIN),
         ("log-normal (1.0)", Durations::LogNormal(1.0), PLAIN),
         ("heavy-tailed", Durations::HeavyTailed, PLAIN),
-        ("log-normal (0.5), conversations of 10", Durations::LogNormal(0.5), TALKS),
+        (
+            "log-normal (0.5), conversations of 10",
+            Durations::LogNormal(0.5),
+            TALKS,
+        ),
     ] {
         let baseline = side(0.01, 0.01, durations);
         let canary = Side { times: 2.0, ..baseline };
