@@ -225,7 +225,7 @@ impl Slower {
         let ratio = self.canary.len() as f64 / self.baseline.len() as f64;
         for (index, bet) in self.bets.iter_mut().enumerate() {
             let mean = scores.means[index];
-            let stake = (CAUTION / mean).min(CAUTION / (ratio * MOST));
+            let stake = (CAUTION / mean).min(CAUTION / (ratio * (MOST - mean).max(1.0)));
             let growth = |durations: &[f64], stake: f64| -> f64 {
                 let told = durations.iter().map(|duration| scores.told(*duration)[index]);
                 told.map(|score| (stake * (score - mean)).ln_1p()).sum()
