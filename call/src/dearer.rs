@@ -6,23 +6,15 @@
 //! clock.
 
 use crate::detector::{Detector, Tally};
-use crate::slower::{Call, likeness};
-use std::collections::VecDeque;
+use crate::recent::{Recent, likeness};
 
 /// Times the baseline's mean cost that a call may count for.
 const MOST: f64 = 8.0;
-/// Costs of the baseline that the mean is of.
-const MEMORY: usize = 800;
-/// Fewest of them.
-const FEWEST: usize = 60;
-/// Costs after which it is reckoned anew.
-const RENEW_EVERY: usize = 100;
 
 /// The baseline's costs of lately.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spent {
-    calls: VecDeque<Call>,
-    news: usize,
+    recent: Recent,
     scale: Option<Scale>,
 }
 
@@ -37,15 +29,9 @@ pub(crate) struct Scale {
 
 impl Spent {
     pub(crate) fn push(&mut self, cost: f64, conversation: u64) {
-        if self.calls.len() == MEMORY {
-            self.calls.pop_front();
-        }
-        self.calls.push_back((cost, conversation));
-        self.news += 1;
-        if self.calls.len() >= FEWEST && (self.scale.is_none() || self.news >= RENEW_EVERY) {
-            self.news = 0;
-            let mean = self.calls.iter().map(|(cost, _)| cost).sum::<f64>() / self.calls.len() as f64;
-            let share = 1.0 / likeness(self.calls.iter().copied(), mean);
+        if let Some(calls) = self.recent.push((cost, conversation)) {
+            let mean = calls.iter().map(|(cost, _)| cost).sum::<f64>() / calls.len() as f64;
+            let share = 1.0 / likeness(calls.iter().copied(), mean);
             self.scale = Some(Scale { mean, share });
         }
     }

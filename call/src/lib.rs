@@ -13,6 +13,7 @@ pub mod frame;
 pub mod guard;
 pub mod keys;
 pub mod price;
+mod recent;
 pub mod record;
 pub mod segment;
 mod slower;

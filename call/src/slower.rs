@@ -13,6 +13,7 @@
 //! so e is taken to the power of n / (what n calls of the baseline's conversations scatter like), which is 1 where they
 //! don't. Pure: no IO, no clock.
 
+use crate::recent::{Call, Recent, likeness};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -22,56 +23,22 @@ const RATIOS: [f64; 3] = [1.3, 1.7, 2.5];
 const MOST: f64 = 4.0;
 /// Share of a stake's limit that is used: at the limit one call could end the bet for ever.
 const CAUTION: f64 = 0.95;
-/// Calls of the baseline that scores are made of.
-const MEMORY: usize = 800;
-/// Fewest of them.
-const FEWEST: usize = 60;
-/// Calls of the baseline after which scores are made anew.
-const RENEW_EVERY: usize = 100;
 /// Ranges of durations that are told apart, at most, and calls in each of them, at least.
 const RANGES: (usize, usize) = (20, 12);
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
 
-/// A call's figure (a duration, a cost) and the conversation that it is of.
-pub(crate) type Call = (f64, u64);
-
-/// How far calls of one conversation resemble one another: what n of these values scatter like, over what n independent
-/// ones would. At least 1.
-pub(crate) fn likeness(calls: impl Iterator<Item = Call>, mean: f64) -> f64 {
-    let mut calls: Vec<Call> = calls
-        .map(|(value, conversation)| (value - mean, conversation))
-        .collect();
-    calls.sort_unstable_by_key(|(_, conversation)| *conversation);
-    let squares: f64 = calls.iter().map(|(value, _)| value * value).sum();
-    let conversations = calls.chunk_by(|one, other| one.1 == other.1);
-    let sums = conversations.map(|calls| calls.iter().map(|(value, _)| value).sum::<f64>());
-    let clustered: f64 = sums.map(|sum| sum * sum).sum();
-    if squares > 0.0 {
-        (clustered / squares).max(1.0)
-    } else {
-        1.0
-    }
-}
-
 /// The baseline's durations of lately.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usual {
-    calls: VecDeque<Call>,
-    news: usize,
+    recent: Recent,
     scores: Option<Arc<Scores>>,
 }
 
 impl Usual {
     pub(crate) fn push(&mut self, duration: f64, conversation: u64) {
-        if self.calls.len() == MEMORY {
-            self.calls.pop_front();
-        }
-        self.calls.push_back((duration, conversation));
-        self.news += 1;
-        if self.calls.len() >= FEWEST && (self.scores.is_none() || self.news >= RENEW_EVERY) {
-            self.news = 0;
-            self.scores = Some(Arc::new(Scores::of(&self.calls)));
+        if let Some(calls) = self.recent.push((duration, conversation)) {
+            self.scores = Some(Arc::new(Scores::of(calls)));
         }
     }
 
