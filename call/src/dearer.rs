@@ -29,11 +29,19 @@ pub(crate) struct Scale {
 
 impl Spent {
     pub(crate) fn push(&mut self, cost: f64, conversation: u64) {
-        if let Some(calls) = self.recent.push((cost, conversation)) {
-            let mean = calls.iter().map(|(cost, _)| cost).sum::<f64>() / calls.len() as f64;
-            let share = 1.0 / likeness(calls.iter().copied(), mean);
-            self.scale = Some(Scale { mean, share });
+        if !self.recent.push((cost, conversation)) {
+            return;
         }
+        let mean = |costs: &mut dyn Iterator<Item = f64>| {
+            let (sum, calls) = costs.fold((0.0, 0.0), |(sum, calls), cost| (sum + cost, calls + 1.0));
+            sum / f64::max(calls, 1.0)
+        };
+        let share = match self.scale {
+            Some(scale) if !self.recent.is_time_for_likeness() => scale.share,
+            _ => 1.0 / likeness(self.recent.all(), mean(&mut self.recent.all().map(|(cost, _)| cost))),
+        };
+        let mean = mean(&mut self.recent.lately().map(|(cost, _)| *cost));
+        self.scale = Some(Scale { mean, share });
     }
 
     /// What costs are measured by; `None` = too few are known.

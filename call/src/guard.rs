@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// Mean number of canaried calls to a false trip, at least, of a candidate that is exactly as bad as it may be.
 pub const RUN_LENGTH: f64 = 1e5;
-/// The same for durations, which tell less a call.
-const LATENCY_RUN_LENGTH: f64 = 2e4;
 /// How much the 95th percentile itself must speak against a candidate whose durations are longer.
 const TAIL: f64 = 10.0;
 
@@ -120,7 +118,7 @@ impl Latency {
         } else {
             self.tail.baseline(f64::from(duration > scores.p95))
         };
-        told.filter(|_| self.whole.evidence() >= LATENCY_RUN_LENGTH.ln())
+        told.filter(|_| self.whole.is_longer(RUN_LENGTH.ln()))
     }
 }
 
@@ -265,7 +263,7 @@ fn words(alarm: &Alarm, guard: &Limits) -> String {
         "cost" => {
             let [own, other] = costs.unwrap_or_default();
             format!(
-                "its last {calls} calls cost ${} each with what answered in its place, the baseline's {others} meanwhile ${}; {} times that may be",
+                "its last {calls} calls cost at least ${} each with what answered in its place, the baseline's {others} meanwhile ${}; {} times that may be",
                 dollars(own),
                 dollars(other),
                 guard.cost.unwrap_or(1.0)

@@ -3,8 +3,12 @@
 
 use std::collections::VecDeque;
 
-/// Calls that are remembered.
-const MEMORY: usize = 800;
+/// Calls that are remembered: enough that conversations are seen whole.
+const MEMORY: usize = 4000;
+/// Of them, those that say what calls are like now.
+const LATELY: usize = 800;
+/// Calls after which it is reckoned anew how far conversations are alike, once there are many.
+const RARELY: u64 = 500;
 /// Fewest that anything is reckoned from.
 const FEWEST: u64 = 60;
 /// Calls after which it is reckoned anew.
@@ -22,15 +26,29 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Takes a call; the latest ones where it is time to reckon with them.
-    pub(crate) fn push(&mut self, call: Call) -> Option<&VecDeque<Call>> {
+    /// Takes a call; whether it is time to reckon.
+    pub(crate) fn push(&mut self, call: Call) -> bool {
         if self.calls.len() == MEMORY {
             self.calls.pop_front();
         }
         self.calls.push_back(call);
         self.seen += 1;
-        let is_time = self.seen >= FEWEST && (self.seen - FEWEST).is_multiple_of(RENEW_EVERY);
-        is_time.then_some(&self.calls)
+        self.seen >= FEWEST && (self.seen - FEWEST).is_multiple_of(RENEW_EVERY)
+    }
+
+    /// All that are remembered.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Call> {
+        self.calls.iter().copied()
+    }
+
+    /// Those that say what calls are like now.
+    pub(crate) fn lately(&self) -> impl Iterator<Item = &Call> + Clone {
+        self.calls.range(self.calls.len().saturating_sub(LATELY)..)
+    }
+
+    /// Whether it is time to reckon how far conversations are alike, when it is time to reckon.
+    pub(crate) fn is_time_for_likeness(&self) -> bool {
+        self.seen < 2 * RARELY || (self.seen - FEWEST).is_multiple_of(RARELY)
     }
 }
 
@@ -70,7 +88,7 @@ mod tests {
     #[test]
     fn it_is_reckoned_from_60_calls_on_and_then_every_100_calls() {
         let mut recent = Recent::default();
-        let told = (1..=1_000).filter(|call| recent.push((1.0, *call)).is_some());
+        let told = (1..=1_000).filter(|call| recent.push((1.0, *call)));
         assert_eq!(told.take(4).collect::<Vec<u64>>(), [60, 160, 260, 360]);
         assert_eq!(recent.calls.len(), 360);
     }

@@ -1,8 +1,8 @@
 //! Tells whether one stream of calls takes longer than a concurrent one by more than so many times, looking after every call.
 //!
 //! What a duration says is read off the baseline's own durations of lately, by rank: how much oftener one like it would be
-//! seen if all of them were 1.3, 1.7 or 2.5 times as long (the likelihood ratio of a change of scale, made to grow with the
-//! duration, and capped). The canary's durations are divided by the limit first. So for each of the three
+//! seen if all of them were 1.5 or 2.2 times as long (the likelihood ratio of a change of scale, made to grow with the
+//! duration, and capped). The canary's durations are divided by the limit first. So for both
 //!
 //! ```text
 //! e = Π (1 + u (score(x / limit) − m)) · Π (1 − v (score(y) − m)),   v = u · canary's calls / baseline's calls
@@ -18,13 +18,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many times as long as the limit.
-const RATIOS: [f64; 3] = [1.3, 1.7, 2.5];
+const RATIOS: [f64; 2] = [1.5, 2.2];
 /// The most that one call says: of a hiccup of a few calls no regression is made.
 const MOST: f64 = 4.0;
 /// Share of a stake's limit that is used: at the limit one call could end the bet for ever.
 const CAUTION: f64 = 0.95;
 /// Ranges of durations that are told apart, at most, and calls in each of them, at least.
 const RANGES: (usize, usize) = (20, 12);
+/// Steps that a hiccup may last.
+const HICCUP: usize = 10;
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
 
@@ -37,8 +39,13 @@ pub(crate) struct Usual {
 
 impl Usual {
     pub(crate) fn push(&mut self, duration: f64, conversation: u64) {
-        if let Some(calls) = self.recent.push((duration, conversation)) {
-            self.scores = Some(Arc::new(Scores::of(calls)));
+        if self.recent.push((duration, conversation)) {
+            let mut scores = Scores::of(self.recent.lately().map(|(duration, _)| *duration));
+            scores.share = match &self.scores {
+                Some(known) if !self.recent.is_time_for_likeness() => known.share,
+                _ => scores.share_of(&self.recent),
+            };
+            self.scores = Some(Arc::new(scores));
         }
     }
 
@@ -62,8 +69,8 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
-    fn of(calls: &VecDeque<Call>) -> Scores {
-        let mut sorted: Vec<f64> = calls.iter().map(|(duration, _)| *duration).collect();
+    fn of(durations: impl Iterator<Item = f64>) -> Scores {
+        let mut sorted: Vec<f64> = durations.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)];
         let ranges = (sorted.len() / RANGES.1).clamp(4, RANGES.0);
@@ -102,12 +109,17 @@ impl Scores {
                 .sum();
             scores.means[index] = sum / sorted.len() as f64;
         }
-        let middle = RATIOS.len() / 2;
-        let told = calls
-            .iter()
-            .map(|(duration, conversation)| (scores.told(*duration)[middle], *conversation));
-        let share = 1.0 / likeness(told, scores.means[middle]);
-        Scores { share, ..scores }
+        scores
+    }
+
+    /// What one call counts for, as far as calls of one conversation score alike.
+    fn share_of(&self, recent: &Recent) -> f64 {
+        let told: Vec<Call> = recent
+            .all()
+            .map(|(duration, conversation)| (self.told(duration)[0], conversation))
+            .collect();
+        let mean = told.iter().map(|(score, _)| score).sum::<f64>() / told.len().max(1) as f64;
+        1.0 / likeness(told.into_iter(), mean)
     }
 
     /// How many of these, times a ratio, are in each range.
@@ -153,6 +165,8 @@ pub(crate) struct Slower {
     baseline: Vec<f64>,
     /// Logarithm of the evidence, by ratio.
     bets: [f64; RATIOS.len()],
+    /// Logarithm of all evidence, after each of the last [`HICCUP`] steps.
+    past: VecDeque<f64>,
 }
 
 impl Slower {
@@ -164,6 +178,7 @@ impl Slower {
             canary: Vec::new(),
             baseline: Vec::new(),
             bets: [0.0; RATIOS.len()],
+            past: VecDeque::with_capacity(HICCUP),
         }
     }
 
@@ -202,10 +217,20 @@ impl Slower {
         }
         self.canary.clear();
         self.baseline.clear();
+        if self.past.len() == HICCUP {
+            self.past.pop_front();
+        }
+        self.past.push_back(self.evidence());
+    }
+
+    /// Whether the evidence has come to this level, half of it before the last steps: a hiccup is no regression.
+    pub(crate) fn is_longer(&self, level: f64) -> bool {
+        let before = self.past.front().filter(|_| self.past.len() == HICCUP);
+        self.evidence() >= level && before.is_some_and(|before| *before >= level / 2.0)
     }
 
     /// Logarithm of the mean of all bets.
-    pub(crate) fn evidence(&self) -> f64 {
+    fn evidence(&self) -> f64 {
         mean_of_logarithms(&self.bets)
     }
 }

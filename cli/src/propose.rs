@@ -49,7 +49,7 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
             words.extend(why);
             if weights != route.split {
                 match changed(text, path, config, (index, &weights)) {
-                    Some(edit) => edits.push(edit),
+                    Some(new) => edits.extend(new),
                     None => words.push(format!(
                         "{task}: give its route `{}` the split {}: it is written in a way that can't be changed here",
                         route.id,
@@ -168,9 +168,9 @@ fn changed(
     path: &Path,
     config: &Config,
     (index, weights): (usize, &BTreeMap<String, u32>),
-) -> Option<Edit> {
-    let edit = split::with_weights(text, index, weights)?;
-    let new = parse(&edit::apply(text, std::slice::from_ref(&edit)), path).ok()?;
+) -> Option<Vec<Edit>> {
+    let edits = split::with_weights(text, index, weights)?;
+    let new = parse(&edit::apply(text, &edits), path).ok()?;
     let is_meant = new
         .routes
         .all()
@@ -181,7 +181,7 @@ fn changed(
             _ if at == index => new.split == *weights && new.id == old.id,
             _ => new == old,
         });
-    (is_meant && new.routes.all().len() == config.routes.all().len()).then_some(edit)
+    (is_meant && new.routes.all().len() == config.routes.all().len()).then_some(edits)
 }
 
 fn parse(text: &str, path: &Path) -> Result<Config> {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// The changes that give the route of this place in `routes` these weights; `None` where its `split` is not written in a
 /// way that can be changed by the line.
-pub(super) fn with_weights(text: &str, index: usize, weights: &BTreeMap<String, u32>) -> Option<Edit> {
+pub(super) fn with_weights(text: &str, index: usize, weights: &BTreeMap<String, u32>) -> Option<Vec<Edit>> {
     let lines: Vec<&str> = text.lines().collect();
     let route = entry(&lines, index)?;
     let at = route.clone().find(|at| key_at(lines[*at]).is_some())?;
@@ -18,25 +18,23 @@ pub(super) fn with_weights(text: &str, index: usize, weights: &BTreeMap<String, 
         let close = open + tail[open..].find('}')?;
         let inner = flow(&tail[open + 1..close], weights)?;
         let line = format!("{head}{}{inner}{}", &tail[..=open], &tail[close..]);
-        return Some(Edit {
-            at,
-            gone: 1,
-            new: vec![line],
-        });
+        return Some(vec![changed(at, line)]);
     }
     if !value.is_empty() {
         return None;
     }
     let column = head.len() - "split:".len();
-    let inside = |line: &&&str| !is_said(line) || indent(line) > column;
-    let length = lines[at + 1..route.end].iter().take_while(inside).count();
-    let block = at + 1..at + 1 + length;
-    let new = self::block(&lines[block.clone()], weights)?;
-    Some(Edit {
-        at: block.start,
-        gone: block.len(),
-        new,
-    })
+    let inside = |at: &usize| !is_said(lines[*at]) || indent(lines[*at]) > column;
+    block(&lines, (at + 1..route.end).take_while(inside), weights)
+}
+
+/// Another line in the place of one.
+fn changed(at: usize, line: String) -> Edit {
+    Edit {
+        at,
+        gone: 1,
+        new: vec![line],
+    }
 }
 
 /// The lines of an entry of `routes`.
@@ -80,25 +78,31 @@ fn flow(inner: &str, weights: &BTreeMap<String, u32>) -> Option<String> {
 }
 
 /// A line an arm.
-fn block(lines: &[&str], weights: &BTreeMap<String, u32>) -> Option<Vec<String>> {
+fn block(lines: &[&str], inside: impl Iterator<Item = usize>, weights: &BTreeMap<String, u32>) -> Option<Vec<Edit>> {
     let mut left = weights.clone();
-    let mut new = Vec::new();
-    let mut last = (0, 0);
-    for line in lines {
-        if !is_said(line) {
-            new.push((*line).to_owned());
-            continue;
+    let mut edits = Vec::new();
+    let mut last = None;
+    for at in inside.filter(|at| is_said(lines[*at])) {
+        let said = without_comment(lines[at]);
+        let line = pair(said, &mut left)? + &lines[at][said.len()..];
+        if line != lines[at] {
+            edits.push(changed(at, line));
         }
-        let said = without_comment(line);
-        new.push(pair(said, &mut left)? + &line[said.len()..]);
-        last = (new.len(), indent(line));
+        last = Some(at);
     }
-    let (at, column) = last;
-    let more = left
-        .iter()
-        .map(|(name, weight)| format!("{:column$}{name}: {weight}", ""));
-    new.splice(at..at, more);
-    Some(new)
+    let last = last?;
+    let column = indent(lines[last]);
+    if !left.is_empty() {
+        let more = left
+            .iter()
+            .map(|(name, weight)| format!("{:column$}{name}: {weight}", ""));
+        edits.push(Edit {
+            at: last + 1,
+            gone: 0,
+            new: more.collect(),
+        });
+    }
+    Some(edits)
 }
 
 /// `name: weight`, with the weight that it is to have; `left` are those that have not been met.
