@@ -26,7 +26,7 @@ const CAUTION: f64 = 0.95;
 /// Ranges of durations that are told apart, at most, and calls in each of them, at least.
 const RANGES: (usize, usize) = (20, 12);
 /// Steps that a hiccup may last.
-const HICCUP: usize = 10;
+const HICCUP: usize = 12;
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
 
@@ -223,10 +223,10 @@ impl Slower {
         self.past.push_back(self.evidence());
     }
 
-    /// Whether the evidence has come to this level, half of it before the last steps: a hiccup is no regression.
+    /// Whether the evidence has come to this level, two thirds of it before the last steps: a hiccup is no regression.
     pub(crate) fn is_longer(&self, level: f64) -> bool {
         let before = self.past.front().filter(|_| self.past.len() == HICCUP);
-        self.evidence() >= level && before.is_some_and(|before| *before >= level / 2.0)
+        self.evidence() >= level && before.is_some_and(|before| *before >= level * 2.0 / 3.0)
     }
 
     /// Logarithm of the mean of all bets.

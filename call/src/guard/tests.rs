@@ -176,7 +176,7 @@ fn a_candidate_whose_durations_are_long_but_never_very_long_keeps_its_95th_perce
 fn calls_of_one_conversation_that_are_slow_together_count_for_less() {
     let run = |known: bool| {
         let mut watch = Watch::new(GUARD);
-        (0..400).find(|number| {
+        (0..3_000).find(|number| {
             // A conversation of ten calls is slow or fast as a whole, on both sides.
             let of = |side: u64, conversation: u64| {
                 let hash = (side << 32 | conversation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
