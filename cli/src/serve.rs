@@ -31,8 +31,8 @@ use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskSc
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{
-    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
-    watch_certificate, watch_config, watch_controls, watch_task_book,
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book,
+    read_controls, watch_certificate, watch_config, watch_controls, watch_task_book,
 };
 
 /// The longest that a start without a local copy waits for the controls in force.
@@ -130,8 +130,10 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
             cold.handle(),
         );
     }
+    let copy = config.spool_dir().join("taskbook.json");
+    load_task_book(&proxy, &copy);
     watchers.spawn_on(
-        watch_task_book(proxy.clone(), Box::new(StoreBooks(store))),
+        watch_task_book(proxy.clone(), Box::new(StoreBooks(store)), copy),
         cold.handle(),
     );
     watchers.spawn_on(watch_certificate(proxy.clone()), cold.handle());

@@ -515,6 +515,7 @@ fn guard(raw: &raw::Guard) -> guard::Limits {
         invalid: share(raw.invalid),
         fallback: share(raw.fallback),
         p95_latency: raw.p95_latency.map(|times| times.0),
+        cost: raw.cost.map(|times| times.0),
         agreement: share(raw.agreement),
     }
 }

@@ -176,7 +176,9 @@ fn a_request_that_is_on_its_way_at_sigterm_is_answered_as_its_connections_last()
         let mut unused = Wire::connect(address).expect("the program listens");
         let sent = Instant::now();
         program.begin_to_terminate();
-        eventually("it says that it ends", || Request::get("/readyz").send(program.metrics).status() == 503);
+        eventually("it says that it ends", || {
+            Request::get("/readyz").send(program.metrics).status() == 503
+        });
         // Who finds no kept connection left opens a new one.
         let mut new = Wire::connect(address).expect("the program listens for a while");
         let heads = [("used", &mut used), ("unused", &mut unused), ("new", &mut new)]

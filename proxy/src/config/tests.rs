@@ -82,11 +82,14 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 fn guard_and_rollout_are_read_as_the_design_writes_them() {
     let route = "routes:\n  - match: { task: t }\n    split: { openai: 95, small: 5 }\n    \
         rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n    \
-        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
+        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, cost: 1.5x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
     let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
     let route_read = &config.routes.all()[0];
     let guard = route_read.guard.unwrap();
-    assert_eq!((guard.error, guard.p95_latency), (Some(0.02), Some(1.2)));
+    assert_eq!(
+        (guard.error, guard.p95_latency, guard.cost),
+        (Some(0.02), Some(1.2), Some(1.5))
+    );
     let rollout = route_read.rollout.unwrap();
     assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
     assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);
