@@ -2,7 +2,7 @@
 //!
 //! Counted in calls, told after every call, and never against a fixed figure: an outage of the baseline, or one that is
 //! itself worse, takes nobody out. The statistics are [`Detector`]'s. For latency two things must come together: durations as
-//! a whole are longer than they may be, which shows soon ([`crate::slower`]), and so is the 95th percentile: there a call's
+//! a whole are longer than they may be, which shows soon (`slower.rs`), and so is the 95th percentile: there a call's
 //! loss is whether it took longer than the baseline's of lately; a candidate's, than so many times that. The percentile may
 //! be off: both sides are held to it. Pure: no IO, no clock.
 

@@ -1,7 +1,7 @@
 //! A call of one API, put to a candidate that speaks another: request, answer, streamed answer.
 //!
 //! OpenAI chat, which SLM servers speak, lies between any two: a request is said in chat, and then in the candidate's API
-//! (`asking`); an answer is read as chat would say it, whole ([`Response`]) or as it comes ([`Delta`]), and written in the
+//! (`asking`); an answer is read as chat would say it, whole ([`Response`]) or as it comes (`Delta`), and written in the
 //! client's API.
 //!
 //! Pure. What the other API can't express is a typed [`Refusal`], never a silent loss: such a call stays with its baseline. Never
