@@ -58,6 +58,8 @@ impl Strict {
     pub fn candidate(turns: usize) -> Strict {
         Strict {
             is_candidate: true,
+            // Its ids are not the baseline's.
+            counter: 500_000.into(),
             ..Strict::new(turns)
         }
     }

@@ -143,6 +143,16 @@ const LEFT_OUT: [&str; 12] = [
 /// Numbers that not every API has.
 const RARE: [&str; 4] = ["frequency_penalty", "presence_penalty", "min_p", "seed"];
 
+/// A number from 0 to `most`; what is wrong with any other its baseline says in its own words.
+fn within(fields: &mut Fields<'_>, key: &str, most: f64) -> Result<Option<Number>, Refusal> {
+    match fields.number(key)? {
+        Some(number) if !number.as_f64().is_some_and(|number| (0.0..=most).contains(&number)) => {
+            Err(inexpressible(key, format!("not from 0 to {most}")))
+        }
+        number => Ok(number),
+    }
+}
+
 impl Asked {
     /// Reads a chat request.
     pub(in super::super) fn of(chat: &Value) -> Result<Asked, Refusal> {
@@ -164,8 +174,8 @@ impl Asked {
         }
         let mut asked = Asked {
             max_tokens: limit.or(fields.integer("max_tokens")?),
-            temperature: fields.number("temperature")?,
-            top_p: fields.number("top_p")?,
+            temperature: within(&mut fields, "temperature", 2.0)?,
+            top_p: within(&mut fields, "top_p", 1.0)?,
             top_k: fields.integer("top_k")?,
             rare,
             verbosity: fields
