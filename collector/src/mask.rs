@@ -24,6 +24,7 @@ mod pattern;
 mod person;
 mod phone;
 mod record;
+mod restore;
 mod scan;
 mod scene;
 mod secret;
@@ -36,6 +37,7 @@ pub use draft::{Draft, Known, Values};
 pub use json::JsonError;
 pub use kind::{Counts, Kind, Span, spans_in_code_points};
 pub use pattern::Pattern;
+pub use restore::{Replaced, Restorer};
 pub use surrogate::SurrogateStyle;
 
 use dictionary::{Dictionaries, Learnt};
@@ -309,6 +311,13 @@ impl Pen<'_> {
             text: edit::apply(&draft.text, &edits, counts).into_owned(),
             parse_error: draft.parse_error,
         }
+    }
+
+    /// What it has replaced, for the vault: credentials are not in it.
+    pub fn into_replaced(self) -> Replaced {
+        let made = self.made.into_inner().into_iter();
+        let kept = made.filter(|(_, (kind, _))| *kind != Kind::Secret);
+        Replaced(kept.map(|(value, (_, surrogate))| (surrogate, value)).collect())
     }
 
     fn edits_of(&self, draft: &mut Draft<'_>, known: &Known) -> Vec<Edit> {

@@ -15,7 +15,7 @@ pub(crate) use media::is_missing_in as is_media_missing_in;
 pub(crate) use timing::Timing;
 
 use crate::drift::Look;
-use crate::mask::{Mask, Values};
+use crate::mask::{Mask, Replaced, Values};
 use crate::thread::Trail;
 use masking::{Bodies, Drafts, Masked};
 use plain::Plain;
@@ -54,6 +54,8 @@ pub struct Row {
     pub trail: Trail,
     /// Sensitive values that it told, for the later calls of its conversation.
     pub told: Values,
+    /// What was replaced in it, for the vault.
+    pub replaced: Replaced,
     /// What a drift of its task is told by, where there is a task book.
     pub look: Option<Look>,
 }
@@ -89,8 +91,9 @@ impl RowMaker {
         let told = drafts.told();
         let mut known = told.clone();
         known.add(&told_before(&digests.trail).unwrap_or_default(), usize::MAX);
-        let masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
+        let mut masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
 
+        let replaced = std::mem::take(&mut masked.replaced);
         let request = masked.request.as_deref().map(|text| read_request(api, head, text));
         let response = answering.as_ref().zip(masked.response.as_deref());
         let response = response.map(|(body, text)| body.read(api, head.status, text, masked.stream_error.as_deref()));
@@ -131,6 +134,7 @@ impl RowMaker {
             record,
             trail: digests.trail,
             told,
+            replaced,
             look: looked_at.and_then(|(book, request)| Look::at(book, request, answer)),
         }
     }

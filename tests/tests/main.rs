@@ -32,3 +32,4 @@ mod stores;
 mod translated;
 mod turns;
 mod usage;
+mod vault;

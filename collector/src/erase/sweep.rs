@@ -7,6 +7,7 @@ use crate::table::{
     Columns, TableError, calls_from_parquet, calls_from_parquet_columns, calls_to_parquet, hour_partition,
     scores_from_parquet, scores_to_parquet,
 };
+use crate::vault::{self, VAULT};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -60,6 +61,9 @@ pub struct Erased {
     pub calls: u64,
     /// Rows of `scores`.
     pub scores: u64,
+    /// Calls in the vault.
+    #[serde(default)]
+    pub vault: u64,
     /// Objects written anew without them.
     pub rewritten: u64,
     /// Objects that held nothing else.
@@ -158,6 +162,9 @@ async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> R
         if object.key.ends_with(".parquet") && in_time {
             sweep_calls(store, &object.key, tombstones, erased).await?;
         }
+    }
+    for object in store.list(VAULT).await? {
+        erased.vault += vault::sweep(store, &object.key, tombstones).await?;
     }
     sweep_all_scores(store, tombstones, erased).await
 }
