@@ -350,7 +350,10 @@ impl Pen<'_> {
             return surrogate.clone();
         }
         let surrogate = self.surrogates.of(kind, value);
-        made.insert(value.to_owned(), (kind, surrogate.clone()));
+        // What is a credential anywhere in a call stays one: it is not given to the vault as something else.
+        if !made.get(value).is_some_and(|(of, _)| *of == Kind::Secret) {
+            made.insert(value.to_owned(), (kind, surrogate.clone()));
+        }
         surrogate
     }
 }
