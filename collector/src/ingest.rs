@@ -277,7 +277,13 @@ impl Ingest {
             }
         }
         self.gauge_now();
-        if let Err(error) = self.publish(finish, true) {
+        self.tell_the_end(finish);
+    }
+
+    /// The last words to the store.
+    fn tell_the_end(&mut self, finish: &AtomicBool) {
+        let told = self.publish(finish, true);
+        if let Err(error) = told.and_then(|()| self.tell_presence(finish, true)) {
             tracing::warn!(%error, "the accounts could not be stored: they are at the next start");
         }
     }
@@ -714,7 +720,7 @@ impl Ingest {
         if self.lock.is_none() {
             return Ok(());
         }
-        if let Err(error) = self.tell_presence(finish, now) {
+        if !now && let Err(error) = self.tell_presence(finish, false) {
             tracing::warn!(%error, "the store could not be told of this collector: erasures do not wait for it");
         }
         if !(now || self.accounts.is_due()) {
