@@ -1,10 +1,9 @@
 //! The vault: off unless asked for, useless without its key, and empty of what is erased.
 
-use crate::erase::json;
+use crate::erase::{call, json};
 use understudy_tests::eventually;
-use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
-use understudy_tests::http::Request;
-use understudy_tests::program::{Home, Program};
+use understudy_tests::fixtures::answer_chat;
+use understudy_tests::program::Home;
 use understudy_tests::upstream::Upstream;
 
 const SECRET: &str = "sk-proj-Zk3vTq9LmX2bW8nR5yHd7CfJ1aPsGu4EoViK6wNtBrQx0MzY";
@@ -14,13 +13,6 @@ fn config(upstream: &Upstream, mask: &str) -> String {
         "upstreams: {{ llm: {{ url: {} }} }}\ncapture: {{ wait: 10s }}\nmask: {{ {mask} }}\n",
         upstream.url()
     )
-}
-
-fn call(program: &Program, key: &str, text: &str) {
-    let answer = Request::post(CHAT, chat_request("gpt-4o", text, false))
-        .header("authorization", &format!("Bearer {key}"))
-        .send(program.listen);
-    assert_eq!(answer.status(), 200);
 }
 
 /// What `restore` makes of the stored calls, or says.
