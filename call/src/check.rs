@@ -91,7 +91,7 @@ impl Demands {
         Ok(Demands::of_parsed(request, &wire::parse_json(body)?))
     }
 
-    fn of_parsed(request: Request, body: &Value) -> Demands {
+    pub(crate) fn of_parsed(request: Request, body: &Value) -> Demands {
         let custom = wire::json::list(body, "tools")
             .iter()
             .filter(|tool| tool["type"] == "custom");

@@ -51,7 +51,7 @@ pub struct Trip {
     pub candidate: String,
     /// Of which task's calls; all of the route's where it is null.
     pub task: Option<String>,
-    /// What was worse: `error`, `invalid`, `fallback`, `p95_latency`, `agreement`.
+    /// What was worse: `error`, `invalid`, `fallback`, `p95_latency`, `cost`, `agreement`.
     pub metric: String,
     /// How much worse, in a sentence with its numbers.
     pub why: String,

@@ -17,10 +17,14 @@
 //! the mean number of steps to an alarm at the level A is at least A, and an alarm within n steps has a probability of
 //! at most n / A. A step takes at least one call of each side.
 
+use crate::slower::mean_of_logarithms;
+
 /// How much more than the limit the losses are that the stakes are best for.
 const EXCESS: [f64; 4] = [0.03, 0.1, 0.25, 0.5];
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
+/// Calls that the baseline's known loss counts for in a step.
+const ALONE: usize = 20;
 /// Calls of the baseline from which its usual loss is reckoned.
 const MEMORY: f64 = 500.0;
 /// Calls that the guess before the first call counts for.
@@ -37,6 +41,7 @@ pub struct Detector {
     level: f64,
     usual: f64,
     usual_calls: f64,
+    share: f64,
     canary: Vec<f64>,
     baseline: Vec<f64>,
     /// Logarithm of M, by stake.
@@ -78,11 +83,17 @@ impl Detector {
             level: run_length.max(1.0).ln(),
             usual: PRIOR_LOSS,
             usual_calls: PRIOR_CALLS,
+            share: 1.0,
             canary: Vec::new(),
             baseline: Vec::new(),
             bets: [0.0; EXCESS.len()],
             counted: Tally::default(),
         }
+    }
+
+    /// From now on a call counts for this share of one (0 < share ≤ 1), where calls resemble one another.
+    pub fn count_as(&mut self, share: f64) {
+        self.share = share.clamp(0.001, 1.0);
     }
 
     /// A call of the canary ended.
@@ -91,6 +102,13 @@ impl Detector {
             self.canary.push(bounded(loss));
         }
         self.step()
+    }
+
+    /// A call of the canary ended, where the baseline's loss is 0 whatever it does: told also where it answers no call.
+    pub fn canary_alone(&mut self, loss: f64) -> Option<Tally> {
+        self.baseline.clear();
+        self.baseline.resize(ALONE, 0.0);
+        self.canary(loss)
     }
 
     /// A call of the baseline ended.
@@ -126,7 +144,7 @@ impl Detector {
                 .min(CAUTION / (ratio * (1.0 - usual)));
             let against = log_growth(&canary, stake, limit);
             let for_it = log_growth(&baseline, -stake * ratio, usual);
-            *bet = bet.max(0.0) + against + for_it;
+            *bet = bet.max(0.0) + self.share * (against + for_it);
         }
         // Only now: what is bet on must not depend on what it is bet against.
         let calls = baseline.len() as f64;
@@ -140,11 +158,9 @@ impl Detector {
         (self.evidence() >= self.level).then_some(self.counted)
     }
 
-    /// Logarithm of the mean of all bets.
-    fn evidence(&self) -> f64 {
-        let most = self.bets.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = self.bets.iter().map(|bet| (bet - most).exp()).sum();
-        most + (sum / EXCESS.len() as f64).ln()
+    /// Logarithm of the evidence: of the mean of all bets.
+    pub fn evidence(&self) -> f64 {
+        mean_of_logarithms(&self.bets)
     }
 }
 

@@ -1,21 +1,21 @@
 //! The guard's rules: when a candidate does worse than the concurrent baseline by more than its route allows.
 //!
 //! Counted in calls, told after every call, and never against a fixed figure: an outage of the baseline, or one that is
-//! itself worse, takes nobody out. The statistics are [`Detector`]'s. For latency a call's loss is whether it took longer
-//! than the baseline's 95th percentile of lately; a candidate's, than so many times that. The percentile may be off: both
-//! sides are held to it. Pure: no IO, no clock.
+//! itself worse, takes nobody out. The statistics are [`Detector`]'s. For latency two things must come together: durations as
+//! a whole are longer than they may be, which shows soon (`slower.rs`), and so is the 95th percentile: there a call's
+//! loss is whether it took longer than the baseline's of lately; a candidate's, than so many times that. The percentile may
+//! be off: both sides are held to it. Pure: no IO, no clock.
 
+use crate::dearer::{Dearer, Spent};
 use crate::detector::{Detector, Tally};
-use std::collections::{HashMap, VecDeque};
+use crate::slower::{Scores, Slower, Usual};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Mean number of canaried calls to a false trip, at least, of a candidate that is exactly as bad as it may be.
 pub const RUN_LENGTH: f64 = 1e5;
-/// Durations of the baseline that its percentile is of.
-const DURATIONS: usize = 400;
-/// Fewest of them.
-const FEWEST_DURATIONS: usize = 60;
-/// Durations after which the percentile is reckoned anew.
-const RECKON_EVERY: usize = 20;
+/// How much the 95th percentile itself must speak against a candidate whose durations are longer.
+const TAIL: f64 = 10.0;
 
 /// How much worse than the concurrent baseline a candidate may be; what is `None` is not guarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Limits {
     pub fallback: Option<f64>,
     /// 95th percentile of its calls' durations, times the baseline's.
     pub p95_latency: Option<f64>,
+    /// Mean cost of a call with all its attempts, times the baseline's.
+    pub cost: Option<f64>,
     /// Agreement with the baseline's answers, less than the baseline's own with itself.
     pub agreement: Option<f64>,
 }
@@ -37,7 +39,7 @@ pub struct Limits {
 pub struct Worse {
     /// The candidate.
     pub candidate: String,
-    /// What is worse: `error`, `invalid`, `fallback`, `p95_latency`, `agreement`.
+    /// What is worse: `error`, `invalid`, `fallback`, `p95_latency`, `cost`, `agreement`.
     pub metric: &'static str,
     /// How much worse, in a sentence.
     pub why: String,
@@ -54,6 +56,70 @@ pub struct Seen {
     pub fell_back: Option<bool>,
     /// Milliseconds to the last byte; infinite where it was given up.
     pub duration_ms: Option<f64>,
+    /// What all its attempts cost, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// Calls of one conversation have the same here; `None` = not known, so a conversation of its own.
+    pub conversation: Option<u64>,
+}
+
+/// What the baseline was like of late.
+#[derive(Clone, Debug, Default)]
+struct Lately {
+    durations: Usual,
+    costs: Spent,
+    /// Calls without a conversation so far.
+    alone: u64,
+}
+
+impl Lately {
+    fn push(&mut self, seen: &Seen) {
+        // Above all that a conversation's hash is likely to be; a clash would do no harm.
+        self.alone += u64::from(seen.conversation.is_none());
+        let conversation = seen.conversation.unwrap_or(u64::MAX - self.alone);
+        if let Some(duration) = seen.duration_ms {
+            self.durations.push(duration, conversation);
+        }
+        if let Some(cost) = seen.cost_usd {
+            self.costs.push(cost, conversation);
+        }
+    }
+}
+
+/// An alarm, and what it is raised upon.
+struct Alarm {
+    metric: &'static str,
+    tally: Tally,
+    /// Mean costs in US dollars, of the canary and of the baseline.
+    costs: Option<[f64; 2]>,
+}
+
+/// Durations under watch.
+#[derive(Clone, Debug)]
+struct Latency {
+    limit: f64,
+    whole: Slower,
+    tail: Detector,
+}
+
+impl Latency {
+    fn new(limit: f64) -> Latency {
+        Latency {
+            limit,
+            whole: Slower::new(limit),
+            tail: Detector::new(0.0, TAIL),
+        }
+    }
+
+    fn saw(&mut self, duration: f64, is_canary: bool, scores: &Arc<Scores>) -> Option<Tally> {
+        self.whole.saw(duration, is_canary, scores);
+        self.tail.count_as(scores.share);
+        let told = if is_canary {
+            self.tail.canary(f64::from(duration > scores.p95 * self.limit))
+        } else {
+            self.tail.baseline(f64::from(duration > scores.p95))
+        };
+        told.filter(|_| self.whole.is_longer(RUN_LENGTH.ln()))
+    }
 }
 
 /// What is watched of a candidate: one detector a limit.
@@ -62,8 +128,8 @@ struct Candidate {
     error: Option<Detector>,
     invalid: Option<Detector>,
     fallback: Option<Detector>,
-    latency: Option<Detector>,
-    times: f64,
+    latency: Option<Latency>,
+    cost: Option<Dearer>,
 }
 
 impl Candidate {
@@ -74,24 +140,24 @@ impl Candidate {
             error: share(guard.error),
             invalid: share(guard.invalid),
             fallback: share(guard.fallback),
-            latency: guard.p95_latency.map(|_| Detector::new(0.0, RUN_LENGTH)),
-            times: guard.p95_latency.unwrap_or(1.0),
+            latency: guard.p95_latency.map(Latency::new),
+            cost: guard.cost.map(|limit| Dearer::new(limit, RUN_LENGTH)),
         }
     }
 
     /// A call of the candidate (or of the baseline) ended; what is worse than it may be, and the evidence.
-    fn saw(&mut self, seen: &Seen, is_canary: bool, p95: Option<f64>) -> Option<(&'static str, Tally)> {
+    fn saw(&mut self, seen: &Seen, is_canary: bool, lately: &Lately) -> Option<Alarm> {
         let yes = |fact: Option<bool>| fact.map(f64::from);
-        let limit = p95.map(|p95| if is_canary { p95 * self.times } else { p95 });
-        let slow = seen.duration_ms.zip(limit).map(|(took, limit)| f64::from(took > limit));
-        let fell_back = if is_canary { yes(seen.fell_back) } else { Some(0.0) };
         let watched = [
             ("error", &mut self.error, yes(seen.failed)),
             ("invalid", &mut self.invalid, yes(seen.invalid)),
-            ("fallback", &mut self.fallback, fell_back),
-            ("p95_latency", &mut self.latency, slow),
         ];
         let mut alarm = None;
+        let of = |metric, tally| Alarm {
+            metric,
+            tally,
+            costs: None,
+        };
         for (metric, detector, loss) in watched {
             let (Some(detector), Some(loss)) = (detector, loss) else {
                 continue;
@@ -101,34 +167,25 @@ impl Candidate {
             } else {
                 detector.baseline(loss)
             };
-            alarm = alarm.or(told.map(|tally| (metric, tally)));
+            alarm = alarm.or(told.map(|tally| of(metric, tally)));
+        }
+        let fell_back = yes(seen.fell_back).filter(|_| is_canary);
+        if let (Some(fallback), Some(loss)) = (&mut self.fallback, fell_back) {
+            alarm = alarm.or(fallback.canary_alone(loss).map(|tally| of("fallback", tally)));
+        }
+        let duration = seen.duration_ms.zip(lately.durations.scores());
+        if let (Some(latency), Some((duration, scores))) = (&mut self.latency, duration) {
+            let told = latency.saw(duration, is_canary, scores);
+            alarm = alarm.or(told.map(|tally| of("p95_latency", tally)));
+        }
+        if let (Some(dearer), Some((cost, scale))) = (&mut self.cost, seen.cost_usd.zip(lately.costs.scale())) {
+            let told = dearer.saw(cost, is_canary, scale);
+            alarm = alarm.or(told.map(|(tally, costs)| Alarm {
+                costs: Some(costs),
+                ..of("cost", tally)
+            }));
         }
         alarm
-    }
-}
-
-/// The baseline's 95th percentile of lately.
-#[derive(Clone, Debug, Default)]
-struct Percentile {
-    durations: VecDeque<f64>,
-    news: usize,
-    p95: Option<f64>,
-}
-
-impl Percentile {
-    fn push(&mut self, duration: f64) {
-        if self.durations.len() == DURATIONS {
-            self.durations.pop_front();
-        }
-        self.durations.push_back(duration);
-        self.news += 1;
-        if self.durations.len() < FEWEST_DURATIONS || (self.p95.is_some() && self.news < RECKON_EVERY) {
-            return;
-        }
-        self.news = 0;
-        let mut sorted: Vec<f64> = self.durations.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        self.p95 = sorted.get(sorted.len() * 95 / 100).copied();
     }
 }
 
@@ -136,7 +193,7 @@ impl Percentile {
 #[derive(Clone, Debug)]
 pub struct Watch {
     guard: Limits,
-    p95: Percentile,
+    lately: Lately,
     candidates: HashMap<String, Candidate>,
 }
 
@@ -145,25 +202,22 @@ impl Watch {
     pub fn new(guard: Limits) -> Watch {
         Watch {
             guard,
-            p95: Percentile::default(),
+            lately: Lately::default(),
             candidates: HashMap::new(),
         }
     }
 
     /// A call of the baseline ended; a candidate that is now seen to be worse, with the metric and a sentence.
     pub fn baseline(&mut self, seen: &Seen) -> Option<Worse> {
-        let p95 = self.p95.p95;
         let mut worse = None;
         for (name, candidate) in &mut self.candidates {
-            if let Some((metric, tally)) = candidate.saw(seen, false, p95) {
-                worse = Some(Worse::of(name, metric, &tally, &self.guard));
+            if let Some(alarm) = candidate.saw(seen, false, &self.lately) {
+                worse = Some(Worse::of(name, &alarm, &self.guard));
             }
         }
         // Only now: a call is not held against a limit that it made.
-        if let Some(duration) = seen.duration_ms {
-            self.p95.push(duration);
-        }
-        self.forget(worse)
+        self.lately.push(seen);
+        self.out(worse)
     }
 
     /// A call of a candidate ended.
@@ -171,35 +225,50 @@ impl Watch {
         let guard = self.guard;
         let watched = self.candidates.entry(candidate.to_owned());
         let watched = watched.or_insert_with(|| Candidate::new(&guard));
-        let (metric, tally) = watched.saw(seen, true, self.p95.p95)?;
-        self.forget(Some(Worse::of(candidate, metric, &tally, &guard)))
+        let alarm = watched.saw(seen, true, &self.lately)?;
+        self.out(Some(Worse::of(candidate, &alarm, &guard)))
+    }
+
+    /// Forgets what was seen of a candidate: it was taken out, and begins anew when it comes back.
+    pub fn forget(&mut self, candidate: &str) {
+        self.candidates.remove(candidate);
     }
 
     /// A candidate that is out begins anew when it comes back.
-    fn forget(&mut self, worse: Option<Worse>) -> Option<Worse> {
+    fn out(&mut self, worse: Option<Worse>) -> Option<Worse> {
         if let Some(worse) = &worse {
-            self.candidates.remove(&worse.candidate);
+            self.forget(&worse.candidate);
         }
         worse
     }
 }
 
 impl Worse {
-    fn of(candidate: &str, metric: &'static str, tally: &Tally, limits: &Limits) -> Worse {
+    fn of(candidate: &str, alarm: &Alarm, limits: &Limits) -> Worse {
         Worse {
             candidate: candidate.to_owned(),
-            metric,
-            why: words(metric, tally, limits),
+            metric: alarm.metric,
+            why: words(alarm, limits),
         }
     }
 }
 
-fn words(metric: &str, tally: &Tally, guard: &Limits) -> String {
+fn words(alarm: &Alarm, guard: &Limits) -> String {
+    let Alarm { metric, tally, costs } = alarm;
     let percent = |share: f64| (share * 1000.0).round() / 10.0;
     let (canary, baseline) = (percent(tally.canary_rate()), percent(tally.baseline_rate()));
     let (calls, others) = (tally.canary_calls, tally.baseline_calls);
     let more = |limit: Option<f64>| percent(limit.unwrap_or_default());
-    match metric {
+    match *metric {
+        "cost" => {
+            let [own, other] = costs.unwrap_or_default();
+            format!(
+                "its last {calls} calls cost at least ${} each with what answered in its place, the baseline's {others} meanwhile ${}; {} times that may be",
+                dollars(own),
+                dollars(other),
+                guard.cost.unwrap_or(1.0)
+            )
+        }
         "p95_latency" => format!(
             "{canary} % of its last {calls} calls took longer than {} times the baseline's 95th percentile; of the baseline's {others} meanwhile {baseline} % took longer than that",
             guard.p95_latency.unwrap_or(1.0)
@@ -223,6 +292,16 @@ fn words(metric: &str, tally: &Tally, guard: &Limits) -> String {
             more(guard.error)
         ),
     }
+}
+
+/// Three digits that count: calls cost very little, or much.
+fn dollars(cost: f64) -> String {
+    let digits = if cost > 0.0 {
+        (2.0 - cost.log10().floor()).clamp(2.0, 12.0)
+    } else {
+        2.0
+    };
+    format!("{cost:.*}", digits as usize)
 }
 
 /// Watches how a candidate's answers agree with what the baseline answers to the same calls: for who sends canaried calls to
@@ -260,114 +339,14 @@ impl Agreement {
     fn worse(&mut self, candidate: &str, tally: &Tally) -> Worse {
         // It begins anew when it comes back.
         self.detector = Detector::new(self.limits.agreement.unwrap_or_default(), RUN_LENGTH);
-        Worse::of(candidate, "agreement", tally, &self.limits)
+        let alarm = Alarm {
+            metric: "agreement",
+            tally: *tally,
+            costs: None,
+        };
+        Worse::of(candidate, &alarm, &self.limits)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GUARD: Limits = Limits {
-        error: Some(0.02),
-        invalid: Some(0.01),
-        fallback: Some(0.05),
-        p95_latency: Some(1.2),
-        agreement: None,
-    };
-
-    fn ok(duration_ms: f64) -> Seen {
-        Seen {
-            failed: Some(false),
-            invalid: Some(false),
-            fell_back: Some(false),
-            duration_ms: Some(duration_ms),
-        }
-    }
-
-    /// 19 calls of the baseline for each of the candidate, until it is taken out.
-    fn run(watch: &mut Watch, calls: usize, canary: impl Fn(usize) -> Seen) -> Option<(usize, &'static str)> {
-        for call in 0..calls {
-            for step in 0..19 {
-                // 80 to 120 ms.
-                let seen = ok(80.0 + ((call * 19 + step) * 37 % 41) as f64);
-                assert_eq!(watch.baseline(&seen), None);
-            }
-            if let Some(worse) = watch.canary("small", &canary(call)) {
-                assert_eq!(worse.candidate, "small");
-                assert!(worse.why.contains('%'), "{worse:?}");
-                return Some((call, worse.metric));
-            }
-        }
-        None
-    }
-
-    #[test]
-    fn each_limit_trips_by_its_own_name_and_soon() {
-        let like = |call: usize| ok(80.0 + (call * 37 % 41) as f64);
-        let mut watch = Watch::new(GUARD);
-        assert_eq!(run(&mut watch, 1_000, like), None);
-        let every_fourth = |call: usize| call.is_multiple_of(4);
-        let failing = |call: usize| Seen {
-            failed: Some(every_fourth(call)),
-            ..like(call)
-        };
-        let invalid = |call: usize| Seen {
-            invalid: Some(every_fourth(call)),
-            ..like(call)
-        };
-        let falling = |call: usize| Seen {
-            fell_back: Some(every_fourth(call)),
-            ..like(call)
-        };
-        let slow = |call: usize| Seen {
-            duration_ms: like(call).duration_ms.map(|took| took * 2.0),
-            ..like(call)
-        };
-        for (metric, alarm) in [
-            ("error", run(&mut watch, 200, failing)),
-            ("invalid", run(&mut watch, 200, invalid)),
-            ("fallback", run(&mut watch, 200, falling)),
-            ("p95_latency", run(&mut watch, 200, slow)),
-        ] {
-            let (_, told) = alarm.unwrap_or_else(|| panic!("{metric}: no alarm within 200 calls"));
-            assert_eq!(told, metric);
-        }
-        assert_eq!(run(&mut watch, 1_000, like), None, "it begins anew");
-    }
-
-    #[test]
-    fn what_is_not_limited_trips_nothing() {
-        let mut watch = Watch::new(Limits {
-            error: Some(0.02),
-            ..Limits::default()
-        });
-        assert_eq!(
-            run(&mut watch, 500, |_| Seen {
-                invalid: Some(true),
-                fell_back: Some(true),
-                ..ok(9_999.0)
-            }),
-            None
-        );
-    }
-
-    #[test]
-    fn answers_that_agree_less_than_the_baseline_with_itself_trip() {
-        let limits = Limits {
-            agreement: Some(0.05),
-            ..Limits::default()
-        };
-        let mut watch = Agreement::new(&limits).unwrap();
-        // In turns 1 and 0.8: 0.9 on average, as the floor is.
-        let turns = |call: usize| if call.is_multiple_of(2) { 1.0 } else { 0.8 };
-        assert!((0..1_000).all(|call| watch.canary("small", turns(call), Some(0.9)).is_none()));
-        let worse = (0..200).find_map(|call| watch.canary("small", turns(call) - 0.3, Some(0.9)));
-        let worse = worse.expect("30 points less are seen within 200 calls");
-        assert!(
-            worse.metric == "agreement" && worse.why.contains("with itself"),
-            "{worse:?}"
-        );
-        assert!(Agreement::new(&Limits::default()).is_none());
-    }
-}
+mod tests;

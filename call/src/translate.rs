@@ -1,6 +1,10 @@
-//! A call of another API ⇄ OpenAI chat, which SLM servers speak: request, answer, streamed answer.
+//! A call of one API, put to a candidate that speaks another: request, answer, streamed answer.
 //!
-//! Pure. What chat can't express is a typed [`Refusal`], never a silent loss: such a call stays with its baseline. Never
+//! OpenAI chat, which SLM servers speak, lies between any two: a request is said in chat, and then in the candidate's API
+//! (`asking`); an answer is read as chat would say it, whole ([`Response`]) or as it comes (`Delta`), and written in the
+//! client's API.
+//!
+//! Pure. What the other API can't express is a typed [`Refusal`], never a silent loss: such a call stays with its baseline. Never
 //! makes up thinking, signatures, encrypted reasoning or a provider's ids, so that a conversation can go back to its
 //! baseline at any turn: a candidate's reasoning is left out, and a tool call keeps the candidate's id where the
 //! baseline takes it, else gets one that it takes ([`ids`]).
@@ -8,9 +12,11 @@
 use serde_json::Value;
 
 use crate::call::{Api, Operation, Response};
+use crate::check::Demands;
 use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
+mod bedrock_converse;
 mod chat;
 mod cohere_chat;
 mod fields;
@@ -19,11 +25,13 @@ pub mod ids;
 mod ollama;
 mod openai_responses;
 mod parts;
+mod told;
 mod tool_calls;
 
-use chat::Delta;
+use chat::{Asked, Delta};
+use told::{Cut, Pieces, SmallAnswers};
 
-/// Why a call can't be put to a candidate that speaks OpenAI chat.
+/// Why a call can't be put to a candidate that speaks another API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The API has no translation.
@@ -32,8 +40,8 @@ pub enum Refusal {
     /// The body can't be read.
     #[error("the body can't be read: {0}")]
     Unreadable(String),
-    /// Something that OpenAI chat can't say; where (a path of keys) and what.
-    #[error("`{at}` can't be said in OpenAI chat: {what}")]
+    /// Something that the other API can't say; where (a path of keys) and what.
+    #[error("`{at}` can't be translated: {what}")]
     Inexpressible {
         /// Where it stands in the request, as `messages[2].content[0]`.
         at: String,
@@ -45,11 +53,13 @@ pub enum Refusal {
     StateAtProvider(String),
 }
 
-/// A request in OpenAI chat, and what its answer needs to go back.
+/// A request in the candidate's API, and what its answer needs to go back.
 #[derive(Clone, Debug)]
 pub struct Translated {
-    /// The body of the chat request; `model` is as the client asked, for the caller to replace.
+    /// The body of the request; `model`, where the API has it there, is as the client asked, for the caller to replace.
     pub body: Value,
+    /// What the request demands of its answer.
+    pub demands: Demands,
     /// Translates the answer.
     pub back: Back,
 }
@@ -59,28 +69,54 @@ pub struct Translated {
 pub struct Back {
     /// The client's API.
     pub api: Api,
+    /// The candidate's API.
+    pub spoken: Api,
     /// The model that the client asked for: the answer names it.
     pub model: String,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// Gemini's growing array instead of server-sent events.
     pub as_array: bool,
+    /// When the answer is made, in seconds since 1970, where the candidate does not say it; 0 where nobody knows.
+    pub created: i64,
     /// The request, in the client's API: some APIs repeat parts of it in their answers.
     pub request: Value,
 }
 
-/// Translates a request; `path` with its query, since Gemini names model and framing there.
+/// Translates a request to OpenAI chat: [`between`] for candidates that speak it.
 ///
 /// # Errors
-/// Where chat can't say what the request says.
+/// As there.
 pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated, Refusal> {
+    between(api, Api::OpenaiChat, path_and_query, body)
+}
+
+/// Translates a request of `api` for a candidate that speaks `spoken`; `path` with its query, since Gemini names model and
+/// framing there.
+///
+/// # Errors
+/// Where the candidate's API can't say what the request says.
+pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Result<Translated, Refusal> {
+    if api == spoken {
+        return Err(Refusal::Api(api));
+    }
     let translate: fn(&Value) -> Result<Value, Refusal> = match api {
+        Api::OpenaiChat => |chat| Ok(chat.clone()),
         Api::AnthropicMessages => anthropic_messages::request,
         Api::OpenaiResponses => openai_responses::request,
         Api::Gemini => gemini::request,
         Api::Ollama => ollama::request,
         Api::CohereChat => cohere_chat::request,
+        Api::BedrockConverse => bedrock_converse::request,
         _ => return Err(Refusal::Api(api)),
+    };
+    let say: fn(&Asked) -> Result<Value, Refusal> = match spoken {
+        Api::OpenaiChat => |_| Ok(Value::Null),
+        Api::AnthropicMessages => anthropic_messages::asking,
+        Api::OpenaiResponses => openai_responses::asking,
+        Api::Gemini => gemini::asking,
+        Api::Ollama => ollama::asking,
+        _ => return Err(Refusal::Api(spoken)),
     };
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let parsed = wire::parse_request_at(api, path, body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
@@ -101,10 +137,25 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
         chat["stream"] = true.into();
         chat["stream_options"] = serde_json::json!({"include_usage": true});
     }
+    let demands = Demands::of_parsed(wire::openai_chat::request(&chat), &chat);
+    let said = match spoken {
+        Api::OpenaiChat => chat,
+        _ => {
+            let mut said = say(&Asked::of(&chat)?)?;
+            // Gemini's path says both.
+            if spoken != Api::Gemini {
+                said["model"] = model.clone().into();
+                said["stream"] = parsed.stream.into();
+            }
+            said
+        }
+    };
     Ok(Translated {
-        body: chat,
+        body: said,
+        demands,
         back: Back {
             api,
+            spoken,
             model,
             stream: parsed.stream,
             as_array: api == Api::Gemini
@@ -112,9 +163,36 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
                 && !query
                     .split('&')
                     .any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse")),
+            created: 0,
             request: original,
         },
     })
+}
+
+/// Where a request of `api` for this model goes, below the base URL of its provider; none where the API has no such path.
+pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
+    const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    let fixed = match api {
+        Api::OpenaiChat => "/v1/chat/completions",
+        Api::AnthropicMessages => "/v1/messages",
+        Api::OpenaiResponses => "/v1/responses",
+        Api::Ollama => "/api/chat",
+        Api::Gemini => {
+            let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
+            let verb = if stream {
+                "streamGenerateContent?alt=sse"
+            } else {
+                "generateContent"
+            };
+            return Some(format!("/v1beta/models/{model}:{verb}"));
+        }
+        _ => return None,
+    };
+    Some(fixed.to_owned())
 }
 
 impl Back {
@@ -122,29 +200,39 @@ impl Back {
     pub fn content_type(&self) -> &'static str {
         match (self.api, self.stream) {
             (Api::Ollama, true) => "application/x-ndjson",
+            (Api::BedrockConverse, true) => "application/vnd.amazon.eventstream",
             (_, true) if !self.as_array => "text/event-stream",
             _ => "application/json",
         }
     }
 
-    /// Translates a whole chat answer (`chat.completion`) to the client's API.
+    /// Whether the stream tells the usage although the client did not ask for it: only a client of chat has to ask.
+    pub fn adds_usage(&self) -> bool {
+        let asked = self.request.pointer("/stream_options/include_usage");
+        self.api == Api::OpenaiChat && asked != Some(&Value::Bool(true))
+    }
+
+    /// Translates a whole answer of the candidate to the client's API.
     ///
     /// # Errors
     /// Where the answer can't be read or said in the client's API.
     pub fn response(&self, body: &[u8]) -> Result<Value, Refusal> {
         let unreadable = |error: wire::WireError| Refusal::Unreadable(error.to_string());
-        let assembled: Assembled = wire::assemble(Api::OpenaiChat, None, body).map_err(unreadable)?;
-        let answer = wire::parse_response(Api::OpenaiChat, 200, &assembled);
+        let assembled: Assembled = wire::assemble(self.spoken, None, body).map_err(unreadable)?;
+        let answer = wire::parse_response(self.spoken, 200, &assembled);
         if let Some(error) = &answer.error {
             return Err(Refusal::Unreadable(format!("an error: {error}")));
         }
         if let Some(fault) = chat::fault(&answer) {
             return Err(Refusal::Unreadable(fault));
         }
-        let id = assembled.body.get("id").and_then(Value::as_str).unwrap_or_default();
-        let mut translated = self.answer(id, &answer)?;
-        if let Some(created) = assembled.body.get("created").and_then(Value::as_i64) {
+        let mut translated = self.answer(answer.id.as_deref().unwrap_or_default(), &answer)?;
+        let said = ["created", "created_at"]
+            .iter()
+            .find_map(|key| assembled.body.get(key)?.as_i64());
+        if let Some(created) = said.or((self.created > 0).then_some(self.created)) {
             match self.api {
+                Api::OpenaiChat => translated["created"] = created.into(),
                 Api::OpenaiResponses => openai_responses::set_created(&mut translated, created),
                 Api::Ollama => ollama::set_created(&mut translated, created),
                 _ => {}
@@ -160,11 +248,13 @@ impl Back {
     pub fn answer(&self, id: &str, answer: &Response) -> Result<Value, Refusal> {
         let answer = &answer.clone().without_padding();
         match self.api {
+            Api::OpenaiChat => chat::answer(self, id, answer),
             Api::AnthropicMessages => anthropic_messages::answer(self, id, answer),
             Api::OpenaiResponses => openai_responses::answer(self, id, answer),
             Api::Gemini => gemini::answer(self, id, answer),
             Api::Ollama => ollama::answer(self, id, answer),
             Api::CohereChat => cohere_chat::answer(self, id, answer),
+            Api::BedrockConverse => bedrock_converse::answer(self, id, answer),
             other => Err(Refusal::Api(other)),
         }
     }
@@ -179,21 +269,39 @@ impl Back {
         }
     }
 
-    /// Translates a streamed chat answer as it comes.
+    /// Translates a streamed answer as it comes.
     ///
     /// # Errors
     /// Where the API has no translation.
     pub fn stream(&self) -> Result<Stream, Refusal> {
-        let writer: Box<dyn Writer> = match self.api {
+        let mut writer: Box<dyn Writer> = match self.api {
+            Api::OpenaiChat => Box::new(chat::Chunks::new(self)),
             Api::AnthropicMessages => Box::new(anthropic_messages::Events::new(self)),
             Api::OpenaiResponses => Box::new(openai_responses::Events::new(self)),
             Api::Gemini => Box::new(gemini::Chunks::new(self)),
             Api::Ollama => Box::new(ollama::Lines::new(self)),
             Api::CohereChat => Box::new(cohere_chat::Events::new(self)),
+            Api::BedrockConverse => Box::new(bedrock_converse::Messages::new(self)),
             other => return Err(Refusal::Api(other)),
         };
+        let spoken = self.spoken;
+        let reader: Box<dyn Reader> = match spoken {
+            Api::OpenaiChat => Box::new(chat::Reader::default()),
+            Api::AnthropicMessages => {
+                let events = anthropic_messages::MessageEvents::default();
+                Box::new(Pieces::new(spoken, Cut::Events, events))
+            }
+            Api::OpenaiResponses => {
+                let events = openai_responses::ResponseEvents::default();
+                Box::new(Pieces::new(spoken, Cut::Events, events))
+            }
+            Api::Gemini => Box::new(Pieces::new(spoken, Cut::Events, SmallAnswers(spoken))),
+            Api::Ollama => Box::new(Pieces::new(spoken, Cut::Lines, SmallAnswers(spoken))),
+            other => return Err(Refusal::Api(other)),
+        };
+        writer.set_created(self.created);
         Ok(Stream {
-            reader: chat::Reader::default(),
+            reader,
             writer,
             is_closed: false,
         })
@@ -207,6 +315,7 @@ pub fn error_body(api: Api, status: u16, message: &str) -> Value {
         Api::Gemini => gemini::error(status, message),
         Api::Ollama => ollama::error(status, message),
         Api::CohereChat => cohere_chat::error(status, message),
+        Api::BedrockConverse => bedrock_converse::error(status, message),
         _ => openai_responses::error(status, message),
     }
 }
@@ -239,6 +348,22 @@ fn error_said(error: &Value) -> (u16, String) {
     (status.unwrap_or(500), message)
 }
 
+/// Reads one API's stream in pieces of any size.
+trait Reader: Send {
+    /// The deltas that a piece completes.
+    fn push(&mut self, piece: &[u8]) -> Vec<Delta>;
+    /// The deltas of what is left at the end.
+    fn finish(&mut self) -> Vec<Delta>;
+    /// Ends the answer with an error, unless it is at its end; what was held back, and that.
+    fn fail(&mut self, error: Value) -> Vec<Delta>;
+    /// When the answer was made, in seconds since 1970, where the stream has said so.
+    fn created(&self) -> Option<i64>;
+    /// The model that answers, where the stream has said so.
+    fn model(&self) -> Option<&str>;
+    /// Whether the stream has said that it is at its end, or failed: what follows is not read.
+    fn is_done(&self) -> bool;
+}
+
 /// Writes one API's stream.
 trait Writer: Send {
     /// Appends what `delta` becomes; the first delta opens the stream.
@@ -252,9 +377,9 @@ trait Writer: Send {
     fn finish(&mut self, out: &mut Vec<u8>);
 }
 
-/// A streamed chat answer on its way to another API. Holds at most one unfinished event of the candidate's.
+/// A streamed answer on its way to another API. Holds at most one unfinished event of the candidate's.
 pub struct Stream {
-    reader: chat::Reader,
+    reader: Box<dyn Reader>,
     writer: Box<dyn Writer>,
     is_closed: bool,
 }
@@ -270,6 +395,19 @@ impl Stream {
     pub fn finish(&mut self) -> Vec<u8> {
         let deltas = self.reader.finish();
         self.write(deltas, true)
+    }
+
+    /// Ends what the client gets with an error, since the candidate's stream broke off.
+    pub fn fail(&mut self, why: &str) -> Vec<u8> {
+        let deltas = self
+            .reader
+            .fail(serde_json::json!({"message": why, "type": "upstream_error"}));
+        self.write(deltas, true)
+    }
+
+    /// The candidate's own name of its model, once it is known.
+    pub fn model(&self) -> Option<&str> {
+        self.reader.model()
     }
 
     fn write(&mut self, deltas: Vec<Delta>, is_end: bool) -> Vec<u8> {

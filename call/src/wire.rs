@@ -17,7 +17,7 @@ mod detect;
 pub mod encoding;
 pub mod end_mark;
 mod event;
-mod eventstream;
+pub mod eventstream;
 pub mod framing;
 pub(crate) mod gemini;
 pub(crate) mod json;

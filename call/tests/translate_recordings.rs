@@ -179,6 +179,8 @@ fn recorded_requests_say_the_same_in_chat_or_are_refused_with_a_reason() {
 fn back(exchange: &Exchange, stream: bool, as_array: bool) -> Back {
     Back {
         api: exchange.api,
+        spoken: Api::OpenaiChat,
+        created: 0,
         model: "asked-for".into(),
         stream,
         as_array,
@@ -398,7 +400,7 @@ proptest! {
     #[test]
     fn no_answer_makes_a_translation_panic(body in value_like(ANSWER_KEYS)) {
         for (api, _) in APIS {
-            let back = Back { api, model: String::new(), stream: false, as_array: false, request: json!({}) };
+            let back = Back { api, spoken: Api::OpenaiChat, created: 0, model: String::new(), stream: false, as_array: false, request: json!({}) };
             let _ = back.response(body.to_string().as_bytes());
         }
     }
@@ -411,7 +413,7 @@ proptest! {
     ) {
         let chat: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
         for (api, _) in APIS {
-            let back = Back { api, model: String::new(), stream: true, as_array, request: json!({}) };
+            let back = Back { api, spoken: Api::OpenaiChat, created: 0, model: String::new(), stream: true, as_array, request: json!({}) };
             let whole = through(&back, &chat, chat.len());
             prop_assert_eq!(through(&back, &chat, size), whole);
         }

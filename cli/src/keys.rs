@@ -95,8 +95,9 @@ pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result
 /// # Errors
 /// Where it is missing and may not be made, or is no key.
 pub(crate) fn for_vault(dir: &Path, may_create: bool) -> Result<Vec<Key>> {
+    let all = generations(dir, VAULT_KEY)?;
     if !path(dir, VAULT_KEY).exists() {
-        if !may_create {
+        if !may_create || !all.is_empty() {
             bail!(
                 "`mask.vault: on` needs vault.key in {}: all processes that mask must share it. Put it back from your copy, \
                  or for a new vault make it once (`understudy keys make vault`)",
@@ -104,8 +105,9 @@ pub(crate) fn for_vault(dir: &Path, may_create: bool) -> Result<Vec<Key>> {
             );
         }
         make(dir, &[VAULT_KEY])?;
+        return generations(dir, VAULT_KEY);
     }
-    generations(dir, VAULT_KEY)
+    Ok(all)
 }
 
 /// Whether both keys of tables are there: without a config, that says that the store is encrypted.

@@ -5,16 +5,20 @@
 
 use crate::serve;
 use anyhow::{Context, Result};
+use edit::Edit;
 use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_collector::cascade::{size_of, smallest_sufficient};
-use understudy_collector::verdict::Verdict;
+use understudy_collector::verdict::{Decision, Verdict};
 use understudy_proxy::config::{Config, Overrides};
+use understudy_proxy::route::ValidRoute;
 
-/// The first weight, in per cent.
+mod edit;
+mod split;
+
+/// The first weight and a step where a route has no `rollout`, and the highest that is proposed, in per cent.
 const FIRST_WEIGHT: u32 = 5;
-/// Lines of context in a diff.
-const CONTEXT: usize = 3;
+const HIGHEST_WEIGHT: u32 = 50;
 
 /// A diff, and what there is to say besides.
 #[derive(Debug, Default, PartialEq)]
@@ -36,59 +40,161 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
     for verdict in verdicts {
         by_task.entry(&verdict.task).or_default().push(verdict.clone());
     }
-    let (mut routes, mut words) = (Vec::new(), Vec::new());
+    let (mut routes, mut edits, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for (task, verdicts) in by_task {
+        let mut all = config.routes.all().iter().enumerate();
+        let routed = all.find(|(_, route)| route.matching.task.as_deref() == Some(task));
+        if let Some((index, route)) = routed {
+            let (weights, why) = weights_for(route, config, &verdicts);
+            words.extend(why);
+            if weights != route.split {
+                match changed(text, path, config, (index, &weights)) {
+                    Some(new) => edits.extend(new),
+                    None => words.push(format!(
+                        "{task}: give its route `{}` the split {}: it is written in a way that can't be changed here",
+                        route.id,
+                        flow(&weights)
+                    )),
+                }
+            }
+            continue;
+        }
         let size = |name: &str| size_of(config.upstreams.get(name));
         let Some(Verdict { candidate, .. }) = smallest_sufficient(&verdicts, size) else {
             continue;
         };
-        let routed = config
-            .routes
-            .all()
-            .iter()
-            .find(|route| route.matching.task.as_deref() == Some(task));
-        match (routed, config.upstreams.get(candidate)) {
-            (Some(route), _) if route.split.get(candidate).is_some_and(|weight| *weight > 0) => {
-                words.push(format!(
-                    "{task}: {candidate} is ready, and its route `{}` has it already",
-                    route.id
-                ));
-            }
-            (Some(route), _) => {
-                words.push(format!(
-                    "{task}: {candidate} is ready: give it a weight in the split of its route `{}`",
-                    route.id
-                ));
-            }
-            (None, None) => words.push(format!(
-                "{task}: {candidate} is ready, and is no upstream of {}",
-                path.display()
-            )),
-            (None, Some(upstream)) if !upstream.trusted => words.push(format!(
-                "{task}: {candidate} is ready; as it would see unmasked text, it needs `trusted: true` first"
-            )),
-            (None, Some(_)) => routes.push(route(task, candidate, &config.default_upstream)),
+        match stranger(config, candidate) {
+            Some(why) => words.push(format!("{task}: {candidate} is ready{why}")),
+            None => routes.push(self::route(task, candidate, &config.default_upstream)),
         }
     }
-    if routes.is_empty() {
+    if !routes.is_empty() {
+        match insert(text, &routes) {
+            Some(edit) => edits.push(edit),
+            None => words.push(format!("add to `routes` of {}:\n{}", path.display(), routes.concat())),
+        }
+    }
+    if edits.is_empty() {
         return Ok(Proposal {
             diff: String::new(),
             words,
         });
     }
-    let Some(changed) = insert(text, &routes) else {
-        words.push(format!("add to `routes` of {}:\n{}", path.display(), routes.concat()));
-        return Ok(Proposal {
-            diff: String::new(),
-            words,
-        });
-    };
-    Config::parse(&changed, path, &Overrides::default(), &serve::environment)
+    edits.sort_by_key(|edit| edit.at);
+    parse(&edit::apply(text, &edits), path)
         .context("the config that would be proposed is not valid; nothing is proposed")?;
     Ok(Proposal {
-        diff: diff(&path.display().to_string(), text, &changed),
+        diff: edit::diff(&path.display().to_string(), text, &edits),
         words,
     })
+}
+
+/// Why a candidate can't be put into a split as the config is.
+fn stranger(config: &Config, candidate: &str) -> Option<&'static str> {
+    match config.upstreams.get(candidate) {
+        None => Some(", and is no upstream of this config"),
+        Some(upstream) if !upstream.trusted => Some("; as it would see unmasked text, it needs `trusted: true` first"),
+        Some(_) => None,
+    }
+}
+
+/// The weights that a task's route should have, and what there is to say: who is held goes back to the baseline; the
+/// smallest that is ready gets its first weight, or its next step where no `rollout` takes the steps.
+fn weights_for(route: &ValidRoute, config: &Config, verdicts: &[Verdict]) -> (BTreeMap<String, u32>, Vec<String>) {
+    let (mut weights, mut words) = (route.split.clone(), Vec::new());
+    let sum: u32 = weights.values().sum();
+    let name = format!("its route `{}`", route.id);
+    for Verdict {
+        task,
+        candidate,
+        reason,
+        ..
+    } in verdicts.iter().filter(|one| one.verdict == Decision::Hold)
+    {
+        if let Some(weight) = weights.get_mut(candidate).filter(|weight| **weight > 0) {
+            let back = std::mem::take(weight);
+            *weights.entry(route.baseline.clone()).or_default() += back;
+            words.push(format!(
+                "{task}: {candidate} is taken back from {name}, as its verdict is hold: {reason}"
+            ));
+        }
+    }
+    let size = |name: &str| size_of(config.upstreams.get(name));
+    let Some(Verdict { task, candidate, .. }) = smallest_sufficient(verdicts, size) else {
+        return (weights, words);
+    };
+    if let Some(why) = stranger(config, candidate) {
+        words.push(format!("{task}: {candidate} is ready{why}"));
+        return (weights, words);
+    }
+    if sum == 0 {
+        words.push(format!("{task}: {candidate} is ready: give {name} a `split`"));
+        return (weights, words);
+    }
+    let has = weights.get(candidate).copied().unwrap_or_default();
+    let percent = |share: u32| (u64::from(sum) * u64::from(share) / 100).max(1) as u32;
+    let step = route
+        .rollout
+        .map_or(percent(FIRST_WEIGHT), |rollout| rollout.step_weight);
+    let of_baseline = weights.get(&route.baseline).copied().unwrap_or_default();
+    let more = match (&route.rollout, has) {
+        (Some(_), 1..) => {
+            words.push(format!(
+                "{task}: {candidate} is ready, and {name} has it already: its rollout takes the steps"
+            ));
+            return (weights, words);
+        }
+        (_, 0) => step,
+        (None, _) => step.min(percent(HIGHEST_WEIGHT).saturating_sub(has)),
+    };
+    if more == 0 || more > of_baseline {
+        words.push(format!(
+            "{task}: {candidate} is ready, and has {has} of {sum} in {name}: more is for people to say"
+        ));
+        return (weights, words);
+    }
+    weights.insert(candidate.clone(), has + more);
+    weights.insert(route.baseline.clone(), of_baseline - more);
+    words.push(format!(
+        "{task}: {candidate} is ready: from {has} to {} of {sum} in {name}",
+        has + more
+    ));
+    (weights, words)
+}
+
+/// The change of the text that gives the route of this place these weights, and changes nothing else.
+fn changed(
+    text: &str,
+    path: &Path,
+    config: &Config,
+    (index, weights): (usize, &BTreeMap<String, u32>),
+) -> Option<Vec<Edit>> {
+    let edits = split::with_weights(text, index, weights)?;
+    let new = parse(&edit::apply(text, &edits), path).ok()?;
+    let is_meant = new
+        .routes
+        .all()
+        .iter()
+        .zip(config.routes.all())
+        .enumerate()
+        .all(|(at, (new, old))| match at {
+            _ if at == index => new.split == *weights && new.id == old.id,
+            _ => new == old,
+        });
+    (is_meant && new.routes.all().len() == config.routes.all().len()).then_some(edits)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Config> {
+    Ok(Config::parse(text, path, &Overrides::default(), &serve::environment)?)
+}
+
+/// Weights as config writes them.
+fn flow(weights: &BTreeMap<String, u32>) -> String {
+    let pairs: Vec<String> = weights
+        .iter()
+        .map(|(name, weight)| format!("{name}: {weight}"))
+        .collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 fn route(task: &str, candidate: &str, baseline: &str) -> String {
@@ -100,127 +206,35 @@ fn route(task: &str, candidate: &str, baseline: &str) -> String {
     )
 }
 
-/// The text with these routes in front of those that it has: the first match wins. `None` where its list is not written
-/// a line an entry.
-fn insert(text: &str, routes: &[String]) -> Option<String> {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let at = match lines.iter().position(|line| line.starts_with("routes:")) {
-        None => {
-            lines.push("routes:".into());
-            lines.len()
-        }
+/// The change that puts these routes in front of those that there are: the first match wins. `None` where the list is not
+/// written a line an entry.
+fn insert(text: &str, routes: &[String]) -> Option<Edit> {
+    let lines: Vec<&str> = text.lines().collect();
+    let (at, gone, key) = match lines.iter().position(|line| line.starts_with("routes:")) {
+        None => (lines.len(), 0, Some("routes:")),
         Some(at) => {
-            let rest = lines[at]["routes:".len()..]
-                .split('#')
-                .next()
-                .unwrap_or_default()
-                .trim();
-            match rest {
-                "" => {}
-                "[]" => lines[at] = "routes:".into(),
+            let rest = lines[at]["routes:".len()..].split('#').next().unwrap_or_default();
+            match rest.trim() {
+                "" => (at + 1, 0, None),
+                "[]" => (at, 1, Some("routes:")),
                 _ => return None,
             }
-            at + 1
         }
     };
-    let entry = lines[at..].iter().find(|line| line.trim_start().starts_with("- "));
-    let indent = entry.map_or(2, |line| line.len() - line.trim_start().len());
+    let entry = lines[at + gone..]
+        .iter()
+        .find(|line| line.trim_start().starts_with("- "));
+    let indent = entry
+        .filter(|_| key.is_none())
+        .map_or(2, |line| line.len() - line.trim_start().len());
     let new = routes.iter().flat_map(|route| route.lines());
-    let new: Vec<String> = new.map(|line| format!("{:indent$}{line}", "")).collect();
-    lines.splice(at..at, new);
-    Some(lines.join("\n") + "\n")
-}
-
-/// A unified diff of two texts that differ in one place.
-fn diff(name: &str, old: &str, new: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let same = old.iter().zip(&new).take_while(|(one, other)| one == other).count();
-    let rest = old.len().min(new.len()) - same;
-    let tail = old.iter().rev().zip(new.iter().rev()).take(rest);
-    let tail = tail.take_while(|(one, other)| one == other).count();
-    let (from, after) = (same.saturating_sub(CONTEXT), tail.min(CONTEXT));
-    let (old_end, new_end) = (old.len() - tail, new.len() - tail);
-    let length = |end: usize| end + after - from;
-    let mut out = format!(
-        "--- {name}\n+++ {name}\n@@ -{},{} +{},{} @@\n",
-        from + 1,
-        length(old_end),
-        from + 1,
-        length(new_end)
-    );
-    let mut push = |mark: char, lines: &[&str]| lines.iter().for_each(|line| out.push_str(&format!("{mark}{line}\n")));
-    push(' ', &old[from..same]);
-    push('-', &old[same..old_end]);
-    push('+', &new[same..new_end]);
-    push(' ', &old[old_end..old_end + after]);
-    out
+    let new = new.map(|line| format!("{:indent$}{line}", ""));
+    Some(Edit {
+        at,
+        gone,
+        new: key.map(str::to_owned).into_iter().chain(new).collect(),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use understudy_collector::verdict::{Decision, Evidence, VerdictConfig, verdict};
-
-    const CONFIG: &str = "default_upstream: big\nupstreams:\n  big: { url: http://b }\n  small: { url: http://s, trusted: true, model: m-135m }\n  \
-         middle: { url: http://m, trusted: true, model: m-1b }\nroutes: # in order\n  - match: { model: x }\n    split: { big: 100 }\nlog: { level: info }\n";
-
-    fn ready(task: &str, candidate: &str) -> Verdict {
-        let evidence = Evidence {
-            task,
-            candidate,
-            ..Evidence::default()
-        };
-        Verdict {
-            verdict: Decision::Promote,
-            ..verdict(&evidence, &VerdictConfig::default())
-        }
-    }
-
-    fn proposal(text: &str, verdicts: &[Verdict]) -> Proposal {
-        let path = Path::new("u.yaml");
-        let config = Config::parse(text, path, &Overrides::default(), &|_| None).unwrap();
-        of_text(text, path, &config, verdicts).unwrap()
-    }
-
-    #[test]
-    fn the_smallest_sufficient_candidate_is_proposed_as_a_diff_that_patch_takes() {
-        let told = proposal(CONFIG, &[ready("t-1", "middle"), ready("t-1", "small")]);
-        let expected = "--- u.yaml\n+++ u.yaml\n@@ -4,6 +4,10 @@\n   small: { url: http://s, trusted: true, model: m-135m }\n   \
-             middle: { url: http://m, trusted: true, model: m-1b }\n routes: # in order\n+  - match: { task: t-1 }\n\
-             +    split: { big: 95, small: 5 }\n\
-             +    rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n\
-             +    guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n   \
-             - match: { model: x }\n     split: { big: 100 }\n log: { level: info }\n";
-        assert_eq!(told.diff, expected);
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("u.yaml"), CONFIG).unwrap();
-        std::fs::write(folder.path().join("p"), &told.diff).unwrap();
-        let patch = std::process::Command::new("patch")
-            .args(["-i", "p"])
-            .current_dir(folder.path())
-            .output();
-        if let Ok(patched) = patch {
-            assert!(patched.status.success(), "{patched:?}");
-        }
-    }
-
-    #[test]
-    fn a_config_without_routes_gets_some_and_what_cant_be_edited_is_said() {
-        let verdicts = [ready("t-1", "small"), ready("t-2", "nobody")];
-        let bare = CONFIG.split("routes:").next().unwrap().to_owned();
-        let told = proposal(&bare, &verdicts);
-        assert!(
-            told.diff.contains("+routes:\n+  - match: { task: t-1 }"),
-            "{}",
-            told.diff
-        );
-        assert!(told.words[0].contains("nobody"), "{told:?}");
-        let flow = format!("{bare}routes: [{{ match: {{ model: x }}, split: {{ big: 100 }} }}]\n");
-        let told = proposal(&flow, &verdicts);
-        assert!(
-            told.diff.is_empty() && told.words[1].contains("add to `routes`"),
-            "{told:?}"
-        );
-        assert_eq!(proposal(CONFIG, &[]), Proposal::default());
-    }
-}
+mod tests;

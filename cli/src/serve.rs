@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use understudy_call::control::Trip;
 use understudy_call::keys::{Keys, Origins};
@@ -31,8 +32,8 @@ use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskSc
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{
-    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
-    watch_certificate, watch_config, watch_controls, watch_task_book,
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book,
+    read_controls, watch_certificate, watch_config, watch_controls, watch_task_book,
 };
 
 /// The longest that a start without a local copy waits for the controls in force.
@@ -79,6 +80,9 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
         store = store.with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, made_here)?);
     }
     let cold = cold_runtime()?;
+    let mut watchers = JoinSet::new();
+    // Before the first word that others wait for: a SIGTERM from now on drains.
+    let stop = cold.block_on(async { stop_signals() })?;
     let collector = if collect {
         let metrics = understudy_collector::metrics::Metrics::register(&registry, Some(evicted))?;
         Some(Collector::start(
@@ -93,12 +97,18 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     } else {
         None
     };
-    cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry.clone()));
+    watchers.spawn_on(
+        admin::serve(Door::Metrics, metrics_socket, registry.clone(), stop.clone()),
+        cold.handle(),
+    );
     let gate = Gate::new(&config.admin_tokens).context("the system gives no random bytes")?;
     let pages = page::serve(&config, &proxy, store.clone(), &cold);
-    cold.spawn(admin::serve(Door::Admin(Arc::new(gate), pages), admin_socket, registry));
-    cold.spawn(bypass::watch(proxy.clone(), store.clone()));
-    cold.spawn(log::configs(proxy.clone(), store.clone()));
+    watchers.spawn_on(
+        admin::serve(Door::Admin(Arc::new(gate), pages), admin_socket, registry, stop.clone()),
+        cold.handle(),
+    );
+    watchers.spawn_on(bypass::watch(proxy.clone(), store.clone()), cold.handle());
+    watchers.spawn_on(log::configs(proxy.clone(), store.clone()), cold.handle());
     let (controls, copy) = (StoreControls(store.clone()), config.spool_dir().join("control.json"));
     // A candidate that was taken out must not come back with a restart, nor with a new replica.
     if !load_controls(&proxy, &copy) {
@@ -113,22 +123,31 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
             );
         }
     }
-    cold.spawn(watch_controls(proxy.clone(), Box::new(controls), copy));
+    watchers.spawn_on(watch_controls(proxy.clone(), Box::new(controls), copy), cold.handle());
     if let Some(collector) = &collector {
         let drifted = collector.drifted.clone();
-        cold.spawn(rollouts::run(config.clone(), file.clone(), store.clone(), drifted));
+        watchers.spawn_on(
+            rollouts::run(config.clone(), file.clone(), store.clone(), drifted),
+            cold.handle(),
+        );
     }
-    cold.spawn(watch_task_book(proxy.clone(), Box::new(StoreBooks(store))));
-    cold.spawn(watch_certificate(proxy.clone()));
+    let copy = config.spool_dir().join("taskbook.json");
+    load_task_book(&proxy, &copy);
+    watchers.spawn_on(
+        watch_task_book(proxy.clone(), Box::new(StoreBooks(store)), copy),
+        cold.handle(),
+    );
+    watchers.spawn_on(watch_certificate(proxy.clone()), cold.handle());
     if let Some(file) = file {
         if let Some(collector) = &collector {
             let shadows = collector.shadows.clone();
-            cold.spawn(shadows.watch(file.clone(), overrides.clone(), config.hash.clone()));
+            watchers.spawn_on(
+                shadows.watch(file.clone(), overrides.clone(), config.hash.clone()),
+                cold.handle(),
+            );
         }
-        cold.spawn(watch_config(proxy.clone(), file, overrides, environment));
+        watchers.spawn_on(watch_config(proxy.clone(), file, overrides, environment), cold.handle());
     }
-    // Before the first word that others wait for: a SIGTERM from now on drains.
-    let stop = cold.block_on(async { stop_signals() })?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     eprintln!("listening on {scheme}://{}", listener.address());
     eprintln!("metrics on http://{metrics_address}/metrics");
@@ -138,6 +157,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     if let Some(collector) = collector {
         collector.finish();
     }
+    end(&cold, watchers);
     Ok(())
 }
 
@@ -167,27 +187,35 @@ pub(crate) fn collect(
         .with_context(|| format!("opening the store {}", config.data))?
         .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
     let cold = cold_runtime()?;
+    let mut watchers = JoinSet::new();
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
     let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
     if is_first {
-        cold.spawn(rollouts::run(
-            config.clone(),
-            file.clone(),
-            store,
-            collector.drifted.clone(),
-        ));
+        watchers.spawn_on(
+            rollouts::run(config.clone(), file.clone(), store, collector.drifted.clone()),
+            cold.handle(),
+        );
     }
     if let Some(file) = file.filter(|_| is_first) {
         let shadows = collector.shadows.clone();
-        cold.spawn(shadows.watch(file, overrides, config.hash.clone()));
+        watchers.spawn_on(shadows.watch(file, overrides, config.hash.clone()), cold.handle());
     }
     let mut stop = cold.block_on(async { stop_signals() })?;
-    cold.spawn(admin::serve(Door::Metrics, metrics_socket, registry));
+    watchers.spawn_on(
+        admin::serve(Door::Metrics, metrics_socket, registry, stop.clone()),
+        cold.handle(),
+    );
     eprintln!("collecting from {}", config.spool_dir().display());
     eprintln!("metrics on http://{metrics_address}/metrics");
     cold.block_on(stop.wait_for(|stop| *stop))?;
     collector.finish();
+    end(&cold, watchers);
     Ok(())
+}
+
+/// Ends what watches and serves beside the calls. A timer that is asked while its runtime goes away panics.
+fn end(cold: &Runtime, mut watchers: JoinSet<()>) {
+    cold.block_on(watchers.shutdown());
 }
 
 /// Turns true at the first SIGTERM or SIGINT; a second SIGINT ends the process at once.

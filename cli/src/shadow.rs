@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use understudy_client::Upstream;
-use understudy_collector::replay::Arm;
-use understudy_collector::shadow::{Rule, RuleBudget, RuleMatch, Shadows};
+use understudy_collector::replay::{Arm, Judge};
+use understudy_collector::shadow::{Rule, RuleBudget, RuleJudge, RuleMatch, Shadows};
 use understudy_collector::store::Store;
-use understudy_proxy::config::{Config, Overrides, ShadowBudget, ShadowConfig, ShadowMatch};
+use understudy_proxy::config::{Config, JudgeConfig, Overrides, ShadowBudget, ShadowConfig, ShadowMatch};
 
 /// How often the file is read.
 const EVERY: Duration = Duration::from_millis(500);
@@ -68,6 +68,7 @@ impl Live {
                 usd_per_day: None,
                 concurrency: 4,
             },
+            judge: None,
         });
         let shadows: Vec<ShadowConfig> = config.shadow.iter().cloned().chain(reverse).collect();
         let rules: Vec<Rule> = shadows.iter().filter_map(|shadow| rule(shadow, config)).collect();
@@ -159,10 +160,37 @@ fn rule(shadow: &ShadowConfig, config: &Config) -> Option<Rule> {
         to,
         sample: shadow.sample,
         raw: shadow.raw,
-        budget: RuleBudget {
-            calls_per_day: shadow.budget.calls_per_day,
-            usd_per_day: shadow.budget.usd_per_day,
-            concurrency: shadow.budget.concurrency,
-        },
+        budget: budget(&shadow.budget),
+        judge: shadow.judge.as_ref().and_then(|judge| rule_judge(judge, config)),
     })
+}
+
+/// The judge of a rule. One that can't be opened is left out, which is said.
+fn rule_judge(judge: &JudgeConfig, config: &Config) -> Option<RuleJudge> {
+    let upstream = config.upstreams.get(&judge.by)?;
+    let is_priced = upstream.price.is_some() || config.prices.lookup(&judge.model).is_some();
+    if judge.budget.usd_per_day.is_some() && !is_priced {
+        tracing::warn!(
+            upstream = judge.by,
+            "shadow.judge.budget.usd_per_day can't be kept here: the price is not known; calls_per_day holds"
+        );
+    }
+    match Upstream::open(upstream.clone(), config.timeouts.upstream) {
+        Ok(upstream) => Some(RuleJudge {
+            judge: Judge::new(Arc::new(upstream), judge.model.clone()),
+            budget: budget(&judge.budget),
+        }),
+        Err(error) => {
+            tracing::error!(%error, upstream = judge.by, "nothing is judged there");
+            None
+        }
+    }
+}
+
+fn budget(budget: &ShadowBudget) -> RuleBudget {
+    RuleBudget {
+        calls_per_day: budget.calls_per_day,
+        usd_per_day: budget.usd_per_day,
+        concurrency: budget.concurrency,
+    }
 }

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::path::PathBuf;
 use std::time::Duration;
 use understudy_call::call::Api;
+use understudy_call::translate;
 use url::Url;
 
 /// Any error of a body.
@@ -386,6 +387,19 @@ impl Upstream {
         headers
     }
 
+    /// Where a translated call goes, below the base URL, which may already end in a version (or, as Vertex', in the
+    /// publisher); none where the API has no such path.
+    pub fn path_of(&self, api: Api, model: &str, stream: bool) -> Option<String> {
+        let path = translate::path(api, model, stream)?;
+        let (version, ends) = match api {
+            Api::Gemini => ("/v1beta", &["/v1beta", "/v1beta1", "/v1", "/publishers/google"][..]),
+            _ => ("/v1", &["/v1"][..]),
+        };
+        let after = path.strip_prefix(version);
+        let is_in_base = ends.iter().any(|end| self.base_path.ends_with(end));
+        Some(after.filter(|_| is_in_base).map_or(path.clone(), Into::into))
+    }
+
     /// The path of this API's call below the base URL, which may already end in `/v1`.
     pub fn call_path(&self, api: Api) -> Option<&'static str> {
         let (whole, after_v1) = match api {
@@ -430,6 +444,23 @@ mod tests {
             open("http://h").unwrap().call_path(Api::OpenaiChat),
             Some("/v1/chat/completions")
         );
+    }
+
+    #[test]
+    fn translated_calls_go_where_their_api_has_them() {
+        let path = |url: &str, api: Api| open(url).unwrap().path_of(api, "a b/../c", true).unwrap();
+        assert_eq!(path("http://h", Api::AnthropicMessages), "/v1/messages");
+        assert_eq!(path("http://h/v1", Api::OpenaiResponses), "/responses");
+        assert_eq!(path("http://h/x", Api::Ollama), "/api/chat");
+        for (url, begin) in [
+            ("http://h", "/v1beta"),
+            ("http://h/v1beta", ""),
+            ("http://h/v1/publishers/google", ""),
+        ] {
+            let expected = format!("{begin}/models/a%20b%2F..%2Fc:streamGenerateContent?alt=sse");
+            assert_eq!(path(url, Api::Gemini), expected);
+        }
+        assert_eq!(open("http://h").unwrap().path_of(Api::BedrockConverse, "m", true), None);
     }
 
     #[test]

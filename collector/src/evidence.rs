@@ -4,14 +4,14 @@
 
 use crate::books::for_each_assigned;
 use crate::feedback::{self, Truth, truths};
-use crate::replay::{is_by_candidate, is_floor, is_reverse};
+use crate::replay::{floors, is_by_candidate, is_floor, is_reverse, twin_key};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
 use crate::store::{Store, StoreError};
 use crate::verdict::{Evidence, Machine, Spent, Tried, Verdict, VerdictConfig, Volume, together, verdict};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use understudy_call::call::Response;
+use understudy_call::call::{Api, Response};
 use understudy_call::record::{CallRecord, Outcome, ScoreRecord};
 use understudy_call::taskbook::CompiledBook;
 
@@ -57,8 +57,9 @@ impl TaskCalls {
                 };
                 self.recorded.insert(call.call_id.clone(), recorded);
             }
-            let digest = blake3::hash(call.request_body.unwrap_or_default().as_bytes());
-            let twin = format!("request {}", digest.to_hex());
+            let api = Api::from_name(&call.api).unwrap_or(Api::Other);
+            let twin = twin_key(api, &call.request_body.unwrap_or_default());
+            let twin = format!("request {}", understudy_call::keys::hex(&twin));
             if call.masked_in.iter().any(|masked| masked.column == "response_body") {
                 self.masked.insert(call.call_id.clone());
             }
@@ -177,7 +178,7 @@ fn of_task(
     now: i64,
 ) -> Vec<Verdict> {
     let (floor, mut rows): (Vec<ScoreRecord>, Vec<ScoreRecord>) = rows.into_iter().partition(is_floor);
-    pair(&mut rows, &floor);
+    let paired = pair(&mut rows, &floor);
     feedback::apply(&mut rows, truths, &calls.recorded);
     let baseline = baseline(calls, &floor);
     let units = calls.units();
@@ -203,6 +204,7 @@ fn of_task(
             tried: &tried,
             baseline: &baseline,
             units: Some(&units),
+            paired: Some(&paired),
             masked: Some(&calls.masked),
             volume: calls.volume,
             machine,
@@ -230,15 +232,18 @@ fn throughput(commits: &[&Commit], newest: &ScoreRecord) -> Option<f64> {
     (answers > 0).then(|| answers as f64 * 3600.0 / seconds)
 }
 
-/// A floor that was measured after the candidate's score belongs to it all the same: it is the same request.
-fn pair(rows: &mut [ScoreRecord], floor: &[ScoreRecord]) {
-    let by_call: HashMap<&str, f64> = floor
-        .iter()
-        .filter_map(|row| Some((row.call_id.as_str(), row.floor_agreement?)))
-        .collect();
+/// A floor that was measured after the candidate's score belongs to it all the same: it is the same request. When those were
+/// measured, by call: such a pair is as new as its floor.
+fn pair(rows: &mut [ScoreRecord], floor: &[ScoreRecord]) -> HashMap<String, i64> {
+    let by_call = floors(floor);
+    let mut paired = HashMap::new();
     for row in rows.iter_mut().filter(|row| row.floor_agreement.is_none()) {
-        row.floor_agreement = by_call.get(row.call_id.as_str()).copied();
+        if let Some(floor) = by_call.get(&row.call_id).filter(|floor| floor.agreement.is_some()) {
+            row.floor_agreement = floor.agreement;
+            paired.insert(row.call_id.clone(), floor.at);
+        }
     }
+    paired
 }
 
 /// What the baseline took: of its live calls, else (imported calls often don't say) of the floor's.
@@ -283,12 +288,36 @@ mod tests {
     #[test]
     fn a_later_floor_is_paired_with_its_call() {
         let mut rows = [score("a", "v", None), score("b", "v", None), score("c", "v", Some(0.5))];
-        pair(
-            &mut rows,
-            &[score("a", "floor-x", Some(0.9)), score("b", "floor-x", None)],
-        );
+        let later = ScoreRecord {
+            judged_at: 7,
+            ..score("a", "floor-x", Some(0.9))
+        };
+        let paired = pair(&mut rows, &[later, score("b", "floor-x", None)]);
+        assert_eq!(paired, HashMap::from([("a".to_owned(), 7)]));
         let floors: Vec<Option<f64>> = rows.iter().map(|row| row.floor_agreement).collect();
         assert_eq!(floors, [Some(0.9), None, Some(0.5)]);
+    }
+
+    #[test]
+    fn single_calls_that_ask_the_same_are_one_unit_whoever_asks() {
+        let mut calls = TaskCalls::default();
+        let call = |number: usize, user: &str, text: &str| CallRecord {
+            call_id: format!("call-{number}"),
+            conversation_id: format!("conversation-{number}"),
+            api: "openai_chat".into(),
+            request_body: Some(
+                serde_json::json!({"model": "m", "user": user, "messages": [{"role": "user", "content": text}]})
+                    .to_string(),
+            ),
+            ..CallRecord::default()
+        };
+        let scored = BTreeSet::from(["call-1", "call-2", "call-3"]);
+        for call in [call(1, "ann", "x"), call(2, "bob", "x"), call(3, "ann", "y")] {
+            calls.add(call, &scored, &HashMap::new());
+        }
+        let units = calls.units();
+        assert_eq!(units["call-1"], units["call-2"]);
+        assert_ne!(units["call-1"], units["call-3"]);
     }
 
     #[test]

@@ -239,19 +239,20 @@ pub fn apply(rows: &mut [ScoreRecord], truths: &HashMap<String, Truth>, recorded
                 row.floor_agreement = Some(*score);
             }
             Truth::Label(label) => {
-                let (Some(first), Some(text)) = (recorded.get(&row.call_id), &row.output_text) else {
+                let Some(first) = recorded.get(&row.call_id) else {
                     continue;
                 };
                 let right = right_answer(label, kind);
-                let answer = Response {
+                let answer = row.output_text.as_ref().map(|text| Response {
                     output_text: text.clone(),
                     tool_calls: row.tool_calls.clone(),
                     ..Response::default()
-                };
+                });
                 let is_right = |answer: &Response| {
                     score(&Request::default(), &right, answer, kind, &LabelSet::default()).agreement
                 };
-                row.agreement = is_right(&answer);
+                // One that failed has nothing right; the baseline has what it has.
+                row.agreement = answer.as_ref().and_then(is_right);
                 row.floor_agreement = is_right(first);
             }
         }

@@ -459,9 +459,12 @@ impl Ingest {
             }
             let is_erased = self.tombstones.covers_call(&row.record);
             holds_erased |= is_erased;
-            // What is read again was offered before.
-            if let Some(shadows) = shadows.filter(|_| !is_erased) {
-                shadows.offer(&row.record, &call, &known);
+            match (shadows, &self.shadows) {
+                _ if is_erased => {}
+                (Some(shadows), _) => shadows.offer(&row.record, &call, &known),
+                // What is read again was offered before.
+                (None, Some(shadows)) => shadows.learn(&row.record),
+                (None, None) => {}
             }
             match self.vault.as_ref().map(|vault| vault.seal(&row.record, &row.replaced)) {
                 Some(Ok(line)) => self.batch.vault.extend(line),
@@ -545,11 +548,8 @@ impl Ingest {
             }
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
-            let new: Vec<CallRecord> = rows
-                .into_iter()
-                .filter(|row| !known.contains(&row.call_id))
-                .cloned()
-                .collect();
+            let is_new = |row: &&CallRecord| !known.contains(&row.call_id);
+            let new: Vec<&CallRecord> = rows.into_iter().filter(is_new).collect();
             let Some(row) = new.first() else { continue };
             let key = call_key(row, segment, first, last);
             let parquet = calls_to_parquet(&new, self.store.table_keys())?;

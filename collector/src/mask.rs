@@ -15,9 +15,11 @@ mod dictionary;
 mod digits;
 mod draft;
 mod edit;
+mod eight;
 mod email;
 mod json;
 mod kind;
+mod learnt;
 mod lexicon;
 mod network;
 mod pattern;
@@ -28,6 +30,7 @@ mod restore;
 mod scan;
 mod scene;
 mod secret;
+mod seen;
 mod street;
 mod surrogate;
 mod word;
@@ -40,17 +43,21 @@ pub use pattern::Pattern;
 pub use restore::{Replaced, Restorer};
 pub use surrogate::SurrogateStyle;
 
-use dictionary::{Dictionaries, Learnt};
+use dictionary::Dictionaries;
 use draft::Found;
 use edit::Edit;
+use json::{Leaf, Leaves};
+use learnt::Learnt;
 use pattern::{Allowed, Patterns};
 use scan::Hit;
 use scene::Scene;
 use secret::Secrets;
+use seen::Seen;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use surrogate::Surrogates;
+use word::Paper;
 
 /// Which built-in rules apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,13 +143,17 @@ pub struct Mask {
     allowed: Allowed,
     surrogates: Surrogates,
     scope: SurrogateScope,
+    seen: Seen,
 }
+
+/// Surrogates by value, for each kind.
+type Made = [HashMap<String, String>; Kind::ALL.len()];
 
 /// Puts surrogates in, those of one client where they are apart by client.
 pub struct Pen<'m> {
     surrogates: Cow<'m, Surrogates>,
-    /// Those made so far, by value: in a conversation most come again.
-    made: RefCell<HashMap<String, (Kind, String)>>,
+    /// Those made so far, by kind and value: in a conversation most come again.
+    made: RefCell<Made>,
 }
 
 /// Text that no built-in rule takes for anything: most keys and many values of JSON.
@@ -169,31 +180,31 @@ impl Mask {
             allowed: Allowed::new(&config.allow),
             surrogates: Surrogates::new(surrogate_key, config.surrogates),
             scope: config.scope,
+            seen: Seen::new(surrogate_key),
         })
     }
 
     /// Where sensitive values stand, in bytes; sorted, not overlapping.
     pub fn find(&self, text: &str) -> Vec<Span> {
-        let scene = Scene { text, label: "" };
-        let mut found = Found::default();
-        found.record(&scene, self.hits(&scene));
-        let known = self.known(&Values::of([&found]));
-        found
-            .replay(&scene, &known)
-            .iter()
-            .map(|hit| Span {
-                start: hit.start,
-                end: hit.end,
-                kind: hit.kind,
-            })
-            .collect()
+        let draft = self.text_draft(Cow::Borrowed(text));
+        let known = self.known(&Values::of([&draft.found]));
+        let mut hits = Vec::new();
+        for leaf in draft.leaves.iter() {
+            draft.found.with_known(leaf.hits.clone(), text, &known, &mut hits);
+        }
+        let span = |hit: &Hit| Span {
+            start: hit.start,
+            end: hit.end,
+            kind: hit.kind,
+        };
+        hits.iter().map(span).collect()
     }
 
     /// The text with surrogates put in; borrowed if nothing was found.
     pub fn text<'a>(&self, text: &'a str, counts: &mut Counts) -> Cow<'a, str> {
-        let mut draft = self.text_draft(Cow::Borrowed(text));
+        let draft = self.text_draft(Cow::Borrowed(text));
         let known = self.known(&Values::of([&draft.found]));
-        let edits = self.pen(None).edits_of(&mut draft, &known);
+        let edits = self.pen(None).edits_of(&draft, &known);
         edit::apply(text, &edits, counts)
     }
 
@@ -203,9 +214,9 @@ impl Mask {
     /// # Errors
     /// [`MaskError::Json`] if it is not JSON: mask it as text.
     pub fn json<'a>(&self, json: &'a str, counts: &mut Counts) -> Result<Cow<'a, str>, MaskError> {
-        let mut draft = self.json_draft(json)?;
+        let draft = self.json_draft(json)?;
         let known = self.known(&Values::of([&draft.found]));
-        let edits = self.pen(None).edits_of(&mut draft, &known);
+        let edits = self.pen(None).edits_of(&draft, &known);
         Ok(edit::apply(json, &edits, counts))
     }
 
@@ -260,37 +271,43 @@ impl Mask {
     fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
         let mut found = Found::default();
         let scene = Scene { text: &text, label: "" };
-        found.record(&scene, self.hits(&scene));
+        let hits = found.record(&text, self.hits(&scene, &mut Paper::default()));
         Draft {
+            leaves: Leaves::of_text(&text, hits),
             text,
-            is_json: false,
             parse_error: false,
             found,
         }
     }
 
     fn json_draft<'a>(&self, json: &'a str) -> Result<Draft<'a>, MaskError> {
-        let mut found = Found::default();
-        json::edits(json, &mut |scene| {
-            found.record(&scene, self.hits(&scene));
-            Vec::new()
+        let (mut found, mut paper) = (Found::default(), Paper::default());
+        let leaves = Leaves::of_json(json, &mut |scene| {
+            found.record(scene.text, self.hits(&scene, &mut paper))
         })?;
         Ok(Draft {
             text: Cow::Borrowed(json),
-            is_json: true,
+            leaves,
             parse_error: false,
             found,
         })
     }
 
     /// What rules, dictionaries and patterns find, sorted, not overlapping. What was masked before is not found again.
-    fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
+    fn hits(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
+        self.seen.hits(scene, || self.look(scene, paper))
+    }
+
+    fn look(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
         let mut hits = Vec::new();
         if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
-            scan::find(scene, secrets, &mut hits);
+            scan::find(scene, secrets, paper, &mut hits);
         }
         self.dictionaries.find(scene, &mut hits);
         self.patterns.find(scene.text, &mut hits);
+        if hits.is_empty() {
+            return hits;
+        }
         hits.retain(|hit| !self.allowed.holds(&scene.text[hit.start..hit.end]));
         let is_surrogate = |hit: &&Hit| self.surrogates.are_at(scene.text, hit.start, hit.end, hit.kind);
         let surrogates: Vec<Hit> = hits.iter().filter(is_surrogate).copied().collect();
@@ -305,55 +322,61 @@ impl Mask {
 
 impl Pen<'_> {
     /// Puts surrogates in for what was found in the body, and for what is known from elsewhere.
-    pub fn finish(&self, mut draft: Draft<'_>, known: &Known, counts: &mut Counts) -> MaskedBody {
-        let edits = self.edits_of(&mut draft, known);
+    pub fn finish(&self, draft: Draft<'_>, known: &Known, counts: &mut Counts) -> MaskedBody {
+        let edits = self.edits_of(&draft, known);
         MaskedBody {
             text: edit::apply(&draft.text, &edits, counts).into_owned(),
             parse_error: draft.parse_error,
         }
     }
 
-    /// What it has replaced, for the vault: credentials are not in it.
+    /// What it has replaced.
     pub fn into_replaced(self) -> Replaced {
-        let made = self.made.into_inner().into_iter();
-        let kept = made.filter(|(_, (kind, _))| *kind != Kind::Secret);
-        Replaced(kept.map(|(value, (_, surrogate))| (surrogate, value)).collect())
+        Replaced(self.made.into_inner())
     }
 
-    fn edits_of(&self, draft: &mut Draft<'_>, known: &Known) -> Vec<Edit> {
-        let Draft { text, found, .. } = draft;
+    fn edits_of(&self, draft: &Draft<'_>, known: &Known) -> Vec<Edit> {
+        let Draft {
+            text, leaves, found, ..
+        } = draft;
+        let (mut edits, mut hits) = (Vec::new(), Vec::new());
         if found.is_empty() && known.is_empty() {
-            return Vec::new();
+            return edits;
         }
-        let mut edits = |scene: Scene<'_>| self.scene_edits(&scene, &found.replay(&scene, known));
-        if draft.is_json {
-            // It was JSON a moment ago.
-            json::edits(text, &mut edits).unwrap_or_default()
-        } else {
-            edits(Scene { text, label: "" })
+        for leaf in leaves.iter() {
+            let part = leaves.text(leaf, text);
+            found.with_known(leaf.hits.clone(), part, known, &mut hits);
+            if leaf.is_number() {
+                // All of it or nothing.
+                hits.drain(..hits.len().saturating_sub(1));
+                hits.retain(|hit| hit.start == 0 && hit.end == part.len());
+            }
+            edits.extend(hits.iter().map(|hit| Edit {
+                start: leaves.place(leaf, hit.start),
+                end: leaves.place(leaf, hit.end),
+                kind: hit.kind,
+                replacement: self.replacement(leaf, hit.kind, &part[hit.start..hit.end]),
+            }));
         }
+        edits
     }
 
-    fn scene_edits(&self, scene: &Scene<'_>, hits: &[Hit]) -> Vec<Edit> {
-        let edit = |hit: &Hit| Edit {
-            start: hit.start,
-            end: hit.end,
-            kind: hit.kind,
-            replacement: self.surrogate(hit.kind, &scene.text[hit.start..hit.end]),
-        };
-        hits.iter().map(edit).collect()
+    fn replacement(&self, leaf: &Leaf, kind: Kind, value: &str) -> String {
+        let surrogate = self.surrogate(kind, value);
+        leaf.written(if leaf.is_number() {
+            json::whole_number(surrogate)
+        } else {
+            surrogate
+        })
     }
 
     fn surrogate(&self, kind: Kind, value: &str) -> String {
-        let mut made = self.made.borrow_mut();
-        if let Some((_, surrogate)) = made.get(value).filter(|(of, _)| *of == kind) {
+        let made = &mut self.made.borrow_mut()[kind as usize];
+        if let Some(surrogate) = made.get(value) {
             return surrogate.clone();
         }
         let surrogate = self.surrogates.of(kind, value);
-        // What is a credential anywhere in a call stays one: it is not given to the vault as something else.
-        if !made.get(value).is_some_and(|(of, _)| *of == Kind::Secret) {
-            made.insert(value.to_owned(), (kind, surrogate.clone()));
-        }
+        made.insert(value.to_owned(), surrogate.clone());
         surrogate
     }
 }

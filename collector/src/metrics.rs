@@ -60,6 +60,12 @@ pub struct Metrics {
     pub shadow_cost: CounterVec,
     /// Live calls in the sample of a shadow that were not sent, by reason: one of [`SKIPPED`].
     pub shadow_skipped: IntCounterVec,
+    /// Answers of shadows that a judge was to look at, by judge and what came of it: `better`, `as_good` or `worse` than the
+    /// recorded one, `unread` (an error, a silence, or no word that can be read), or not asked: `busy`, `budget`.
+    pub shadow_judged: IntCounterVec,
+    /// How far the judge is to be believed, by judge and what is counted: `decided` and of them for the `first_place`;
+    /// `inconsistent` pairs; `exact` scores, and those that it agrees with (`exact_agreed`).
+    pub shadow_judge_checks: IntCounterVec,
     tasks_seen: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
 }
 
@@ -182,6 +188,16 @@ impl Metrics {
                 }
                 skipped
             },
+            shadow_judged: counters(
+                "understudy_shadow_judged_total",
+                "Answers of shadows that a judge was to look at, by what came of it.",
+                &["judge", "said"],
+            )?,
+            shadow_judge_checks: counters(
+                "understudy_shadow_judge_checks_total",
+                "How far the judge of shadows is to be believed: decisions, for the first place, inconsistent, exact scores, agreed.",
+                &["judge", "check"],
+            )?,
             tasks_seen: std::sync::Arc::default(),
         })
     }

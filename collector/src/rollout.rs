@@ -146,6 +146,21 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
             left.saturating_add(999_999) / 1_000_000
         ));
     }
+    // Also at its highest weight: evidence may turn against who is there.
+    let held = |candidate: &&Candidate| {
+        let own = facts
+            .verdicts
+            .iter()
+            .find(|verdict| verdict.candidate == candidate.name)?;
+        let why = || format!("the verdict on {} is hold: {}", own.candidate, own.reason);
+        (route.task.is_some() && own.verdict == Decision::Hold).then(why)
+    };
+    if let Some(why) = at_work.iter().find_map(held) {
+        return match step.failed_checks >= steps.threshold {
+            true => Move::Rollback(why),
+            false => Move::Fail(why),
+        };
+    }
     let move_ahead = next(route, steps, control);
     let Move::Step(name, _) = &move_ahead else {
         return move_ahead;
@@ -158,26 +173,13 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
         match facts.verdicts.iter().find(|verdict| verdict.candidate == *name) {
             None => return Move::Stay(format!("there is no verdict on {name} yet: `understudy replay` it")),
             Some(Verdict {
-                verdict: Decision::Promote,
-                ..
-            }) => {}
-            Some(Verdict {
                 verdict: Decision::NeedMore(pairs),
                 ..
             }) => {
                 return Move::Stay(format!("the verdict on {name} needs {pairs} more pairs"));
             }
-            Some(Verdict {
-                verdict: Decision::Hold,
-                reason,
-                ..
-            }) => {
-                let why = format!("the verdict on {name} is hold: {reason}");
-                return match step.failed_checks >= steps.threshold {
-                    true => Move::Rollback(why),
-                    false => Move::Fail(why),
-                };
-            }
+            // Who is held failed above.
+            Some(_) => {}
         }
     }
     match steps.auto {

@@ -28,7 +28,7 @@ use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, CallRecord, Outcome, SCHEMA_VERSION};
 use understudy_call::taskbook::CompiledBook;
 use understudy_call::wire;
-use unmasked::{Unmasked, read_request};
+use unmasked::{Read, Unmasked, read_request};
 
 /// What rows are made with; cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -79,7 +79,10 @@ impl RowMaker {
         let mut hide = |body: &mut Unmasked<'_>| origin::hide(&self.origins, &mut body.bytes);
         let user_id = asking.as_mut().and_then(&mut hide);
         answering.as_mut().map(hide);
-        let digests = self.digests(api, head, asking.as_ref(), answering.as_ref());
+        // Read before anything is masked: how it is masked may change in the course of a conversation.
+        let asked_as = asking.as_ref().map(|body| read_request(api, head, &body.text()));
+        let answered_as = answering.as_ref().map(|body| body.read_as_is(api, head.status));
+        let digests = self.digests(api, head, asked_as.as_ref(), answered_as.as_ref());
 
         let model = noted_model(head);
         let bodies = Bodies {
@@ -94,9 +97,20 @@ impl RowMaker {
         let mut masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
 
         let replaced = std::mem::take(&mut masked.replaced);
-        let request = masked.request.as_deref().map(|text| read_request(api, head, text));
-        let response = answering.as_ref().zip(masked.response.as_deref());
-        let response = response.map(|(body, text)| body.read(api, head.status, text, masked.stream_error.as_deref()));
+        // What the mask has left as it was is not read again.
+        let request = masked.request.as_deref().zip(asking.as_ref());
+        let request = request.and_then(|(text, body)| match *body.bytes == *text.as_bytes() {
+            true => asked_as,
+            false => Some(read_request(api, head, text)),
+        });
+        let response = masked.response.as_deref().zip(answering.as_ref());
+        let response = response.and_then(|(text, body)| {
+            let error = masked.stream_error.as_deref();
+            match *body.bytes == *text.as_bytes() && error == body.stream_error() {
+                true => answered_as,
+                false => Some(body.read(api, head.status, text, error)),
+            }
+        });
         let notes = request.as_ref().and_then(|read| read.note);
         let note = if asked.at_fault || answered.at_fault {
             Some(BodyNote::Encoding)
@@ -139,18 +153,15 @@ impl RowMaker {
         }
     }
 
-    /// Of the text before it is masked: how it is masked may change in the course of a conversation.
     fn digests(
         &self,
         api: Api,
         head: &FrameHead,
-        asking: Option<&Unmasked<'_>>,
-        answering: Option<&Unmasked<'_>>,
+        request: Option<&Read<Request>>,
+        response: Option<&Read<(Response, bool)>>,
     ) -> Digests {
-        let text = |body: &Unmasked<'_>| String::from_utf8_lossy(&body.bytes).into_owned();
-        let request = asking.and_then(|body| read_request(api, head, &text(body)).parsed);
-        let response = answering.and_then(|body| body.read(api, head.status, &text(body), body.stream_error()).parsed);
-        let (request, answer) = (request.as_ref(), response.as_ref().map(|(answer, _)| answer));
+        let request = request.and_then(|read| read.parsed.as_ref());
+        let answer = response.and_then(|read| read.parsed.as_ref()).map(|(answer, _)| answer);
         let mut trail = Trail::of(&self.store_key, request, answer);
         // Alone of the APIs it lets requests name answers.
         if api == Api::OpenaiResponses {

@@ -23,10 +23,12 @@ use understudy_call::check::truncated;
 
 pub(crate) use json::json_of;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use json::json_within;
 use label::{looks_like_label, normal_label};
 use refusal::unusable;
 use serde_json::Value;
+use std::borrow::Cow;
 use understudy_call::call::{Request, Response, ResponseFormat, ToolCall};
 use understudy_call::check::schema::fits;
 
@@ -181,6 +183,7 @@ impl Measures {
     }
 
     fn of_prose(recorded: &str, answer: &str) -> Measures {
+        let (recorded, answer) = (&*composed(recorded), &*composed(answer));
         let length = |text: &str| text.trim().chars().count() as f64;
         Measures {
             chrf: Some(chrf(recorded, answer)),
@@ -218,6 +221,14 @@ fn measures(request: &Request, recorded: &Response, answer: &Response, kind: Ans
                 _ => Measures::default(),
             }
         }
+    }
+}
+
+/// A text as Unicode composes it (NFC): what is written in several ways there is the same text.
+fn composed(text: &str) -> Cow<'_, str> {
+    match text.is_ascii() {
+        true => Cow::Borrowed(text),
+        false => ComposingNormalizerBorrowed::new_nfc().normalize(text),
     }
 }
 
@@ -267,6 +278,9 @@ fn tool_call_validity(request: &Request, call: &ToolCall) -> Result<(), String> 
     };
     let arguments: Value = serde_json::from_str(&call.arguments)
         .map_err(|error| format!("arguments of {:?} are not JSON: {error}", call.name))?;
+    if !arguments.is_object() {
+        return Err(format!("arguments of {:?} are not a JSON object", call.name));
+    }
     fits(&tool.schema, &arguments).map_err(|fault| format!("arguments of {:?}: {fault}", call.name))
 }
 

@@ -7,28 +7,27 @@
 //! sent raw text, where its rule says so; what it answers is masked before it is looked at. Nothing that a client
 //! waits for is in here, no tool call is ever executed, and an upstream gets its own credential and no other.
 
+mod bench;
+mod labels;
 mod lane;
 mod purse;
 mod results;
 mod rule;
 
 pub use results::Agreement;
-pub use rule::{Rule, RuleBudget, RuleMatch};
+pub use rule::{Rule, RuleBudget, RuleJudge, RuleMatch};
 
 use crate::mask::Values;
 use crate::metrics::Metrics;
 use crate::replay::is_by_candidate;
 use crate::row::RowMaker;
-use crate::scan::{CallFilter, for_each_call};
-use crate::score::LabelSet;
 use crate::store::Store;
-use crate::table::Columns;
+use labels::Labels;
 use lane::{Errand, Lane};
 use purse::Purses;
 use results::Results;
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -37,10 +36,6 @@ use understudy_call::record::CallRecord;
 
 /// Canaried calls of a step that are all put to the baseline.
 const FIRST_OF_STEP: u64 = 200;
-/// Tasks whose labels are remembered.
-const MAX_TASKS: usize = 1000;
-/// How far back the labels of tasks are read at the start.
-const LABELS_SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Reverse agreements that wait for a slow listener.
 const AGREEMENTS: usize = 1024;
 
@@ -61,7 +56,7 @@ struct Shared {
     /// Prices, and the mask for answers to raw text.
     rows: RowMaker,
     metrics: Metrics,
-    labels: Mutex<HashMap<String, LabelSet>>,
+    labels: Arc<Labels>,
     purses: Purses,
     results: Results,
 }
@@ -88,26 +83,9 @@ impl Shadows {
             config,
             rows,
             metrics,
-            labels: Mutex::default(),
+            labels: Labels::new(store),
         });
         runtime.spawn(keep(Arc::downgrade(&shared)));
-        let known = Arc::downgrade(&shared);
-        runtime.spawn(async move {
-            let since = now_micros().saturating_sub(i64::try_from(LABELS_SINCE.as_micros()).unwrap_or(0));
-            let filter = CallFilter {
-                since: Some(since),
-                columns: Columns::only(["output_text", "tool_calls"]),
-                ..CallFilter::default()
-            };
-            let read = for_each_call(&store, &filter, |call| {
-                if let Some(shared) = known.upgrade() {
-                    shared.learn(&call);
-                }
-            });
-            if let Err(error) = read.await {
-                tracing::debug!(%error, "the labels of tasks could not be read: they are learnt from live calls");
-            }
-        });
         Arc::new(Shadows {
             shared,
             lanes: RwLock::default(),
@@ -117,6 +95,9 @@ impl Shadows {
 
     /// Puts rules in force in place of those before. Calls that wait by a rule that is gone are not sent any more.
     pub fn apply(&self, rules: &[Rule]) {
+        if !rules.is_empty() {
+            self.shared.labels.begin(&self.runtime);
+        }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         let mut kept = std::mem::take(&mut *lanes);
         for rule in rules {
@@ -132,12 +113,17 @@ impl Shadows {
         kept.into_iter().for_each(Lane::close);
     }
 
+    /// Takes note of a row that is not offered, since it was before; never waits.
+    pub fn learn(&self, record: &CallRecord) {
+        self.shared.labels.learn(record, &self.runtime);
+    }
+
     /// Offers a row; never waits.
     ///
     /// `raw` is the call as it was, and `known` what its conversation told the mask: both only for rules that send raw
     /// text.
     pub fn offer(&self, record: &CallRecord, raw: &RawCall, known: &Values) {
-        self.shared.learn(record);
+        self.learn(record);
         let (Some(task), Some(addressed)) = (&record.task_id, &record.upstream) else {
             return;
         };
@@ -174,33 +160,13 @@ impl Shadows {
         let shared = self.shared.clone();
         let _ = self.runtime.block_on(async move {
             shared.purses.save();
+            shared.results.release_before(std::time::Instant::now());
             tokio::time::timeout(Duration::from_secs(10), shared.results.flush()).await
         });
     }
 }
 
 impl Shared {
-    /// Takes note of a label that the baseline gave.
-    fn learn(&self, record: &CallRecord) {
-        let (Some(task), Some(text)) = (&record.task_id, &record.output_text) else {
-            return;
-        };
-        if !record.tool_calls.is_empty() || is_by_candidate(record) {
-            return;
-        }
-        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(set) = labels.get_mut(task) {
-            set.add(text);
-        } else if labels.len() < MAX_TASKS {
-            labels.entry(task.clone()).or_default().add(text);
-        }
-    }
-
-    fn labels_of(&self, task: &str) -> LabelSet {
-        let labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        labels.get(task).cloned().unwrap_or_default()
-    }
-
     fn skip(&self, reason: &str) {
         self.metrics.shadow_skipped.with_label_values(&[reason]).inc();
     }
@@ -212,6 +178,9 @@ async fn keep(shared: std::sync::Weak<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(shared) = shared.upgrade() else { return };
+        if let Some(then) = std::time::Instant::now().checked_sub(bench::WAIT) {
+            shared.results.release_before(then);
+        }
         let saving = shared.clone();
         let _ = tokio::task::spawn_blocking(move || saving.purses.save()).await;
         if flushed.elapsed() >= shared.config.flush_after || shared.results.is_full() {

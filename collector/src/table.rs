@@ -25,6 +25,7 @@ use parquet::errors::ParquetError;
 use parquet::file::column_crypto_metadata::ColumnCryptoMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use understudy_call::record::{CallRecord, ScoreRecord};
@@ -123,8 +124,8 @@ pub fn scores_schema() -> SchemaRef {
 }
 
 /// A Parquet file of these calls, sorted so that the rows of one conversation lie together.
-pub fn calls_to_parquet(rows: &[CallRecord], keys: &TableKeys) -> Result<Bytes, TableError> {
-    let mut sorted: Vec<&CallRecord> = rows.iter().collect();
+pub fn calls_to_parquet(rows: &[impl Borrow<CallRecord>], keys: &TableKeys) -> Result<Bytes, TableError> {
+    let mut sorted: Vec<&CallRecord> = rows.iter().map(Borrow::borrow).collect();
     sorted.sort_by(|left, right| {
         let key = |row: &CallRecord| (row.step, row.started_at);
         left.conversation_id

@@ -65,12 +65,13 @@ impl Vault {
 
     /// Seals what was replaced in a call; nothing where nothing was.
     pub(crate) fn seal(&self, call: &CallRecord, replaced: &Replaced) -> Result<Option<Line>, SealError> {
-        let Some(key) = self.keys.first().filter(|_| !replaced.is_empty()) else {
+        let pairs = replaced.pairs();
+        let Some(key) = self.keys.first().filter(|_| !pairs.is_empty()) else {
             return Ok(None);
         };
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|_| SealError)?;
-        let mut bytes = serde_json::to_vec(&replaced.pairs()).map_err(|_| SealError)?;
+        let mut bytes = serde_json::to_vec(&pairs).map_err(|_| SealError)?;
         cipher(key)
             .and_then(|cipher| {
                 let nonce = Nonce::assume_unique_for_key(nonce);

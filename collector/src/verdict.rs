@@ -11,6 +11,7 @@ pub use money::{Machine, Spent, Volume};
 pub use series::{Tried, least_selected, share};
 pub use trial::{Seen, Standing, Trial};
 
+use crate::compare::mean;
 use crate::score::AnswerKind;
 use money::{Side, break_even};
 use serde::{Serialize, Serializer};
@@ -69,6 +70,9 @@ pub struct Evidence<'a> {
     pub baseline: &'a [Spent],
     /// Call id → unit, for calls that are one unit though their conversations differ (identical single calls).
     pub units: Option<&'a HashMap<String, String>>,
+    /// Call id → when its floor was measured, microseconds since the epoch, for calls whose floor came after the score: they
+    /// are pairs only from then on, so that what was looked at before stays as it was.
+    pub paired: Option<&'a HashMap<String, i64>>,
     /// Calls whose recorded answers hold masked values.
     pub masked: Option<&'a HashSet<String>>,
     /// How many calls the task has.
@@ -181,6 +185,10 @@ pub struct Verdict {
     pub alpha: Option<f64>,
     /// The evidence that it is good enough, weighed by its share of alpha: what e-BH compares with other tasks.
     pub e_value: Option<f64>,
+    /// Answers that a judge compared with the recorded ones.
+    pub judged: usize,
+    /// Mean of its word: 1 = always better than the recorded answer, 0.5 = as good, 0 = always worse. It decides nothing.
+    pub judge: Option<f64>,
     /// The same figures for parts of the pairs.
     pub strata: Vec<Stratum>,
     /// Pairs by which the e-value grows e-fold, about.
@@ -217,6 +225,7 @@ pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
     let decision = decide(trial.standing(), &trial, config);
     let per_day = evidence.volume.per_day();
     let spent: Vec<Spent> = rows.iter().map(|row| Spent::from(*row)).collect();
+    let judged: Vec<f64> = rows.iter().filter_map(|row| row.judge).collect();
     let own = Side::of(&spent, per_day).on(&evidence.machine, per_day);
     let baseline = Side::of(evidence.baseline, per_day);
     Verdict {
@@ -255,6 +264,8 @@ pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
         trial: current.as_ref().map(|current| current.rank),
         alpha: current.as_ref().map(|_| config.alpha * part),
         e_value: interval.map(|_| part * trial.e_value()),
+        judged: judged.len(),
+        judge: mean(&judged),
         strata: strata(&rows, evidence),
         pairs_per_fold: pairs_per_fold(&trial),
     }
@@ -321,6 +332,13 @@ fn counted_rows<'a>(evidence: &Evidence<'a>, current: &series::Current<'_>) -> V
     rows.sort_by(|left, right| (left.judged_at, &left.call_id).cmp(&(right.judged_at, &right.call_id)));
     let mut calls = HashSet::new();
     rows.retain(|row| calls.insert(row.call_id.as_str()));
+    if let Some(paired) = evidence.paired {
+        rows.sort_by_key(|row| {
+            paired
+                .get(&row.call_id)
+                .map_or(row.judged_at, |at| row.judged_at.max(*at))
+        });
+    }
     rows
 }
 

@@ -64,6 +64,9 @@ pub fn parser(api: Api, data: &[u8]) {
     }
 }
 
+/// What candidates speak.
+const SPOKEN: [Api; 5] = [Api::OpenaiChat, Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
+
 /// A request of one API is translated or refused; a candidate's answer to it, whole or streamed, goes back, the same
 /// bytes however it is cut. The input is a request and an answer, apart by a NUL byte.
 pub fn translation(api: Api, data: &[u8]) {
@@ -73,7 +76,8 @@ pub fn translation(api: Api, data: &[u8]) {
         None => (rest, &b""[..]),
     };
     let path = PATHS[usize::from(*choice) / 64];
-    let Ok(translated) = translate::request(api, path, request) else { return };
+    let spoken = SPOKEN[usize::from(*choice) % 64 % SPOKEN.len()];
+    let Ok(translated) = translate::between(api, spoken, path, request) else { return };
     assert!(translated.body.is_object());
     let _ = translated.back.response(answer);
     let streamed = |size: usize| {

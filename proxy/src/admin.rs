@@ -19,6 +19,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A page that somebody else makes.
 #[derive(Clone, Debug)]
@@ -61,8 +62,8 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), crate::lis
     Ok((socket, address))
 }
 
-/// Serves a door for as long as the future lives.
-pub async fn serve(door: Door, socket: TcpListener, registry: Registry) {
+/// Serves a door for as long as the future lives. Once `ending` turns true, `/readyz` says that no new calls should come.
+pub async fn serve(door: Door, socket: TcpListener, registry: Registry, ending: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a side door can't be opened"),
@@ -72,12 +73,15 @@ pub async fn serve(door: Door, socket: TcpListener, registry: Registry) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (door, registry) = (door.clone(), registry.clone());
+        let (door, registry, ending) = (door.clone(), registry.clone(), ending.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let (door, registry) = (door.clone(), registry.clone());
+                let (door, registry, is_ending) = (door.clone(), registry.clone(), *ending.borrow());
                 async move {
                     Ok::<_, Infallible>(match &door {
+                        _ if is_ending && request.uri().path() == "/readyz" => {
+                            text(StatusCode::SERVICE_UNAVAILABLE, "ending\n")
+                        }
                         Door::Metrics => answer(&request, &registry, None),
                         Door::Admin(gate, pages) => sealed(admit(gate, pages.as_ref(), &request, &registry).await),
                     })

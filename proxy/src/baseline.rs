@@ -144,5 +144,9 @@ async fn relay(
         parts.headers.remove(header::CONTENT_LENGTH);
         relay = relay.with_filter(Filter::Events(EventFilter::without_usage(true)));
     }
-    Response::from_parts(parts, ClientBody::Relay(Box::new(relay)))
+    let body = match relay.at_once().await {
+        Ok(whole) => ClientBody::full(whole),
+        Err(relay) => ClientBody::Relay(Box::new(relay)),
+    };
+    Response::from_parts(parts, body)
 }

@@ -41,7 +41,7 @@ pub(crate) struct Part<'a> {
     pub(crate) api: Api,
     /// The client's body.
     pub(crate) body: &'a Bytes,
-    /// The request in OpenAI chat, where the candidate does not speak the client's API.
+    /// The request in the candidate's API, where the candidate does not speak the client's API.
     pub(crate) translated: Option<&'a Translated>,
     /// When its answer is not the client's.
     pub(crate) fallback: Fallback,
@@ -117,7 +117,10 @@ impl Part<'_> {
     async fn attempt(&self, proxy: &Proxy, call: &mut OpenCall) -> Result<Reply, Lost> {
         let refused = |error: &dyn std::fmt::Display| Lost::error(Outcome::Refused, error.to_string());
         let asked = self.asked();
-        let demands = Demands::of(self.spoken(), &asked).map_err(|error| refused(&error))?;
+        let demands = match self.translated {
+            Some(translated) => translated.demands.clone(),
+            None => Demands::of(self.api, &asked).map_err(|error| refused(&error))?,
+        };
         let (request, asks_usage) = self.request(asked).map_err(|error| refused(&error))?;
         let response = self.candidate.send(request).await;
         let response = response.map_err(|error| Lost::error(error.kind().outcome(), error.to_string()))?;
@@ -170,17 +173,13 @@ impl Part<'_> {
         let whole = whole.map_err(|error: BoxError| Lost::error(Outcome::UpstreamTruncated, error.to_string()))?;
         let whole = whole.to_bytes();
         judge.judge(&whole)?;
-        call.head.response_model = model_named(&whole);
+        call.head.response_model = self.model_of(&whole);
         Ok(Reply::Whole(parts, self.client_answer(whole)?))
     }
 
     /// The API in which the candidate is asked.
     fn spoken(&self) -> Api {
-        if self.translated.is_some() {
-            Api::OpenaiChat
-        } else {
-            self.api
-        }
+        self.translated.map_or(self.api, |translated| translated.back.spoken)
     }
 
     /// The client's request, in the candidate's API.
@@ -195,7 +194,14 @@ impl Part<'_> {
     /// usage that the client did not ask for.
     fn request(&self, asked: Bytes) -> Result<(Request<RequestBody>, bool), http::Error> {
         let config = &self.candidate.config;
-        let path = self.candidate.call_path(self.spoken()).unwrap_or("/");
+        let path = match self.translated.map(|translated| &translated.back) {
+            Some(back) => {
+                let model = config.model.as_deref().unwrap_or(&back.model);
+                self.candidate.path_of(back.spoken, model, back.stream)
+            }
+            None => self.candidate.call_path(self.api).map(Into::into),
+        };
+        let path = path.as_deref().unwrap_or("/");
         let may_ask = config.ask_usage && self.translated.is_none() && self.api == Api::OpenaiChat;
         let asking = may_ask.then(|| ask_usage(&asked)).flatten().map(Bytes::from);
         let asks_usage = asking.is_some();
@@ -242,6 +248,16 @@ impl Part<'_> {
         }
     }
 
+    /// The candidate's own name of its model.
+    fn model_of(&self, answer: &[u8]) -> Option<String> {
+        // Not every API names it so.
+        let read = || {
+            let assembled = wire::assemble(self.spoken(), None, answer).ok()?;
+            wire::parse_response(self.spoken(), 200, &assembled).model
+        };
+        model_named(answer).or_else(read)
+    }
+
     /// A whole answer as the client gets it.
     fn client_answer(&self, answer: Bytes) -> Result<Bytes, Lost> {
         let Some(translated) = self.translated else {
@@ -259,6 +275,8 @@ impl Part<'_> {
         }
         // A few servers answer in one piece although a stream was asked for.
         let mut translation = Translation::new(&translated.back).map_err(unfit)?;
-        Ok([translation.push(&answer), translation.finish()].concat().into())
+        Ok([translation.push(&answer).client, translation.finish().client]
+            .concat()
+            .into())
     }
 }

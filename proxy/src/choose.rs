@@ -11,6 +11,7 @@ use crate::route::{Facts, Routes, ValidRoute, When};
 use crate::split::{self, Arm};
 use crate::state;
 use http::HeaderMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 use understudy_call::call::{Api, Operation, Request};
 use understudy_call::features::mask_literals;
 use understudy_call::keys::Origins;
@@ -217,14 +218,12 @@ impl Choice<'_> {
                 return Err(Stay::because("thinking_is_signed"));
             }
             None
-        } else if spoken == Api::OpenaiChat {
-            let translated = translate::request(asked.api, asked.path_and_query, body);
-            Some(Box::new(translated.map_err(|refusal| Stay::of(&refusal))?))
         } else {
-            return Err(Stay {
-                reason: "not_translatable",
-                detail: Some(format!("the candidate speaks {}", spoken.as_str())),
-            });
+            let translated = translate::between(asked.api, spoken, asked.path_and_query, body);
+            let mut translated = translated.map_err(|refusal| Stay::of(&refusal))?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            translated.back.created = now.as_secs().try_into().unwrap_or(0);
+            Some(Box::new(translated))
         };
         // Last, so that the reasons above are told even to clients that are not accepted yet.
         if self.accepted.is_accepted(asked.client_id.unwrap_or_default()) {

@@ -10,7 +10,7 @@ mod units;
 mod upstreams;
 
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
-pub use shadow::{ShadowBudget, ShadowConfig, ShadowMatch};
+pub use shadow::{JudgeConfig, ShadowBudget, ShadowConfig, ShadowMatch};
 
 use crate::admin::AdminToken;
 use crate::certificate::TlsFiles;
@@ -523,6 +523,7 @@ fn guard(raw: &raw::Guard) -> guard::Limits {
         invalid: share(raw.invalid),
         fallback: share(raw.fallback),
         p95_latency: raw.p95_latency.map(|times| times.0),
+        cost: raw.cost.map(|times| times.0),
         agreement: share(raw.agreement),
     }
 }

@@ -5,18 +5,21 @@
 
 use crate::proxy::Proxy;
 use crate::route::ValidRoute;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use understudy_call::control::{Control, Trip, folder_of};
 use understudy_call::taskbook::TaskBook;
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_secs(2);
+/// How long its answer on task books is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A future of the newest task book's JSON, if it is newer than the version given.
 pub type NewestBook = Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, String>> + Send>>;
@@ -27,20 +30,63 @@ pub trait TaskBookSource: Send + Sync {
     fn newer_than(&self, version: i32) -> NewestBook;
 }
 
-/// Keeps the proxy's task book current, for as long as the future lives. Failures are logged and tried again.
-pub async fn watch_task_book(proxy: Arc<Proxy>, source: Box<dyn TaskBookSource>) {
+/// Puts the task book of the local copy in force, where there is one: with it a proxy starts although the store is out of
+/// reach. For before the first call.
+pub fn load_task_book(proxy: &Proxy, copy: &Path) -> bool {
+    let Ok(json) = std::fs::read(copy) else { return false };
+    match TaskBook::from_json(&json) {
+        Ok(book) => {
+            let written = std::fs::metadata(copy).and_then(|copy| copy.modified());
+            // At least as old as that; a clock that went back makes it no younger than now.
+            let age = written.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            tracing::info!(
+                version = book.version,
+                tasks = book.tasks.len(),
+                seconds_old = age.as_secs(),
+                "the local copy of the task book is in force until the store says which is the newest"
+            );
+            proxy.metrics.taskbook_age.set(age.as_secs_f64());
+            proxy.apply_book(book.compile());
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, copy = %copy.display(), "the local copy of the task book can't be read: the store is asked");
+            false
+        }
+    }
+}
+
+/// Keeps the proxy's task book and its local copy current, for as long as the future lives. Failures are logged and tried
+/// again.
+pub async fn watch_task_book(proxy: Arc<Proxy>, source: Box<dyn TaskBookSource>, copy: PathBuf) {
+    let age = &proxy.metrics.taskbook_age;
+    // A copy may be of another store than this one: the first time its highest number counts, whatever the copy says.
+    let (mut known, begun, before) = (0, Instant::now(), age.get());
+    let mut heard: Option<Instant> = None;
     loop {
-        match source.newer_than(proxy.book_version()).await {
-            Ok(Some(json)) => match TaskBook::from_json(&json) {
-                Ok(book) => {
-                    tracing::info!(version = book.version, tasks = book.tasks.len(), "task book in force");
-                    proxy.apply_book(book.compile());
+        let asked = tokio::time::timeout(PATIENCE, source.newer_than(known)).await;
+        match asked.unwrap_or(Err("no answer in time".into())) {
+            Ok(newer) => {
+                heard = Some(Instant::now());
+                known = proxy.book_version();
+                if let Some(json) = newer {
+                    match TaskBook::from_json(&json) {
+                        Ok(book) if book.version == known => {}
+                        Ok(book) => {
+                            tracing::info!(version = book.version, tasks = book.tasks.len(), "task book in force");
+                            known = book.version;
+                            proxy.apply_book(book.compile());
+                            put(&copy, &json, "task book");
+                        }
+                        Err(error) => tracing::warn!(%error, "the newest task book can't be read: the old one stays"),
+                    }
                 }
-                Err(error) => tracing::warn!(%error, "the newest task book can't be read: the old one stays"),
-            },
-            Ok(None) => {}
+            }
             Err(error) => tracing::warn!(error, "asking for a newer task book failed"),
         }
+        age.set(heard.map_or(before + begun.elapsed().as_secs_f64(), |heard| {
+            heard.elapsed().as_secs_f64()
+        }));
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -66,6 +112,15 @@ pub type Controls = BTreeMap<String, Control>;
 pub(crate) struct KnownControls {
     known: Mutex<Known>,
     told: Notify,
+}
+
+/// What the local copy holds.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    controls: Vec<Control>,
+    /// Trips that are not in the store yet, by route: a restart must write them.
+    #[serde(default)]
+    waiting: Vec<(String, Trip)>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +151,26 @@ impl KnownControls {
         known.waiting.push((route.to_owned(), trip));
         self.told.notify_one();
         Some(known.in_force())
+    }
+
+    /// Takes what a local copy holds.
+    fn restore(&self, kept: Kept) -> Controls {
+        let mut known = self.lock();
+        known.stored = kept
+            .controls
+            .into_iter()
+            .map(|control| (control.route.clone(), control))
+            .collect();
+        known.waiting = kept.waiting;
+        known.in_force()
+    }
+
+    fn copy(&self) -> Kept {
+        let known = self.lock();
+        Kept {
+            controls: known.stored.values().cloned().collect(),
+            waiting: known.waiting.clone(),
+        }
     }
 
     fn waiting(&self) -> Vec<(String, Trip)> {
@@ -131,9 +206,9 @@ impl Known {
 /// Puts the controls of the local copy in force, where there is one. For before the first call.
 pub fn load_controls(proxy: &Proxy, copy: &Path) -> bool {
     let Ok(bytes) = std::fs::read(copy) else { return false };
-    match serde_json::from_slice::<Vec<Control>>(&bytes) {
-        Ok(controls) => {
-            controls.into_iter().for_each(|control| proxy.apply_control(control));
+    match serde_json::from_slice::<Kept>(&bytes) {
+        Ok(kept) => {
+            proxy.put_controls(proxy.known_controls.restore(kept));
             true
         }
         Err(error) => {
@@ -197,13 +272,17 @@ pub async fn watch_controls(proxy: Arc<Proxy>, source: Box<dyn ControlSource>, c
 }
 
 fn save(proxy: &Proxy, copy: &Path) {
-    let controls: Vec<Control> = proxy.controls.load().values().cloned().collect();
-    let json = serde_json::to_vec(&controls).unwrap_or_default();
+    let json = serde_json::to_vec(&proxy.known_controls.copy()).unwrap_or_default();
+    put(copy, &json, "controls");
+}
+
+/// Writes a local copy, whole or not at all.
+fn put(copy: &Path, json: &[u8], of: &str) {
     let draft = copy.with_extension("draft");
     let saved =
         tokio::task::block_in_place(|| std::fs::write(&draft, json).and_then(|()| std::fs::rename(&draft, copy)));
     if let Err(error) = saved {
-        tracing::warn!(%error, copy = %copy.display(), "the local copy of controls could not be written");
+        tracing::warn!(%error, of, copy = %copy.display(), "a local copy could not be written");
     }
 }
 
@@ -321,5 +400,27 @@ mod tests {
         assert_eq!(known.written("r", &trip(None), written)["r"].trips.len(), 1);
         assert!(known.waiting().is_empty());
         assert_eq!(known.take(control(5, "now"))["r"].trips.len(), 0, "resumed");
+    }
+
+    #[test]
+    fn a_trip_that_could_not_be_written_waits_also_after_a_restart() {
+        let known = KnownControls::default();
+        known.take(control(5, "now"));
+        assert!(known.trip("r", trip(None)).is_some());
+        let json = serde_json::to_vec(&known.copy()).unwrap();
+        let restarted = KnownControls::default();
+        let in_force = restarted.restore(serde_json::from_slice(&json).unwrap());
+        assert_eq!(in_force["r"].trips.len(), 1);
+        assert_eq!(restarted.waiting(), [("r".to_owned(), trip(None))]);
+        // Also where the store has moved on without it.
+        assert_eq!(restarted.take(control(20, "now"))["r"].trips.len(), 1);
+        // One that the store took is gone with the store's.
+        let mut written = control(5, "now");
+        written.add_trip(trip(None));
+        restarted.written("r", &trip(None), written);
+        let json = serde_json::to_vec(&restarted.copy()).unwrap();
+        let again = KnownControls::default();
+        again.restore(serde_json::from_slice(&json).unwrap());
+        assert_eq!(again.take(control(5, "now"))["r"].trips.len(), 0, "resumed");
     }
 }

@@ -47,7 +47,7 @@ impl Filter {
     pub(crate) fn push(&mut self, piece: &[u8]) -> Passed {
         match self {
             Filter::Events(events) => events.push(piece),
-            Filter::Translation(translation) => Passed::same(translation.push(piece)),
+            Filter::Translation(translation) => translation.push(piece),
         }
     }
 
@@ -55,7 +55,7 @@ impl Filter {
     pub(crate) fn finish(&mut self) -> Passed {
         match self {
             Filter::Events(events) => events.finish(),
-            Filter::Translation(translation) => Passed::same(translation.finish()),
+            Filter::Translation(translation) => translation.finish(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Filter {
     pub(crate) fn broken(&mut self, why: &str) -> Passed {
         match self {
             Filter::Events(events) => events.finish(),
-            Filter::Translation(translation) => Passed::same(translation.broken(why)),
+            Filter::Translation(translation) => translation.broken(why),
         }
     }
 
@@ -71,7 +71,7 @@ impl Filter {
     pub(crate) fn model(&self) -> Option<&str> {
         match self {
             Filter::Events(events) => events.model.as_deref(),
-            Filter::Translation(translation) => translation.model.as_deref(),
+            Filter::Translation(translation) => translation.model(),
         }
     }
 }

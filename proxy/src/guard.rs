@@ -4,18 +4,23 @@
 //!
 //! The rules are [`understudy_call::guard`]'s; here is what of a call's end is told to them, and what follows.
 
+use crate::bill::Bill;
 use crate::fallback::Reason;
 use crate::proxy::Proxy;
 use crate::route::ValidRoute;
 use crate::tee::BodyCopy;
 use crate::valid::Answered;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use understudy_call::call::Response;
 use understudy_call::control::Trip;
 use understudy_call::frame::FrameHead;
 use understudy_call::guard::{Limits, Seen, Watch, Worse};
+use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, Outcome};
+use understudy_client::UpstreamConfig;
 
 /// Routes and tasks watched at once; beyond it the longest unused goes.
 const WATCHED: usize = 1024;
@@ -28,6 +33,8 @@ pub(crate) struct Guards(Mutex<Posts>);
 struct Posts {
     of: HashMap<(String, Option<String>), Post>,
     calls: u64,
+    /// Sides of routes whose calls can't be priced, where that was said.
+    unpriced: HashSet<(String, String, String)>,
 }
 
 /// A route, or one task of it, under watch.
@@ -49,6 +56,8 @@ pub(crate) struct Watched {
     limits: Limits,
     /// Who was to answer; `None` = the baseline.
     candidate: Option<String>,
+    /// Which conversation it is of.
+    conversation: Option<u64>,
     /// Why the candidate's answer was not the client's.
     pub(crate) lost: Option<Reason>,
 }
@@ -60,7 +69,13 @@ impl Watched {
         route: &ValidRoute,
         task: Option<&str>,
         candidate: Option<&str>,
+        affinity_key: Option<&str>,
     ) -> Option<Watched> {
+        let hash = |key: &str| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            hasher.finish()
+        };
         Some(Watched {
             limits: route.guard?,
             proxy: proxy.clone(),
@@ -68,6 +83,7 @@ impl Watched {
             task: task.filter(|_| route.matching.task.is_some()).map(str::to_owned),
             stamp: route.stamp.clone(),
             candidate: candidate.map(str::to_owned),
+            conversation: affinity_key.map(hash),
             lost: None,
         })
     }
@@ -75,8 +91,10 @@ impl Watched {
     /// The call ended as its record says; what of the bodies was copied is there too.
     pub(crate) fn ended(self, head: &FrameHead, request: &BodyCopy, response: &BodyCopy) {
         let Some(seen) = self.seen(head) else { return };
-        let is_answer = seen.failed == Some(false) && seen.invalid.is_none() && self.limits.invalid.is_some();
-        let copies = request.whole().zip(response.whole()).filter(|_| is_answer);
+        let check = seen.failed == Some(false) && seen.invalid.is_none() && self.limits.invalid.is_some();
+        let bill = self.limits.cost.and_then(|_| Bill::of(head));
+        let wanted = check || bill.is_some();
+        let copies = request.whole().zip(response.whole()).filter(|_| wanted);
         let Some(((request, response), api)) = copies.zip(head.api) else {
             self.tell(&seen);
             return;
@@ -85,6 +103,8 @@ impl Watched {
         proxy.checks.take(Box::new(Answered {
             watched: self,
             seen,
+            check,
+            bill,
             api,
             content_type: head.content_type.clone(),
             request_encoding: head.request_encoding.clone(),
@@ -92,6 +112,21 @@ impl Watched {
             request,
             response,
         }));
+    }
+
+    /// What the call cost, in US dollars; what is not known is said, once.
+    pub(crate) fn cost(&self, bill: &Bill, answer: &Response) -> Option<f64> {
+        let upstream = |name: &str| self.proxy.upstreams.get(name).map(|upstream| &upstream.config);
+        let cost = bill.cost(answer, &self.proxy.prices, &upstream);
+        let side = self.candidate.as_deref().unwrap_or("the baseline");
+        if cost.is_none() && self.proxy.guards.is_first_unpriced(&self.stamp, &self.route, side) {
+            tracing::warn!(
+                route = self.route,
+                side,
+                "what a call cost is not known: such calls are not guarded on cost (`prices: FILE` gives models a price, `price: {{ gpu_hour }}` an upstream)"
+            );
+        }
+        cost
     }
 
     /// Tells the guard, and takes out whom it finds worse.
@@ -148,6 +183,8 @@ impl Watched {
             invalid,
             fell_back: Some(self.lost.is_some()),
             duration_ms: duration(attempt, failed == Some(true), self.lost),
+            cost_usd: None,
+            conversation: self.conversation,
         })
     }
 }
@@ -158,11 +195,58 @@ fn duration(attempt: &Attempt, failed: bool, lost: Option<Reason>) -> Option<f64
     attempt.duration_ms.filter(|_| ran_out || !failed)
 }
 
+/// The candidates of a route that is guarded on cost whose price is not known, with what is missing; empty where all are
+/// known, or none is needed.
+pub fn unpriced<'a>(
+    route: &ValidRoute,
+    upstream: &dyn Fn(&str) -> Option<&'a UpstreamConfig>,
+    prices: &PriceTable,
+) -> Vec<(String, String)> {
+    let is_guarded = route.guard.is_some_and(|guard| guard.cost.is_some());
+    let candidates = route
+        .arms
+        .iter()
+        .filter(|arm| is_guarded && arm.upstream != route.baseline);
+    let told = candidates.filter_map(|arm| {
+        let config = upstream(&arm.upstream)?;
+        let model = config.model.as_deref();
+        let is_known = config.price.is_some() || model.is_none_or(|model| prices.lookup(model).is_some());
+        let words = format!(
+            "not guarded on cost: the price of {} is not known",
+            model.unwrap_or_default()
+        );
+        (!is_known).then(|| (arm.upstream.clone(), words))
+    });
+    told.collect()
+}
+
 impl Guards {
+    /// Whether this is the first time that a side of a route is seen to have no price.
+    fn is_first_unpriced(&self, stamp: &str, route: &str, side: &str) -> bool {
+        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if posts.unpriced.len() >= WATCHED {
+            posts.unpriced.clear();
+        }
+        posts
+            .unpriced
+            .insert((stamp.to_owned(), route.to_owned(), side.to_owned()))
+    }
+
+    /// Forgets what was seen of a candidate that is out, by whichever replica's evidence.
+    pub(crate) fn forget(&self, route: &str, trip: &Trip) {
+        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |task: &Option<String>| trip.task.is_none() || *task == trip.task;
+        for ((of, task), post) in &mut posts.of {
+            if of == route && is_meant(task) && post.stamp == trip.stamp {
+                post.watch.forget(&trip.candidate);
+            }
+        }
+    }
+
     fn saw(&self, call: &Watched, seen: &Seen) -> Option<Worse> {
         let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         posts.calls += 1;
-        let Posts { of, calls } = &mut *posts;
+        let Posts { of, calls, .. } = &mut *posts;
         let key = (call.route.clone(), call.task.clone());
         if of.len() >= WATCHED && !of.contains_key(&key) {
             let oldest = of.iter().min_by_key(|(_, post)| post.used);

@@ -5,6 +5,7 @@
 pub mod accepted;
 pub mod admin;
 mod baseline;
+mod bill;
 mod body;
 mod candidate;
 pub mod capture;
@@ -42,7 +43,7 @@ mod tunnel;
 mod valid;
 
 pub use control::{
-    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, read_controls,
-    watch_controls, watch_task_book,
+    ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book,
+    read_controls, watch_controls, watch_task_book,
 };
 pub use reload::{watch_certificate, watch_config};

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub unknown_task_routes: IntGauge,
     /// Version of the task book in force, 0 = none.
     pub taskbook_version: Gauge,
+    /// Seconds since the store last said which task book is the newest.
+    pub taskbook_age: Gauge,
 }
 
 impl Metrics {
@@ -198,6 +200,10 @@ impl Metrics {
                 "Routes that name a task that the task book does not have.",
             )?,
             taskbook_version: make.share_gauge("understudy_taskbook_version", "Version of the task book in force.")?,
+            taskbook_age: make.share_gauge(
+                "understudy_taskbook_age_seconds",
+                "Time since the store last said which task book is the newest.",
+            )?,
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::capture::Capture;
 use crate::certificate::{Certificate, CertificateError};
 use crate::config::{Config, Exclude, Limits};
 use crate::control::{Controls, KnownControls, standing};
-use crate::guard::Guards;
+use crate::guard::{Guards, unpriced};
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
 use crate::socket::Patience;
@@ -186,6 +186,11 @@ impl Proxy {
             hash: config.hash.clone(),
         }));
         self.check_tasks();
+        for route in config.routes.all() {
+            for (candidate, why) in unpriced(route, &|name| config.upstreams.get(name), &self.prices) {
+                tracing::warn!(route = route.id, candidate, why, "the guard has nothing to go by");
+            }
+        }
         self.show_weights();
     }
 
@@ -195,6 +200,12 @@ impl Proxy {
     }
 
     pub(crate) fn put_controls(&self, controls: Controls) {
+        for (route, trip) in controls
+            .iter()
+            .flat_map(|(route, control)| control.trips.iter().map(move |trip| (route, trip)))
+        {
+            self.guards.forget(route, trip);
+        }
         self.controls.store(Arc::new(controls));
         self.show_weights();
     }

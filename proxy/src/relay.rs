@@ -9,6 +9,7 @@ use crate::end::End;
 use crate::filter::{Filter, Passed};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,8 +22,8 @@ use understudy_client::{BoxError, SendErrorKind};
 
 /// A response body being relayed.
 pub(crate) struct Relay {
-    /// A piece that was read before the response's head went out.
-    first: Option<Bytes>,
+    /// What was read before the response's head went out.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
     inner: Incoming,
     call: OpenCall,
     state: State,
@@ -113,13 +114,41 @@ impl Relay {
 
     /// Begins with a piece that was read already.
     pub(crate) fn beginning_with(mut self, piece: Bytes) -> Relay {
-        self.first = Some(piece);
+        if let Some(remaining) = &mut self.remaining {
+            *remaining += piece.len() as u64;
+        }
+        self.first = Some(Ok(Frame::data(piece)));
         self
+    }
+
+    /// The body of an answer that came whole together with its head, once its record is written: both go out in one piece.
+    ///
+    /// # Errors
+    /// The relay again where there is more to come.
+    pub(crate) async fn at_once(mut self) -> Result<Bytes, Relay> {
+        if self.remaining.is_none() {
+            return Err(self);
+        }
+        self.first = std::future::poll_fn(|context| match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await;
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok());
+        let length = first.and_then(Frame::data_ref).map(|piece| piece.len() as u64);
+        if length.is_none() || length != self.remaining || !self.inner.is_end_stream() {
+            return Err(self);
+        }
+        match self.frame().await.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(piece))) => Ok(piece),
+            // Nothing can be wrong with a piece that is at hand.
+            _ => Err(self),
+        }
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.first.take() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Some(first) => Poll::Ready(Some(first)),
             None => Pin::new(&mut self.inner).poll_frame(context),
         }
     }
@@ -316,10 +345,9 @@ impl Body for Relay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.filter.is_some() || self.first.is_some() {
-            SizeHint::default()
-        } else {
-            self.inner.size_hint()
+        match (&self.filter, self.remaining) {
+            (None, Some(remaining)) => SizeHint::with_exact(remaining),
+            _ => SizeHint::default(),
         }
     }
 }

@@ -305,6 +305,7 @@ fn stamp(split: &BTreeMap<String, u32>, guard: Option<&Limits>) -> String {
             ("invalid", guard.invalid),
             ("fallback", guard.fallback),
             ("p95_latency", guard.p95_latency),
+            ("cost", guard.cost),
             ("agreement", guard.agreement),
         ];
         for (name, limit) in limits {

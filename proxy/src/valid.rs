@@ -1,6 +1,7 @@
-//! Whether the answers of guarded routes are valid, looked at behind the calls' backs: the guard holds both sides to the same
-//! rules. What comes faster than it can be looked at is not counted as either.
+//! Whether the answers of guarded routes are valid, and what they cost, looked at behind the calls' backs: the guard holds
+//! both sides to the same rules. What comes faster than it can be looked at is not counted as either.
 
+use crate::bill::Bill;
 use crate::guard::Watched;
 use bytes::Bytes;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -8,6 +9,7 @@ use understudy_call::call::Api;
 use understudy_call::check::Demands;
 use understudy_call::guard::Seen;
 use understudy_call::wire;
+use understudy_call::wire::Assembled;
 use understudy_call::wire::encoding::Decoder;
 
 /// Answers that wait, at most.
@@ -19,6 +21,10 @@ const LONGEST: u64 = 4 << 20;
 pub(crate) struct Answered {
     pub(crate) watched: Watched,
     pub(crate) seen: Seen,
+    /// Whether it is to be said if the answer is valid.
+    pub(crate) check: bool,
+    /// Where it is to be said what the call cost.
+    pub(crate) bill: Option<Bill>,
     pub(crate) api: Api,
     pub(crate) content_type: Option<String>,
     pub(crate) request_encoding: Option<String>,
@@ -36,9 +42,8 @@ impl Checks {
         let (sender, answers) = sync_channel::<Box<Answered>>(WAITING);
         std::thread::Builder::new().name("checks".into()).spawn(move || {
             for answered in answers {
-                let invalid = answered.is_invalid();
-                let Answered { watched, seen, .. } = *answered;
-                watched.tell(&Seen { invalid, ..seen });
+                let seen = answered.look();
+                answered.watched.tell(&seen);
             }
         })?;
         Ok(Checks(sender))
@@ -55,16 +60,30 @@ impl Checks {
 }
 
 impl Answered {
-    /// `None` where that can't be told.
-    fn is_invalid(&self) -> Option<bool> {
-        let request = decoded(&self.request, self.request_encoding.as_deref())?;
-        let response = decoded(&self.response, self.response_encoding.as_deref())?;
-        let demands = Demands::of(self.api, &request).ok()?;
-        match wire::assemble(self.api, self.content_type.as_deref(), &response) {
-            Ok(assembled) => Some(demands.check(self.api, &assembled).is_err()),
-            // No JSON where some was to be.
-            Err(_) => Some(true),
+    /// With what the answer tells; what can't be told stays as it is.
+    fn look(&self) -> Seen {
+        let Some(response) = decoded(&self.response, self.response_encoding.as_deref()) else {
+            return self.seen;
+        };
+        let assembled = wire::assemble(self.api, self.content_type.as_deref(), &response).ok();
+        let invalid = self.check.then(|| self.is_invalid(assembled.as_ref())).flatten();
+        let cost = |assembled: &Assembled| {
+            let answer = wire::parse_response(self.api, 0, assembled);
+            Some(self.watched.cost(self.bill.as_ref()?, &answer))
+        };
+        Seen {
+            invalid: invalid.or(self.seen.invalid),
+            cost_usd: assembled.as_ref().and_then(cost).flatten(),
+            ..self.seen
         }
+    }
+
+    /// `None` where that can't be told.
+    fn is_invalid(&self, assembled: Option<&Assembled>) -> Option<bool> {
+        let request = decoded(&self.request, self.request_encoding.as_deref())?;
+        let demands = Demands::of(self.api, &request).ok()?;
+        // No JSON where some was to be is as bad.
+        Some(assembled.is_none_or(|assembled| demands.check(self.api, assembled).is_err()))
     }
 }
 

@@ -1,14 +1,16 @@
-"""Two agents run a whole streamed tool loop on a candidate that speaks OpenAI chat alone, and can't tell.
+"""Three agents run a whole streamed tool loop on a candidate that speaks one other API alone, and can't tell.
 
-An Anthropic agent (the official client's tool runner) and an OpenAI Responses agent (the official client's stream), each
-three times through `serve` with answers held: on the baseline, on the candidate, and on a candidate whose second answer
+An Anthropic agent (the official client's tool runner) and an OpenAI Responses agent (the official client's stream) on a
+candidate of OpenAI chat, and an OpenAI chat agent (the official client's stream) on one of Anthropic messages; each three
+times through `serve` with answers held: on the baseline, on the candidate, and on a candidate whose second answer
 calls a tool that nobody offered. Proves: the same tools are called with the same arguments, the same text comes, the
 events come in the same order, each of them parsed by the official client; the model is the one that was asked for; in the
-third run the baseline gives the second answer alone; and the candidate was asked on its chat path and no other.
+third run the baseline gives the second answer alone; and the candidate was asked on its own path and no other.
 """
 
 import contextlib
 import json
+import os
 import pathlib
 import tempfile
 import threading
@@ -18,7 +20,8 @@ import anthropic
 import openai
 from stage import Understudy, expect, get, proved, serve_on_free_ports
 
-MODEL = {"anthropic": "claude-sonnet-4-5", "responses": "gpt-5"}
+MODEL = {"anthropic": "claude-sonnet-4-5", "responses": "gpt-5", "chat": "gpt-4.1"}
+SPOKEN = {"anthropic": "openai_chat", "responses": "openai_chat", "chat": "anthropic_messages"}
 PROMPT = "How warm is it in Zürich, and in Genève?"
 # What the model does in each turn, whoever it is: some text, and tools with their arguments.
 TURNS = [
@@ -36,7 +39,7 @@ SCHEMAS = {
 
 
 class Fake(ThreadingHTTPServer):
-    """The baseline, which speaks Anthropic messages and OpenAI responses, and the candidate, which speaks chat."""
+    """The baseline, which speaks Anthropic messages, OpenAI responses and chat, and the candidates of two of these."""
 
     daemon_threads = True
 
@@ -62,6 +65,13 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/candidate/v1/chat/completions":
                 turn, events = chat_events(body, self.server.faulty_turn)
                 self.server.served.append(("small", turn))
+            elif path == "/candidate/v1/messages":
+                check_form(body, self.headers)
+                turn, events = messages_events(body, self.server.faulty_turn)
+                self.server.served.append(("small", turn))
+            elif path == "/v1/chat/completions":
+                turn, events = chat_events(body)
+                self.server.served.append(("big", turn))
             elif path == "/v1/messages":
                 turn, events = messages_events(body)
                 self.server.served.append(("big", turn))
@@ -113,15 +123,23 @@ def pair_up(open_calls, answered):
         raise ValueError(f"calls {open_calls} are answered by {answered}")
 
 
-def chat_events(body, faulty_turn):
-    """The candidate: checks its history as small servers do, and says its next turn."""
+NO_TURN = "of a baseline"
+
+
+def chat_events(body, faulty_turn=NO_TURN):
+    """A baseline, strict with ids; or a candidate, which checks its history as small servers do. Says its next turn."""
+    is_baseline = faulty_turn == NO_TURN
     if [tool["function"]["name"] for tool in body["tools"]] != list(SCHEMAS):
         raise ValueError("the tools are not those offered")
-    turn, calls = 0, []
+    turn, calls, seen = 0, [], set()
     for message in body["messages"]:
         if message["role"] == "assistant":
             calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or []]
             same_calls(turn, [(function["name"], json.loads(function["arguments"])) for _, function in calls])
+            ids = {id for id, _ in calls}
+            if is_baseline and (len(ids) != len(calls) or seen & ids or any(len(id) > 40 for id in ids)):
+                raise ValueError(f"ids {ids} after {seen}")
+            seen |= ids
             turn += 1
         elif message["role"] == "tool":
             wanted = dict(calls)[message["tool_call_id"]]["name"]
@@ -136,15 +154,18 @@ def chat_events(body, faulty_turn):
         text, tools = "never to be seen", [("launch_rocket", {})]
 
     def event(delta, finish=None, **rest):
-        chunk = {"id": f"chatcmpl-{turn}", "object": "chat.completion.chunk", "created": 1763700000, "model": "small-1",
+        chunk = {"id": f"chatcmpl-{turn}", "object": "chat.completion.chunk", "created": 1763700000, "model": body["model"],
                  "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **rest}
         return f"data: {json.dumps(chunk)}\n\n"
 
-    events = [event({"role": "assistant", "content": ""}), event({"reasoning_content": "never to be seen"})]
+    events = [event({"role": "assistant", "content": ""})]
+    if not is_baseline:
+        events.append(event({"reasoning_content": "never to be seen"}))
     events += [event({"content": text[at:at + 4]}) for at in range(0, len(text), 4)]
     for index, (name, arguments) in enumerate(tools):
         # Small servers count from 0 in each answer.
-        events.append(event({"tool_calls": [{"index": index, "id": f"call_{index}", "type": "function",
+        id = f"call_{turn}{index}" if is_baseline else f"call_{index}"
+        events.append(event({"tool_calls": [{"index": index, "id": id, "type": "function",
                                              "function": {"name": name, "arguments": ""}}]}))
         arguments = json.dumps(arguments)
         events += [event({"tool_calls": [{"index": index, "function": {"arguments": arguments[at:at + 5]}}]})
@@ -158,8 +179,19 @@ def sse(event):
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
 
 
-def messages_events(body):
-    """The Anthropic baseline: as strict as the real one with ids and pairs, and says its next turn."""
+def check_form(body, headers):
+    """What the Anthropic API asks of any request."""
+    if headers["anthropic-version"] != "2023-06-01" or headers["x-api-key"] != CANDIDATE_KEY or headers["authorization"]:
+        raise ValueError(f"headers {dict(headers)}")
+    roles = [message["role"] for message in body["messages"]]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"] or body["max_tokens"] < 1:
+        raise ValueError(f"roles {roles}")
+    if [tool["name"] for tool in body["tools"]] != list(SCHEMAS) or body["system"] != "You tell the weather.":
+        raise ValueError("not what was asked")
+
+
+def messages_events(body, faulty_turn=None):
+    """Anthropic: as strict as the real one with ids and pairs, and says its next turn."""
     turn, open_calls, seen = 0, [], set()
     for message in body["messages"]:
         content = message["content"] if isinstance(message["content"], list) else [{"type": "text", "text": message["content"]}]
@@ -176,7 +208,7 @@ def messages_events(body):
         else:
             pair_up(open_calls, [block["tool_use_id"] for block in content if block["type"] == "tool_result"])
             open_calls = []
-    text, tools = TURNS[turn]
+    text, tools = ("never to be seen", [("launch_rocket", {})]) if turn == faulty_turn else TURNS[turn]
     usage = {"input_tokens": 11, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 1}
     events = [{"type": "message_start", "message": {
         "id": f"msg_{turn}", "type": "message", "role": "assistant", "model": body["model"], "content": [],
@@ -304,13 +336,43 @@ def run_responses(base, conversation):
         expect(len(turns) <= len(TURNS), "the loop has no end")
 
 
-AGENTS = {"anthropic": run_anthropic, "responses": run_responses}
+def run_chat(base, conversation):
+    """A loop over the official client's streams of chat: what it saw, and which tools it ran."""
+    client = openai.OpenAI(base_url=f"{base}/v1", api_key="sk-1", max_retries=0,
+                           default_headers={"x-understudy-conversation": conversation})
+    tools = [{"type": "function", "function": {"name": name, "description": "…", "parameters": schema, "strict": True}}
+             for name, schema in SCHEMAS.items()]
+    history = [{"role": "system", "content": "You tell the weather."}, {"role": "user", "content": PROMPT}]
+    turns, ran = [], []
+    while True:
+        with client.chat.completions.stream(model=MODEL["chat"], messages=history, tools=tools,
+                                            stream_options={"include_usage": True}) as stream:
+            kinds = [event.type for event in stream if event.type != "chunk"]
+            completion = stream.get_final_completion()
+        choice = completion.choices[0]
+        expect(completion.model == MODEL["chat"], f"the model is {completion.model}")
+        expect((completion.usage.prompt_tokens, completion.usage.completion_tokens) == (11, 7), f"usage is {completion.usage}")
+        turns.append((without_repeats(kinds), choice.message.content or "", choice.finish_reason))
+        if not choice.message.tool_calls:
+            return turns, ran
+        history.append({key: value for key, value in choice.message.model_dump(exclude_none=True).items() if key != "parsed"})
+        for call in history[-1]["tool_calls"]:
+            call["function"].pop("parsed_arguments", None)
+            call.pop("index", None)
+        for call in choice.message.tool_calls:
+            ran.append((call.function.name, json.loads(call.function.arguments)))
+            history.append({"role": "tool", "tool_call_id": call.id, "content": RESULTS[call.function.name]})
+        expect(len(turns) <= len(TURNS), "the loop has no end")
+
+
+AGENTS = {"anthropic": run_anthropic, "responses": run_responses, "chat": run_chat}
+CANDIDATE_KEY = "sk-ant-of-the-candidate"
 CONFIG = """
 default_upstream: big
 data: {data}
 upstreams:
   big: {{ url: {url} }}
-  small: {{ url: {url}/candidate, api: openai_chat, model: small-1, trusted: true }}
+  small: {{ url: {url}/candidate, api: {spoken}, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}
 routes:
   - name: canary
     split: {{ big: {big}, small: {small} }}
@@ -322,7 +384,8 @@ def run(fake, name, small, faulty_turn=None):
     """One agent's whole loop, and who served its turns; small = the candidate's weight, 0 or 100."""
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "u.yaml")
-        config.write_text(CONFIG.format(data=f"{folder}/data", url=fake.url, big=100 - small, small=small))
+        config.write_text(CONFIG.format(data=f"{folder}/data", url=fake.url, big=100 - small, small=small, spoken=SPOKEN[name]))
+        os.environ["CANDIDATE_KEY"] = CANDIDATE_KEY
         with Understudy("serve", "--config", config, *serve_on_free_ports()) as understudy:
             # The baseline accepts the client first, in a conversation of its own.
             AGENTS[name](understudy.listen, "introduction")
@@ -351,7 +414,7 @@ def main():
         expect(served == [("small", 0), ("small", 1), ("big", 1), ("small", 2)], f"{name}: {served}")
         expect(seen == direct, f"{name} can tell that one answer fell back:\n{seen}\ninstead of\n{direct}")
         expect(len(fallbacks) == 1 and 'reason="invalid_output"' in fallbacks[0], f"{name}: {fallbacks}")
-        proved(f"the {name} agent ran its tool loop on a chat candidate, held, as on its own model, and past a bad answer")
+        proved(f"the {name} agent ran its tool loop on a candidate of {SPOKEN[name]}, held, as on its own model, and past a bad answer")
 
 
 main()

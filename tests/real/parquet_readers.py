@@ -20,6 +20,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 FAULTS = []
+MASKED_IN = [{"column": "path", "kind": "EMAIL", "count": 2}]
 STARTED = datetime.datetime(2026, 11, 21, 7, 0, 0, 123456, tzinfo=datetime.timezone.utc)
 DUCKDB_TYPES = {
     "call_id": "VARCHAR",
@@ -31,6 +32,7 @@ DUCKDB_TYPES = {
     "tools_offered": "VARCHAR[]",
     "tool_calls": "STRUCT(id VARCHAR, \"name\" VARCHAR, arguments VARCHAR)[]",
     "masked": "STRUCT(kind VARCHAR, count INTEGER)[]",
+    "masked_in": "STRUCT(\"column\" VARCHAR, kind VARCHAR, count INTEGER)[]",
     "tags": "MAP(VARCHAR, VARCHAR)",
     "hour": "VARCHAR",
     "dt": "DATE",
@@ -74,6 +76,8 @@ def duckdb_reads(calls, rows):
     found = db.execute(one).fetchone()
     if found is not None:
         check("duckdb values", found, ("a", "search", STARTED, "", 0.25, 1 << 40))
+        masked = f"select masked_in from {table} where call_id = 'conversation-a-0'"
+        check("duckdb masked_in", db.execute(masked).fetchone()[0], MASKED_IN)
         bare = f"select tags, tool_calls, cost_usd, status, outcome, hour from {table} where call_id = 'bare'"
         check("duckdb nulls and empties", db.execute(bare).fetchone(), ({}, [], None, None, "timeout", "h08"))
 
@@ -103,6 +107,7 @@ def arrow_reads(calls, files):
             check("pyarrow map", row["tags"], [("team", "a"), ("ü", "")])
             check("pyarrow started_at", row["started_at"].astimezone(datetime.timezone.utc), STARTED)
             check("pyarrow masked", row["masked"], [{"kind": "EMAIL", "count": 2}])
+            check("pyarrow masked_in", row["masked_in"], MASKED_IN)
             check("pyarrow hour", row["hour"], "h07")
     return rows
 
@@ -119,6 +124,7 @@ def polars_reads(calls, rows):
     if full.height:
         call = {"id": None, "name": "search", "arguments": '{"q":"x"}'}
         check("polars tool_calls", full["tool_calls"].to_list()[0], [call])
+        check("polars masked_in", full["masked_in"].to_list()[0], MASKED_IN)
         # A map is a dict since Polars 2; before, it is a list of entries.
         tags = full["tags"].to_list()[0]
         tags = tags if isinstance(tags, dict) else {entry["key"]: entry["value"] for entry in tags}

@@ -34,6 +34,8 @@ impl Agent {
             Api::OpenaiResponses => "/v1/responses".into(),
             Api::Ollama => "/api/chat".into(),
             Api::CohereChat => "/v2/chat".into(),
+            Api::BedrockConverse if self.streams => "/model/eu.big-v1%3A0/converse-stream".into(),
+            Api::BedrockConverse => "/model/eu.big-v1%3A0/converse".into(),
             _ => {
                 let model = if self.way == "signed" {
                     "gemini-3-pro"
@@ -55,6 +57,7 @@ impl Agent {
         match self.api {
             Api::AnthropicMessages => json!({"role": "user", "content": [{"type": "text", "text": words}]}),
             Api::Gemini => json!({"role": "user", "parts": [{"text": words}]}),
+            Api::BedrockConverse => json!({"role": "user", "content": [{"text": words}]}),
             _ => json!({"role": "user", "content": words}),
         }
     }
@@ -82,6 +85,11 @@ impl Agent {
             }
             Api::Gemini => json!({"contents": history, "tools": [{"functionDeclarations": [function]}],
                 "systemInstruction": {"parts": [{"text": "You look up."}]}}),
+            Api::BedrockConverse => {
+                let spec = json!({"name": TOOL, "description": "Looks up.", "inputSchema": {"json": schema}});
+                json!({"messages": history, "system": [{"text": "You look up."}], "toolConfig": {"tools": [{"toolSpec": spec}]},
+                    "inferenceConfig": {"maxTokens": 4096}})
+            }
             _ => json!({"model": "big", "stream": stream, "messages": history, "tools": tools}),
         }
     }
@@ -110,6 +118,18 @@ impl Agent {
                     .collect();
                 history.extend_from_slice(&results);
                 !results.is_empty()
+            }
+            Api::BedrockConverse => {
+                let message = &answer["output"]["message"];
+                history.push(message.clone());
+                let calls = items(&message["content"]).filter_map(|block| block.get("toolUse"));
+                let results: Vec<Value> = calls
+                    .map(|call| json!({"toolResult": {"toolUseId": call["toolUseId"], "content": [{"text": result}]}}))
+                    .collect();
+                if !results.is_empty() {
+                    history.push(json!({"role": "user", "content": results}));
+                }
+                history.len() == before + 2
             }
             Api::Gemini => {
                 let content = &answer["candidates"][0]["content"];

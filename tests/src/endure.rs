@@ -13,6 +13,7 @@ pub mod load;
 pub mod models;
 pub mod origin;
 pub mod reload;
+pub mod replay;
 pub mod report;
 pub mod restart;
 pub mod shim;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use understudy_tests::calibrate;
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, restart, soak, streams,
-    weights,
+    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, replay, restart, soak,
+    streams, weights,
 };
 
 #[derive(Parser)]
@@ -116,6 +116,11 @@ enum Goal {
         #[arg(default_value_t = 30)]
         calls: usize,
     },
+    /// A replay of so many kept calls: calls a second, and in flight at once
+    Replay {
+        #[arg(default_value_t = 50_000)]
+        calls: usize,
+    },
     /// A fake upstream alone, until its stdin ends
     #[command(hide = true)]
     Origin,
@@ -138,6 +143,7 @@ fn main() -> ExitCode {
         Goal::Leave { clients } => leave::run(clients, true),
         Goal::Calibrate { tasks, calls } => return calibrated(tasks, calls),
         Goal::Hold { calls } => hold::run(calls, true),
+        Goal::Replay { calls } => replay::run(calls, true),
         Goal::Origin => return origin(),
     };
     #[expect(clippy::print_stdout, reason = "the report is what the command is for")]

@@ -21,6 +21,8 @@ pub struct Strict {
     refused: Mutex<Vec<String>>,
     counter: AtomicUsize,
     turns: usize,
+    /// Also refuses any form that its API refuses: its requests are all written by us.
+    is_candidate: bool,
 }
 
 /// A turn of the model, whatever the API.
@@ -52,6 +54,16 @@ impl Strict {
         }
     }
 
+    /// A candidate, which speaks whatever API it is asked in, and is strict about the form of what it is asked.
+    pub fn candidate(turns: usize) -> Strict {
+        Strict {
+            is_candidate: true,
+            // Its ids are not the baseline's.
+            counter: 500_000.into(),
+            ..Strict::new(turns)
+        }
+    }
+
     /// Why requests were refused, in their order.
     pub fn refused(&self) -> Vec<String> {
         lock(&self.refused).clone()
@@ -67,6 +79,7 @@ impl Strict {
             Ok(turns) => {
                 let turn = self.turn(turns);
                 let streams = body["stream"] == true || bare_path.ends_with(":streamGenerateContent");
+                let streams = streams || bare_path.ends_with("/converse-stream");
                 // Ollama streams unless it is told not to.
                 let streams = streams || (api == Api::Ollama && body["stream"] != false);
                 self.say(api, path, &body, turn, streams)
@@ -82,6 +95,15 @@ impl Strict {
     }
 
     fn check(&self, api: Api, path: &str, body: &Value) -> Checked {
+        if self.is_candidate {
+            match api {
+                Api::AnthropicMessages => rules::messages(body)?,
+                Api::OpenaiResponses => rules::responses(body)?,
+                Api::Gemini => rules::gemini(body)?,
+                Api::Ollama => rules::ollama(body)?,
+                other => return Err(format!("no such API here: {}", other.as_str())),
+            }
+        }
         match api {
             Api::OpenaiChat => check_chat(body),
             Api::AnthropicMessages => self.check_messages(body),
@@ -89,6 +111,7 @@ impl Strict {
             Api::Gemini => self.check_gemini(path, body),
             Api::Ollama => check_ollama(body),
             Api::CohereChat => check_cohere(body),
+            Api::BedrockConverse => check_converse(body),
             other => Err(format!("no such API here: {}", other.as_str())),
         }
     }
@@ -136,6 +159,7 @@ impl Strict {
             Api::OpenaiResponses => self.say_responses(&turn, streams),
             Api::Gemini => self.say_gemini(path, &turn, streams),
             Api::Ollama => say_ollama(&turn, streams),
+            Api::BedrockConverse => self.say_converse(&turn, streams),
             _ => say_cohere(&turn, streams),
         }
     }
@@ -343,11 +367,14 @@ fn streamed(content_type: &str, events: &[String]) -> Vec<Step> {
     steps
 }
 
+mod bedrock;
 mod cohere;
 mod gemini;
 mod messages;
 mod ollama;
 mod responses;
+pub mod rules;
 
+use bedrock::check_converse;
 use cohere::{check_cohere, say_cohere};
 use ollama::{check_ollama, say_ollama};

@@ -2,7 +2,7 @@
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
 use understudy_tests::endure::{
-    clock, crash, disk, guard, hold, leave, origin::Origin, reload, restart, runtime, soak, streams, weights,
+    clock, crash, disk, guard, hold, leave, origin::Origin, reload, replay, restart, runtime, soak, streams, weights,
 };
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
@@ -52,6 +52,11 @@ fn with_capture_required_a_call_that_cannot_be_kept_is_refused_until_it_can() {
 #[test]
 fn reloads_under_load_fail_no_call_and_a_bad_config_keeps_the_old_one() {
     reload::run(4, 100).assert();
+}
+
+#[test]
+fn a_replay_of_many_calls_at_once_asks_each_once() {
+    replay::run(2_000, false).assert();
 }
 
 #[test]

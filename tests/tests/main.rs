@@ -5,6 +5,7 @@
 mod audit;
 mod calibration;
 mod canary;
+mod candidates;
 mod capture;
 mod content;
 mod demo;

@@ -234,6 +234,48 @@ fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one()
 }
 
 #[test]
+fn a_candidate_that_costs_more_is_taken_out_and_one_without_a_price_is_told_as_not_guarded() {
+    let stage = Stage::new();
+    let prices = r#"{"models": [{"model": "small-1", "input": 1e-3, "output": 1e-3}]}"#;
+    std::fs::write(stage.home.path().join("prices.json"), prices).expect("a writable folder");
+    let config = stage.config("baseline: 70, small: 30", "    guard: { cost: 1.2x }\n");
+    let unpriced = stage.home.serve_config(&config);
+    let row = &stage.rollout("status")[0];
+    let words = row["unguarded"].as_str().unwrap_or_default();
+    assert!(words.contains("cost") && words.contains("small-135m"), "{row}");
+    for number in 0..200 {
+        arm(&unpriced, &format!("unpriced {number}"));
+    }
+    assert_eq!(unpriced.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+    unpriced.terminate();
+
+    let priced = config.replace("small-135m", "small-1");
+    let program = stage.home.serve_config(&format!("prices: prices.json\n{priced}"));
+    assert!(stage.rollout("status")[0]["unguarded"].is_null());
+    let (before, mut number) = (stage.candidate.count(), 0);
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&program, &format!("priced {number}"));
+        }
+        gauge(&program) == 0.0
+    });
+    assert!(
+        stage.candidate.count() - before <= 200,
+        "it was asked more than 200 times"
+    );
+    eventually("the trip is written", || {
+        !stage.rollout("status")[0]["trips"].as_array().is_none_or(Vec::is_empty)
+    });
+    let trip = &stage.rollout("status")[0]["trips"][0];
+    assert_eq!(trip["metric"], "cost", "{trip}");
+    assert!(
+        trip["why"].as_str().is_some_and(|why| why.contains("at least $")),
+        "{trip}"
+    );
+}
+
+#[test]
 fn people_move_a_rollout_and_a_running_proxy_follows() {
     let stage = Stage::new();
     let rollout = "    rollout: { stepWeight: 20, maxWeight: 50, interval: 10m, promote: manual }\n";
@@ -328,6 +370,63 @@ fn a_swapped_config_map_is_picked_up() {
     swap(&mount, "..three", &stage.config("baseline: 40, small: 60", ""));
     eventually("the newest weights are in force", || gauge(&program) == 0.6);
     assert_eq!(program.scrape().sum("understudy_config_reload_failed", &[]), 0.0);
+}
+
+#[test]
+fn two_replicas_split_alike_follow_one_anothers_trips_and_come_back_together() {
+    let stage = Stage::new();
+    let config = stage.config("baseline: 50, small: 50", "    guard: { error: 2% }\n");
+    let one = stage.home.serve_config(&config);
+    let spool = stage.home.path().join("spool-of-two");
+    let second = format!("{config}capture: {{ spool: {{ dir: {} }} }}\n", spool.display());
+    std::fs::write(stage.home.path().join("two.yaml"), second).expect("a writable folder");
+    let two = stage.home.serve(&["--config", "two.yaml", "--no-collect"], &[]);
+    for program in [&one, &two] {
+        arm(program, "introduction");
+    }
+    for number in 0..50 {
+        let conversation = format!("{number}");
+        assert_eq!(arm(&one, &conversation), arm(&two, &conversation), "{conversation}");
+    }
+    stage.is_broken.store(true, Ordering::SeqCst);
+    let mut number = 0;
+    eventually("the first takes it out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&one, &format!("ill {number}"));
+        }
+        gauge(&one) == 0.0
+    });
+    eventually("the second follows", || gauge(&two) == 0.0);
+    assert_eq!(
+        two.scrape().sum("understudy_guard_trips_total", &[]),
+        0.0,
+        "it was not its own"
+    );
+    stage.is_broken.store(false, Ordering::SeqCst);
+    stage.rollout("resume");
+    for program in [&one, &two] {
+        eventually("it is back", || gauge(program) == 0.5);
+        eventually("it answers", || {
+            number += 1;
+            arm(program, &format!("resumed {number}")) == FROM_CANDIDATE
+        });
+    }
+
+    // A route that is taken out while it is tripped or rolled back leaves nothing behind, and comes back as it was.
+    stage.rollout("rollback");
+    eventually("it is rolled back", || gauge(&two) == 0.0);
+    let bare = config.split("routes:").next().unwrap_or_default();
+    stage.home.write_config(bare);
+    eventually("the route is gone", || {
+        !one.scrape().text.contains("understudy_split_weight{")
+    });
+    assert_eq!(arm(&one, "without a route"), FROM_BASELINE);
+    stage.home.write_config(&config);
+    eventually("the route is back", || {
+        one.scrape().text.contains("understudy_split_weight{")
+    });
+    assert_eq!(gauge(&one), 0.0, "what was done to it holds");
 }
 
 /// Changes a mounted ConfigMap as the kubelet does: a new folder, and a link to it that is put over the old one.

@@ -16,17 +16,30 @@ const CALLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/agent-calls.j
 const CLIENT_KEY: &str = "key-of-the-client";
 const BASELINE_KEY: &str = "key-of-the-baseline";
 const CANDIDATE_KEY: &str = "key-of-the-candidate";
+const JUDGE_KEY: &str = "key-of-the-judge";
 const MODEL: &str = "gpt-4o-2024-08-06";
 const SECRET: &str = "ann.miller@example.org";
 
 struct Stage {
     baseline: Upstream,
     candidate: Upstream,
+    judge: Upstream,
     home: Home,
 }
 
+/// What a baseline says that writes prose.
+const WRITTEN: &str = "The parcel left our house on Monday morning, and it will be with you by Wednesday.";
+
 impl Stage {
     fn new(candidate: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
+        Stage::of("positive", candidate, |seen| answer_chat(seen, "judge-1", "TIE"))
+    }
+
+    fn of(
+        baseline: &'static str,
+        candidate: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static,
+        judge: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Stage {
         let home = Home::new();
         let data = home.data();
         for arguments in [&["import", CALLS][..], &["tasks", "fit"]] {
@@ -34,8 +47,9 @@ impl Stage {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         Stage {
-            baseline: Upstream::start(|seen| answer_chat(seen, MODEL, "positive")),
+            baseline: Upstream::start(move |seen| answer_chat(seen, MODEL, baseline)),
             candidate: Upstream::start(candidate),
+            judge: Upstream::start(judge),
             home,
         }
     }
@@ -43,16 +57,22 @@ impl Stage {
     fn config(&self, rest: &str) -> String {
         format!(
             "default_upstream: baseline\nupstreams:\n  baseline: {{ url: {}, key_env: BASELINE_KEY }}\n  \
-             small: {{ url: {}, api: openai_chat, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}\n\
+             small: {{ url: {}, api: openai_chat, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}\n  \
+             third: {{ url: {}, api: openai_chat, model: judge-1, key_env: JUDGE_KEY }}\n\
              store: {{ flush: {{ after: 300ms }} }}\n{rest}",
             self.baseline.url(),
-            self.candidate.url()
+            self.candidate.url(),
+            self.judge.url()
         )
     }
 
     fn serve(&self, rest: &str) -> Program {
         self.home.write_config(&self.config(rest));
-        let keys = [("CANDIDATE_KEY", CANDIDATE_KEY), ("BASELINE_KEY", BASELINE_KEY)];
+        let keys = [
+            ("CANDIDATE_KEY", CANDIDATE_KEY),
+            ("BASELINE_KEY", BASELINE_KEY),
+            ("JUDGE_KEY", JUDGE_KEY),
+        ];
         let program = self.home.serve(&["--config", "understudy.yaml"], &keys);
         // Tasks are known once the proxy has polled the book.
         eventually("a call has a task", || {
@@ -358,4 +378,113 @@ fn a_candidate_that_agrees_too_little_with_its_baseline_is_taken_out() {
         stage.home.data().join("control").exists(),
         "it is in the store, for the other replicas"
     );
+}
+
+#[test]
+fn a_restart_scores_as_before() {
+    let stage = Stage::new(|seen| answer_chat(seen, "small-1", "negative"));
+    let mut after = Vec::new();
+    for round in ["first", "second"] {
+        // What is kept says which the labels are: the very first call is scored by them.
+        let program = stage.serve("shadow: [{ to: [small], sample: 100% }]\n");
+        ask(&program, round);
+        eventually("the candidate is asked", || !about(&stage.candidate, round).is_empty());
+        eventually("it is scored", || {
+            program.scrape().sum("understudy_shadow_calls_total", &[]) > 1.0
+        });
+        program.terminate();
+        after.push(stage.scores());
+    }
+    assert!(after[0].len() > 1 && after[1].len() > after[0].len() + 1);
+    for row in &after[1] {
+        let scored = (row.kind.as_str(), row.agreement, row.valid);
+        assert_eq!(scored, ("label", Some(0.0), true), "{row:?}");
+    }
+}
+
+#[test]
+fn a_third_model_compares_live_answers_blind_in_both_orders_and_within_its_budget() {
+    // It finds the shorter answer better, wherever it stands.
+    let stage = Stage::of(
+        WRITTEN,
+        |seen| answer_chat(seen, "small-1", "It left on Monday, and will be there on Wednesday."),
+        |seen| {
+            let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+            let about = body["messages"][1]["content"].as_str().expect("text");
+            let shown: Value = serde_json::from_str(about).expect("JSON");
+            let is_first = shown["second"] == WRITTEN;
+            answer_chat(seen, "judge-1", if is_first { "FIRST" } else { "SECOND" })
+        },
+    );
+    let rule =
+        "shadow: [{ to: [small, baseline], sample: 100%, judge: { by: third, budget: { calls_per_day: 4 } } }]\n";
+    let program = stage.serve(rule);
+    let said = |said: &str| {
+        let labels = [("judge", "third"), ("said", said)];
+        program.scrape().sum("understudy_shadow_judged_total", &labels)
+    };
+    eventually("the budget is spent", || {
+        ask(&program, "Where is my parcel?");
+        said("budget") > 0.0
+    });
+    assert_eq!((said("better"), stage.judge.count()), (2.0, 4));
+    let checks = |check: &str| {
+        let labels = [("judge", "third"), ("check", check)];
+        program.scrape().sum("understudy_shadow_judge_checks_total", &labels)
+    };
+    assert_eq!(
+        (checks("decided"), checks("first_place"), checks("inconsistent")),
+        (4.0, 2.0, 0.0)
+    );
+    for request in stage.judge.requests() {
+        assert_eq!(request.head.header("authorization"), Some("Bearer key-of-the-judge"));
+        let bytes = request.bytes();
+        assert!(!contains(&bytes, SECRET) && !contains(&bytes, "small") && !contains(&bytes, "candidate"));
+    }
+    program.terminate();
+    let rows = stage.scores();
+    let judged: Vec<&ScoreRecord> = rows.iter().filter(|row| row.judge.is_some()).collect();
+    assert_eq!(judged.len(), 2, "{rows:?}");
+    assert!(
+        judged
+            .iter()
+            .all(|row| row.judge == Some(1.0) && row.candidate == "small")
+    );
+    assert!(
+        rows.iter().any(|row| row.judge.is_none()),
+        "those beyond the budget are kept"
+    );
+}
+
+#[test]
+fn a_judge_that_hangs_changes_nothing_but_a_metric() {
+    let stage = Stage::of(
+        WRITTEN,
+        |seen| answer_chat(seen, "small-1", "It left on Monday, and will be there on Wednesday."),
+        |_| vec![Step::Hang],
+    );
+    let program = stage.serve("shadow: [{ to: [small], sample: 100%, judge: { by: third } }]\n");
+    let calls = 120;
+    for number in 0..calls {
+        assert_eq!(ask(&program, &format!("number {number}")), WRITTEN);
+    }
+    let shadows = || {
+        program
+            .scrape()
+            .sum("understudy_shadow_calls_total", &[("outcome", "ok")])
+    };
+    eventually("the candidate has answered all", || shadows() > f64::from(calls));
+    assert_eq!(stage.judge.count(), 1, "in flight at the judge");
+    let labels = [("judge", "third"), ("said", "busy")];
+    assert!(program.scrape().sum("understudy_shadow_judged_total", &labels) > 0.0);
+    let asked = shadows();
+    let begun = Instant::now();
+    program.terminate();
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "it does not wait for the judge"
+    );
+    let rows = stage.scores();
+    assert!(rows.len() as f64 >= asked, "each answer is kept");
+    assert!(rows.iter().all(|row| row.judge.is_none() && row.agreement.is_some()));
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use understudy_call::taskbook::{SCHEMA, TaskBook};
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
 use understudy_tests::http::Request;
@@ -235,4 +236,44 @@ fn conflicts_pass_and_a_create_that_may_be_done_is_not_asked_again() {
     objects.misbehave(None);
     assert!(matches!(create("one"), (Ok(true), 1)));
     assert!(matches!(create("one"), (Ok(false), 1)));
+}
+
+#[test]
+fn a_proxy_starts_with_the_last_task_book_where_the_store_does_not_answer() {
+    let stage = Stage::new();
+    let publish = || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let mut book = TaskBook {
+            schema: SCHEMA,
+            ..TaskBook::default()
+        };
+        let published = runtime.block_on(understudy_collector::books::publish(&stage.objects.store(), &mut book));
+        published.expect("a store that works");
+    };
+    let version = |program: &Program| program.scrape().sum("understudy_taskbook_version", &[]);
+    let age = |program: &Program| program.scrape().sum("understudy_taskbook_age_seconds", &[]);
+    publish();
+    publish();
+    let program = stage.serve();
+    eventually("the book is in force", || version(&program) == 2.0);
+    program.terminate();
+
+    stage.objects.misbehave(Some(Fault::Hangs));
+    let program = stage.serve();
+    assert_eq!(version(&program), 2.0, "the local copy's");
+    eventually("its age shows", || age(&program) > 3.0);
+    stage.objects.misbehave(None);
+    publish();
+    eventually("the newest is in force", || version(&program) == 3.0);
+    eventually("it is young again", || age(&program) < 3.0);
+    program.terminate();
+
+    // A copy that was damaged is no reason not to start.
+    let copy = stage.home.data().join("spool/taskbook.json");
+    std::fs::write(&copy, "{").expect("a writable folder");
+    let program = stage.serve();
+    eventually("the store's is in force", || version(&program) == 3.0);
+    eventually("the copy is whole again", || {
+        std::fs::read(&copy).is_ok_and(|json| TaskBook::from_json(&json).is_ok())
+    });
 }

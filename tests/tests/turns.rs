@@ -194,6 +194,11 @@ fn a_cohere_conversation_changes_its_arm_at_every_turn() {
     assert_rows(alternates(Api::CohereChat, &[""]), Api::CohereChat);
 }
 
+#[test]
+fn a_converse_conversation_changes_its_arm_at_every_turn() {
+    assert_rows(alternates(Api::BedrockConverse, &[""]), Api::BedrockConverse);
+}
+
 /// What a candidate can't sign stays with the baseline, which never sees that another arm was asked for.
 #[test]
 fn conversations_that_only_the_baseline_can_sign_stay_there_and_never_fail() {
@@ -238,6 +243,7 @@ fn a_conversation_goes_on_where_every_second_answer_falls_back() {
         (Api::Gemini, "array"),
         (Api::Ollama, ""),
         (Api::CohereChat, ""),
+        (Api::BedrockConverse, ""),
     ] {
         let asked = AtomicUsize::new(0);
         let every_second = move |seen: &Seen| {

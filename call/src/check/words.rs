@@ -27,7 +27,7 @@ const WITHHELD: [&str; 11] = [
 /// Finish words, lower case, of servers that gave up.
 const GAVE_UP: [&str; 4] = ["error", "abort", "aborted", "insufficient_system_resource"];
 /// How a refusal in plain text begins, lower case, with a straight apostrophe.
-const REFUSING: [&str; 12] = [
+const REFUSING: [&str; 36] = [
     "i'm sorry, but i can",
     "i'm sorry, i can",
     "i am sorry, but i can",
@@ -40,6 +40,30 @@ const REFUSING: [&str; 12] = [
     "i cannot assist",
     "i'm unable to help",
     "i'm unable to assist",
+    "i'm unable to comply",
+    "i'm unable to fulfill",
+    "i am unable to help",
+    "i am unable to assist",
+    "i am unable to comply",
+    "i'm not able to help",
+    "i'm not able to assist",
+    "i am not able to help",
+    "i am not able to assist",
+    "i can't comply",
+    "i cannot comply",
+    "i can't fulfill",
+    "i cannot fulfill",
+    "i won't help with",
+    "i won't assist",
+    "i will not assist",
+    "i must decline",
+    "i have to decline",
+    "i apologize, but i can",
+    "i apologize, but i'm unable",
+    "i apologize, but i am unable",
+    "i'm sorry, but i am unable",
+    "i am sorry, but i am unable",
+    "sorry, but i'm unable",
 ];
 
 /// Whether a finish word says that the answer was cut at a length.

@@ -10,11 +10,16 @@
 use serde_json::{Value, json};
 
 mod answer;
+mod asking;
 mod events;
+mod reader;
 mod request;
+mod schema;
 
 pub(super) use answer::answer;
+pub(super) use asking::asking;
 pub(super) use events::Events;
+pub(super) use reader::MessageEvents;
 pub(super) use request::request;
 
 /// An error body of this API.

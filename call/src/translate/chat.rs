@@ -5,10 +5,14 @@ use serde_json::{Map, Value, json};
 use crate::call::{Response, ToolCall, Usage};
 use crate::check::is_failure;
 
+mod asked;
 mod order;
 mod reader;
+mod writer;
 
+pub(super) use asked::{Asked, Choice, Format, Part, ToolResult, Turn};
 pub(super) use reader::Reader;
+pub(super) use writer::{Chunks, answer};
 
 /// What one chunk of a chat stream adds, choice 0 alone. Reasoning is left out.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,15 +96,15 @@ pub(super) fn fault(answer: &Response) -> Option<String> {
 }
 
 /// Whether a finish word says that tools are called.
-fn says_calls(finish_word: &str) -> bool {
-    matches!(finish_word, "tool_calls" | "function_call")
+pub(super) fn says_calls(finish_word: &str) -> bool {
+    matches!(finish_word, "tool_calls" | "function_call" | "tool_use")
 }
 
-const NO_CALL: &str = "it says that it calls a tool, and calls none";
+pub(super) const NO_CALL: &str = "it says that it calls a tool, and calls none";
 /// A baseline takes no such call back in its history.
-const NAMELESS: &str = "a tool call has no name";
+pub(super) const NAMELESS: &str = "a tool call has no name";
 
-fn gave_up(word: &str) -> String {
+pub(super) fn gave_up(word: &str) -> String {
     format!("its finish reason is `{word}`")
 }
 
@@ -140,7 +144,7 @@ fn tool_call(call: &ToolCall) -> Value {
 }
 
 /// Tokens in chat's words; what is not known is left out, never 0.
-fn usage(usage: &Usage) -> Value {
+pub(super) fn usage(usage: &Usage) -> Value {
     let mut words = Map::new();
     let mut say = |key: &str, count: Option<i64>| {
         if let Some(count) = count {

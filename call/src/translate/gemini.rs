@@ -10,9 +10,11 @@ use super::tool_calls::{self, Collected};
 use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
 use crate::call::{Response, ToolCall, Usage};
 
+mod asking;
 mod request;
 mod tools;
 
+pub(super) use asking::asking;
 pub(super) use request::request;
 pub(super) use tools::refuse_unsigned_calls;
 

@@ -33,7 +33,7 @@ pub(super) struct CallIds {
 }
 
 impl CallIds {
-    /// With the ids in a request's history: those of `tool_use` blocks, of messages' `tool_calls` and of `function_call`
+    /// With the ids in a request's history: those of `tool_use` and `toolUse` blocks, of messages' `tool_calls` and of `function_call`
     /// items.
     pub(super) fn of_history(request: &Value) -> CallIds {
         let messages = list(request, "messages").iter();
@@ -41,13 +41,20 @@ impl CallIds {
             .clone()
             .flat_map(|message| list(message, "tool_calls"))
             .filter_map(|call| text(call, "id"));
-        let blocks = messages.flat_map(|message| list(message, "content"));
+        let blocks = messages.clone().flat_map(|message| list(message, "content"));
         let of_blocks = blocks
             .filter(|block| text(block, "type") == Some("tool_use"))
             .filter_map(|block| text(block, "id"));
+        let blocks = messages.flat_map(|message| list(message, "content"));
+        let of_uses = blocks.filter_map(|block| text(block.get("toolUse")?, "toolUseId"));
         let of_items = list(request, "input").iter().filter_map(|item| text(item, "call_id"));
         CallIds {
-            taken: of_blocks.chain(of_calls).chain(of_items).map(Into::into).collect(),
+            taken: of_blocks
+                .chain(of_calls)
+                .chain(of_uses)
+                .chain(of_items)
+                .map(Into::into)
+                .collect(),
         }
     }
 

@@ -11,9 +11,11 @@ use super::tool_calls::{self, Collected};
 use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
 use crate::call::{Response, ToolCall, Usage};
 
+mod asking;
 mod request;
 mod time;
 
+pub(super) use asking::asking;
 pub(super) use request::request;
 
 /// A chat answer in this API.

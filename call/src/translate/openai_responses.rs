@@ -13,11 +13,15 @@
 use serde_json::{Value, json};
 
 mod answer;
+mod asking;
 mod events;
+mod reader;
 mod request;
 
 pub(super) use answer::{answer, set_created};
+pub(super) use asking::asking;
 pub(super) use events::Events;
+pub(super) use reader::ResponseEvents;
 pub(super) use request::request;
 
 /// An error body of this API.

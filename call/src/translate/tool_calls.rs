@@ -116,6 +116,11 @@ pub(super) fn malformed(name: &str) -> String {
     format!("the arguments of the tool call `{name}` are no JSON object")
 }
 
+/// Whether the arguments of a call are an object, or nothing at all.
+pub(super) fn is_object(arguments: &str) -> bool {
+    arguments.trim().is_empty() || serde_json::from_str::<Value>(arguments).is_ok_and(|value| value.is_object())
+}
+
 /// The arguments of a call as an object; nothing at all as an empty one, none where they are no JSON object.
 pub(super) fn arguments(call: &ToolCall) -> Option<Map<String, Value>> {
     if call.arguments.trim().is_empty() {

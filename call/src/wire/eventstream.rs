@@ -1,7 +1,7 @@
 //! AWS's binary event stream, as Bedrock streams: framed messages with headers and checksums.
 //!
 //! A message is a prelude (total length, length of the headers, CRC of the two), headers, a payload and a CRC of all
-//! before it; numbers are big-endian. Borrows the payloads; never looks into them.
+//! before it; numbers are big-endian. Borrows the payloads; never looks into them. Writes such messages too.
 
 use std::borrow::Cow;
 
@@ -194,32 +194,49 @@ pub(super) fn looks_like(body: &[u8]) -> bool {
     body.first_chunk().and_then(Lengths::of).is_some()
 }
 
-/// A message of these headers, for tests of what is built on this framing.
-#[cfg(test)]
-pub(super) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
-    let mut written = Vec::new();
-    for (name, value) in headers {
-        written.push(name.len() as u8);
-        written.extend_from_slice(name.as_bytes());
-        written.push(7);
-        written.extend_from_slice(&(value.len() as u16).to_be_bytes());
-        written.extend_from_slice(value.as_bytes());
-    }
-    framed(&written, payload)
-}
-
-/// An event as Bedrock sends it.
-#[cfg(test)]
-pub(super) fn event_message(name: &str, payload: &serde_json::Value) -> Vec<u8> {
+/// Appends an event as Bedrock sends it.
+pub fn write_event(name: &str, payload: &serde_json::Value, out: &mut Vec<u8>) {
     let headers = [
         (":event-type", name),
         (":content-type", "application/json"),
         (":message-type", "event"),
     ];
-    message(&headers, payload.to_string().as_bytes())
+    out.extend(message(&headers, payload.to_string().as_bytes()));
 }
 
+/// Appends an exception, which ends a stream.
+pub fn write_exception(name: &str, payload: &serde_json::Value, out: &mut Vec<u8>) {
+    let headers = [
+        (":exception-type", name),
+        (":content-type", "application/json"),
+        (":message-type", "exception"),
+    ];
+    out.extend(message(&headers, payload.to_string().as_bytes()));
+}
+
+/// A message of these headers; what is longer than a length can say is cut.
+pub(super) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
+    let mut written = Vec::new();
+    for (name, value) in headers {
+        let name = &name.as_bytes()[..name.len().min(usize::from(u8::MAX))];
+        let value = &value.as_bytes()[..value.len().min(usize::from(u16::MAX))];
+        written.push(name.len() as u8);
+        written.extend_from_slice(name);
+        written.push(7);
+        written.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        written.extend_from_slice(value);
+    }
+    framed(&written, payload)
+}
+
+/// An event as Bedrock sends it, for tests of what is built on this framing.
 #[cfg(test)]
+pub(super) fn event_message(name: &str, payload: &serde_json::Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_event(name, payload, &mut out);
+    out
+}
+
 fn framed(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     let total = PRELUDE + headers.len() + payload.len() + CHECKSUM;
     let mut message = Vec::new();

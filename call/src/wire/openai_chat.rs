@@ -21,7 +21,7 @@ pub(crate) use usage::usage;
 pub(super) const REASONING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// Reads a request object.
-pub(super) fn request(body: &Value) -> Request {
+pub(crate) fn request(body: &Value) -> Request {
     let functions = list(body, "functions").iter().map(offered_function);
     Request {
         operation: Operation::Chat,

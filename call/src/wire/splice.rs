@@ -201,31 +201,38 @@ pub fn ask_usage(body: &[u8]) -> Option<Vec<u8>> {
 /// and what stands there, decoded. None where nothing stands at any of them.
 pub fn replace_at(body: &[u8], places: &[&[&str]], mut with: impl FnMut(usize, &str) -> String) -> Option<Vec<u8>> {
     let mut splices = Vec::new();
-    for (place, path) in places.iter().enumerate() {
-        let Some((last, objects)) = path.split_last() else {
-            continue;
-        };
-        let mut within = vec![opening(body)];
-        for key in objects {
-            within = within
-                .into_iter()
-                .flat_map(|object| values(body, object, key).map(|value| value.start))
-                .collect();
+    let paths: Vec<(usize, &[&str])> = places.iter().copied().enumerate().collect();
+    at_places(body, opening(body), &paths, &mut |place, value| {
+        let raw = &body[value.clone()];
+        if raw[0] == b'"' {
+            // One with broken escapes is replaced as it stands.
+            let said = text(body, value.clone()).unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned());
+            splices.push((value, Value::from(with(place, &said)).to_string()));
+        } else if raw[0] == b'-' || raw[0].is_ascii_digit() {
+            let said = String::from_utf8_lossy(raw);
+            let new = Value::from(with(place, &said)).to_string();
+            splices.push((value, new));
         }
-        for value in within.into_iter().flat_map(|object| values(body, object, last)) {
-            let raw = &body[value.clone()];
-            if raw[0] == b'"' {
-                // One with broken escapes is replaced as it stands.
-                let said = text(body, value.clone()).unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned());
-                splices.push((value, Value::from(with(place, &said)).to_string()));
-            } else if raw[0] == b'-' || raw[0].is_ascii_digit() {
-                let said = String::from_utf8_lossy(raw);
-                let new = Value::from(with(place, &said)).to_string();
-                splices.push((value, new));
+    });
+    apply(body, splices)
+}
+
+/// Finds the values at these paths of the object at `object`, in one pass over its members.
+fn at_places(body: &[u8], object: usize, paths: &[(usize, &[&str])], found: &mut impl FnMut(usize, Range<usize>)) {
+    for (key, value) in members(body, object) {
+        let key = &body[key];
+        let mut deeper = Vec::new();
+        for (place, path) in paths {
+            match path.split_first() {
+                Some((first, [])) if is_key(key, first) => found(*place, value.clone()),
+                Some((first, rest)) if is_key(key, first) => deeper.push((*place, rest)),
+                _ => {}
             }
         }
+        if !deeper.is_empty() {
+            at_places(body, value.start, &deeper, found);
+        }
     }
-    apply(body, splices)
 }
 
 /// Whether an event of a chat or legacy completions stream is the one that `include_usage` adds: usage and no choice.

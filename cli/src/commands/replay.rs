@@ -22,6 +22,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
     let mut candidate = candidate(&place, &arguments)?;
     candidate.constrain |= arguments.constrain;
+    let asked = (candidate.url.clone(), candidate.model.clone());
     let candidate = Arm::candidate(Arc::new(place.open(candidate)?));
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
@@ -34,7 +35,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         );
         return Err(Wrong(message).into());
     }
-    let judge = judge(&place, &arguments, &sample)?;
+    let judge = judge(&place, &arguments, &sample, &asked)?;
     let candidate = candidate.with_forms_of(&sample).with_judge(judge);
     let baseline = baseline(&place, &arguments, &sample)?;
     let config = ReplayConfig {
@@ -99,6 +100,13 @@ fn say(replayed: &Replayed, sample: &Sample, baseline: Option<&Arm>) {
         count(done.already as u64),
         count(done.failed as u64)
     );
+    if done.carried_calls > 0 {
+        eprintln!(
+            "goes on with a run that was broken off: {} calls and {} of its budget were spent by then",
+            count(done.carried_calls),
+            dollars(Some(done.carried_usd))
+        );
+    }
     if done.retried > 0 {
         eprintln!("{} tries failed and were made again", count(done.retried));
     }
@@ -229,24 +237,31 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
 }
 
 /// The judge, where one is asked for: an upstream that is neither arm.
-fn judge(place: &Place, arguments: &ReplayArguments, sample: &Sample) -> Result<Option<Judge>> {
+fn judge(
+    place: &Place,
+    arguments: &ReplayArguments,
+    sample: &Sample,
+    (url, model): &(Url, Option<String>),
+) -> Result<Option<Judge>> {
     let Some(name) = &arguments.judge else { return Ok(None) };
     let upstream = place.upstream("--judge", name)?;
     let default = place.config.as_ref().map_or("", |config| &config.default_upstream);
     let is_baseline = |call: &Drawn| call.upstream.as_deref().unwrap_or(default) == name;
-    if *name == arguments.to || sample.calls.iter().any(is_baseline) {
+    let own = arguments.judge_model.as_ref().or(upstream.model.as_ref());
+    let is_same = upstream.url == *url && own.is_some() && own == model.as_ref();
+    if *name == arguments.to || is_same || sample.calls.iter().any(|call| is_baseline(call)) {
         return Err(Wrong(format!(
             "--judge: `{name}` is one of the two that are compared: name a third upstream, with another model"
         ))
         .into());
     }
-    let Some(model) = arguments.judge_model.as_ref().or(upstream.model.as_ref()) else {
+    let Some(own) = own else {
         return Err(Wrong(format!(
             "which model of {name}? say --judge-model, or `model:` of the upstream"
         ))
         .into());
     };
-    Ok(Some(Judge::new(Arc::new(place.open(upstream.clone())?), model.clone())))
+    Ok(Some(Judge::new(Arc::new(place.open(upstream.clone())?), own.clone())))
 }
 
 /// The baseline of most calls of the sample, where it has a key, or is asked for.

@@ -56,7 +56,8 @@ pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
         many += u64::from(count);
         out.line(restored.trim_end_matches('\n'))?;
     } else {
-        for line in text.lines() {
+        for line in text.split_inclusive('\n') {
+            let line = line.strip_suffix('\n').unwrap_or(line);
             let (restored, count) = of_line(&contents, line)?.unwrap_or_else(|| all.restore(line));
             many += u64::from(count);
             out.line(&restored)?;

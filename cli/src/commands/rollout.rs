@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_call::control::{Control, Trip};
 use understudy_collector::rollout::{self, Facts, Move, Route};
@@ -15,6 +16,7 @@ use understudy_collector::store::Store;
 use understudy_collector::verdict::Verdict;
 use understudy_collector::{control, rollout::weight};
 use understudy_proxy::config::Config;
+use understudy_proxy::guard::unpriced;
 
 /// One candidate of a split.
 #[derive(Serialize)]
@@ -32,6 +34,8 @@ struct Row {
     calls_in_step: u64,
     verdict: Option<String>,
     frozen: Option<String>,
+    /// What its route's guard can't watch, and why.
+    unguarded: Option<String>,
     trips: Vec<Trip>,
     control: Option<u32>,
     last: Option<String>,
@@ -83,6 +87,14 @@ impl Desk {
         Ok(routes.swap_remove(at))
     }
 
+    fn unpriced(&self, route: &str) -> BTreeMap<String, String> {
+        let route = self.config.routes.get(route);
+        let upstream = |name: &str| self.config.upstreams.get(name);
+        route.map_or_else(BTreeMap::new, |route| {
+            unpriced(route, &upstream, &self.config.prices).into_iter().collect()
+        })
+    }
+
     async fn rows(&self) -> Result<Vec<Row>> {
         let (controls, book) = (controls(&self.store).await?, book(&self.store).await?);
         let mut rows = Vec::new();
@@ -93,7 +105,11 @@ impl Desk {
                 ..Facts::default()
             };
             let facts = gather(&self.config, &self.store, book.as_ref(), &route, control, facts).await?;
-            rows.extend(of_route(&route, control, &facts));
+            let unpriced = self.unpriced(&route.id);
+            rows.extend(of_route(&route, control, &facts).into_iter().map(|row| Row {
+                unguarded: unpriced.get(&row.candidate).cloned(),
+                ..row
+            }));
         }
         Ok(rows)
     }
@@ -134,6 +150,7 @@ fn of_route(route: &Route, control: Option<&Control>, facts: &Facts) -> Vec<Row>
                 .find(judged)
                 .map(|verdict| verdict.verdict.to_string()),
             frozen: known.frozen.as_ref().map(|frozen| frozen.why.clone()),
+            unguarded: None,
             trips,
             control: control.map(|control| control.version),
             last: control.map(|control| format!("{} by {}: {}", control.action, control.by, control.why)),
@@ -266,6 +283,9 @@ fn table(rows: &[Row]) -> Table {
 
 fn words(row: &Row) -> String {
     let mut words = format!("{}, {}: {}", row.route, row.candidate, row.next);
+    if let Some(unguarded) = &row.unguarded {
+        words.push_str(&format!("\n  {unguarded}"));
+    }
     for Trip { task, metric, why, .. } in &row.trips {
         let of = task.as_ref().map_or_else(String::new, |task| format!(" for {task}"));
         words.push_str(&format!("\n  tripped{of} on {metric}: {why}"));

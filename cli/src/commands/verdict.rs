@@ -62,6 +62,12 @@ fn note(verdict: &Verdict) -> String {
         ..
     } = verdict;
     let mut note = format!("{task}, {candidate}: {decision}: {reason}");
+    if let Some(judge) = verdict.judge {
+        note.push_str(&format!(
+            "\n    judge: {} answers, {judge:.2} on average (1 better than the recorded one, 0.5 as good, 0 worse)",
+            count(verdict.judged as u64)
+        ));
+    }
     for stratum in strata {
         note.push_str(&format!(
             "\n    {}: {} pairs, agreement {:.3}, floor {:.3}, valid {:.1} %",

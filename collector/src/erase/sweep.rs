@@ -154,17 +154,18 @@ impl Receipt {
 
 async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> Result<(), ScanError> {
     let last = hour_partition(tombstones.until());
-    for object in store.list("calls").await? {
-        let in_time = object
-            .key
-            .rsplit_once('/')
-            .is_none_or(|(hour, _)| hour <= last.as_str());
-        if object.key.ends_with(".parquet") && in_time {
-            sweep_calls(store, &object.key, tombstones, erased).await?;
+    let in_time = |key: &str, last: &str| key.rsplit_once('/').is_none_or(|(hour, _)| hour <= last);
+    // First, since it holds the most and needs no key.
+    let last_of_vault = last.replacen("calls", VAULT, 1);
+    for object in store.list(VAULT).await? {
+        if in_time(&object.key, &last_of_vault) {
+            erased.vault += vault::sweep(store, &object.key, tombstones).await?;
         }
     }
-    for object in store.list(VAULT).await? {
-        erased.vault += vault::sweep(store, &object.key, tombstones).await?;
+    for object in store.list("calls").await? {
+        if object.key.ends_with(".parquet") && in_time(&object.key, &last) {
+            sweep_calls(store, &object.key, tombstones, erased).await?;
+        }
     }
     sweep_all_scores(store, tombstones, erased).await
 }

@@ -70,6 +70,27 @@ async fn labels_are_kept_masked() {
 }
 
 #[test]
+fn where_the_candidate_failed_the_truth_still_tells_of_the_baseline() {
+    let failed = ScoreRecord {
+        call_id: "a".into(),
+        kind: "label".into(),
+        floor_agreement: Some(1.0),
+        ..ScoreRecord::default()
+    };
+    let truths = HashMap::from([("a".to_owned(), Truth::Label("spam".into()))]);
+    let recorded = HashMap::from([(
+        "a".to_owned(),
+        Response {
+            output_text: "ham".into(),
+            ..Response::default()
+        },
+    )]);
+    let mut rows = [failed];
+    apply(&mut rows, &truths, &recorded);
+    assert_eq!((rows[0].agreement, rows[0].floor_agreement), (None, Some(0.0)));
+}
+
+#[test]
 fn what_is_known_takes_the_place_of_agreement() {
     let text = |text: &str| Response {
         output_text: text.into(),

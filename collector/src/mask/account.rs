@@ -5,7 +5,7 @@
 use super::digits::{Digits, Gap};
 use super::kind::Kind;
 use super::scan::Hit;
-use super::scene::{Scene, is_free_after, is_free_before};
+use super::scene::{Cues, Scene, is_free_after, is_free_before};
 
 /// Length of an IBAN by country, from the SWIFT registry.
 const LENGTHS: &[(&[u8; 2], usize)] = &[
@@ -167,7 +167,7 @@ pub(super) fn set_iban_check(value: &mut [u8]) {
     value[3] = b'0' + (check % 10) as u8;
 }
 
-const SSN_CUES: &[&str] = &["ssn", "ssns", "social", "security", "itin", "tin", "taxpayer"];
+const SSN_CUES: &Cues = &Cues::new(&["ssn", "ssns", "social", "security", "itin", "tin", "taxpayer"]);
 
 /// The social security number that begins at `digits`: `078-05-1120`, or nine digits under a label.
 pub(super) fn ssn_at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {

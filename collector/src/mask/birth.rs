@@ -6,7 +6,7 @@ use super::date::{self, Date};
 use super::kind::Kind;
 use super::lexicon::Flags;
 use super::scan::Hit;
-use super::word::{Gap, Page, Shape};
+use super::word::{Gap, Page, Role, Shape};
 
 /// How far after its cue a date may begin, in words and bytes.
 const REACH: usize = 10;
@@ -14,10 +14,11 @@ const REACH_BYTES: usize = 96;
 
 /// Finds the dates of birth on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    if page.len() <= 8 && names_a_birth(label) {
-        hits.extend(whole(page));
+    // Most labels stand over no date, so the text is looked at first.
+    if page.len() <= 8 && page.has_digits() && !label.is_empty() {
+        hits.extend(whole(page).filter(|_| names_a_birth(label)));
     }
-    for index in 0..page.len() {
+    for index in page.places(Role::BIRTH) {
         let is_cue = page.is(index, Flags::BIRTH) || is_abbreviated(page, index);
         if is_cue && !is_negation(page, index) {
             hits.extend(after(page, index).or_else(|| before(page, index)));

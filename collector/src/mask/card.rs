@@ -5,7 +5,7 @@
 use super::digits::{Digits, Gap};
 use super::kind::Kind;
 use super::scan::Hit;
-use super::scene::{Scene, is_free_after, is_free_before};
+use super::scene::{Cues, Scene, is_free_after, is_free_before};
 use std::ops::RangeInclusive;
 
 /// One range of issuer prefixes.
@@ -55,7 +55,7 @@ const BRANDS: &[Brand] = &[
     brand(5600..=6999, 12..=19, 16, b"675900"),
 ];
 
-const CUES: &[&str] = &[
+const CUES: &Cues = &Cues::new(&[
     "card",
     "cards",
     "cc",
@@ -86,7 +86,7 @@ const CUES: &[&str] = &[
     "cartão",
     "kaart",
     "kort",
-];
+]);
 
 /// Any other number that passes the check, beside a word such as `card`.
 const OTHER: Brand = brand(0..=9999, 12..=19, 20, b"675900");

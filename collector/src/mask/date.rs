@@ -3,7 +3,9 @@
 //! Reads a date and where its parts stand; whether it is anybody's date of birth is for `birth`.
 
 use super::word::Folded;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// What a part of a date is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +68,15 @@ pub(super) fn read(text: &str, start: usize) -> Option<Date> {
 
 /// The month of a name: 0 for January.
 pub(super) fn month(word: &str) -> Option<usize> {
-    let folded = Folded::new(word);
-    let is_named = |names: &str| names.split_ascii_whitespace().any(|name| name == folded.as_str());
-    MONTHS.iter().position(|names| is_named(names))
+    MONTH_OF.get(Folded::new(word).as_str()).copied()
 }
+
+static MONTH_OF: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
+    let named = MONTHS.iter().enumerate();
+    named
+        .flat_map(|(month, names)| names.split_ascii_whitespace().map(move |name| (name, month)))
+        .collect()
+});
 
 /// A number or month name.
 struct Part {

@@ -1,18 +1,16 @@
-//! Operator dictionaries, and values learnt from a body: whole words only.
+//! Operator dictionaries: whole words only.
 //!
 //! An entry inside a longer word stays, except in scripts that are written without spaces. Dictionaries are indexed by
-//! their entries' first words; what begins with no such word, and the few learnt values, go into an automaton.
+//! their entries' first words; what begins with no such word goes into an automaton.
 
 mod index;
 
 use super::MaskError;
 use super::kind::Kind;
-use super::person;
 use super::scan::Hit;
 use super::scene::{Scene, has_no_spaces, is_escape_letter};
 use aho_corasick::{AhoCorasick, MatchKind};
 use index::Index;
-use std::collections::BTreeMap;
 
 /// A list of values to mask, whatever they look like.
 #[derive(Clone, Debug)]
@@ -97,47 +95,6 @@ impl Dictionaries {
     }
 }
 
-/// Values that were found elsewhere, to be found where they stand bare.
-pub(super) struct Learnt {
-    exact: Option<Automaton>,
-    /// Whole names: they are the same person in any case.
-    any_case: Option<Automaton>,
-}
-
-impl Learnt {
-    /// Values shorter than this are too common to be replaced everywhere.
-    const LEAST_BYTES: usize = 6;
-
-    pub(super) fn new<'v>(values: impl IntoIterator<Item = (&'v str, Kind)>) -> Learnt {
-        let (mut exact, mut any_case) = (BTreeMap::new(), Vec::new());
-        for (value, kind) in values {
-            if kind == Kind::Person {
-                exact.extend(person::parts(value).into_iter().map(|part| (part, kind)));
-                if value.contains(' ') {
-                    any_case.push((value.to_owned(), kind));
-                }
-            } else if value.len() >= Self::LEAST_BYTES {
-                exact.insert(value.to_owned(), kind);
-            }
-        }
-        // A call has too few values for the automaton's limits; if it had too many, the rules would still find them.
-        Learnt {
-            exact: Automaton::new(exact.into_iter().collect(), false).ok().flatten(),
-            any_case: Automaton::new(any_case, true).ok().flatten(),
-        }
-    }
-
-    pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
-        for automaton in [&self.exact, &self.any_case].into_iter().flatten() {
-            automaton.find(scene.text, hits);
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.exact.is_none() && self.any_case.is_none()
-    }
-}
-
 impl Automaton {
     fn new(entries: Vec<(String, Kind)>, ignore_case: bool) -> Result<Option<Automaton>, aho_corasick::BuildError> {
         if entries.is_empty() {
@@ -165,7 +122,8 @@ impl Automaton {
     }
 }
 
-fn is_whole_word(text: &str, start: usize, end: usize) -> bool {
+/// Whether what stands there is no part of a longer word.
+pub(super) fn is_whole_word(text: &str, start: usize, end: usize) -> bool {
     let inside = (text[start..].chars().next(), text[..end].chars().next_back());
     let before = text[..start]
         .chars()

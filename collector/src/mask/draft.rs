@@ -1,20 +1,21 @@
 //! A body between its two passes: what was found in it, and what is known of the call it belongs to.
 //!
-//! The first pass finds, the second replaces; between them the values that were found by their context, in any text of
+//! The first pass finds, the second replaces what stands in the texts that the first came by; between them the values that were found by their context, in any text of
 //! the call, become a dictionary of that call and its conversation. So a name is replaced where it recurs bare.
 
-use super::dictionary::Learnt;
+use super::json::Leaves;
 use super::kind::Kind;
+use super::learnt::Learnt;
 use super::scan::{self, Hit};
-use super::scene::Scene;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 /// A body that was looked through.
 pub struct Draft<'a> {
     pub(super) text: Cow<'a, str>,
-    pub(super) is_json: bool,
+    pub(super) leaves: Leaves,
     pub(super) parse_error: bool,
     pub(super) found: Found,
 }
@@ -74,43 +75,37 @@ impl Known {
     }
 }
 
-/// Hits of the first pass, text by text, in the order in which the second pass comes by.
+/// What the first pass found.
 #[derive(Default)]
 pub(super) struct Found {
     hits: Vec<Hit>,
-    /// Where the hits of each text end.
-    ends: Vec<usize>,
     learnt: Vec<(String, Kind)>,
-    /// Texts that the second pass has come by.
-    passed: usize,
 }
 
 impl Found {
-    /// Keeps the hits of the next text.
-    pub(super) fn record(&mut self, scene: &Scene<'_>, hits: Vec<Hit>) {
+    /// Keeps the hits of a text, and tells their numbers.
+    pub(super) fn record(&mut self, text: &str, hits: Vec<Hit>) -> Range<usize> {
         for hit in &hits {
-            let value = &scene.text[hit.start..hit.end];
+            let value = &text[hit.start..hit.end];
             if hit.by_context {
                 self.learnt.push((value.to_owned(), hit.kind));
             }
             self.learnt.extend(bare(value, hit.kind).map(|bare| (bare, hit.kind)));
         }
+        let first = self.hits.len();
         self.hits.extend(hits);
-        self.ends.push(self.hits.len());
+        first..self.hits.len()
     }
 
-    /// The hits of the next text again, with those of known values.
-    pub(super) fn replay(&mut self, scene: &Scene<'_>, known: &Known) -> Vec<Hit> {
-        let start = self.passed.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let end = self.ends.get(self.passed).copied().unwrap_or(self.hits.len());
-        self.passed += 1;
-        let mut hits = self.hits[start..end].to_vec();
+    /// The hits of a text again, with those of known values.
+    pub(super) fn with_known(&self, range: Range<usize>, text: &str, known: &Known, hits: &mut Vec<Hit>) {
+        hits.clear();
+        hits.extend_from_slice(&self.hits[range]);
         let count = hits.len();
-        known.0.find(scene, &mut hits);
+        known.0.find(text, hits);
         if hits.len() > count {
-            scan::settle(scene.text, &mut hits);
+            scan::settle(text, hits);
         }
-        hits
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -14,14 +14,6 @@ pub(super) struct Edit {
     pub(super) replacement: String,
 }
 
-impl Edit {
-    /// Moves both ends by `place`, then on by `start`.
-    pub(super) fn move_to(&mut self, start: usize, place: impl Fn(usize) -> usize) {
-        self.start = start + place(self.start);
-        self.end = start + place(self.end);
-    }
-}
-
 /// Puts sorted edits into the text and counts them.
 pub(super) fn apply<'a>(text: &'a str, edits: &[Edit], counts: &mut Counts) -> Cow<'a, str> {
     if edits.is_empty() {

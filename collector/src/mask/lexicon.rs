@@ -131,6 +131,7 @@ impl Lexicon {
     }
 
     /// The slot of a hash, or the empty one where it would stand.
+    #[inline]
     fn slot(&self, hash: u64) -> usize {
         let mark = mark(hash);
         let mut slot = hash as usize % SLOTS;
@@ -141,6 +142,7 @@ impl Lexicon {
     }
 
     /// What is known of the word with this hash.
+    #[inline]
     pub(super) fn flags(&self, hash: u64) -> Flags {
         self.slots[self.slot(hash)].1
     }
@@ -152,6 +154,7 @@ impl Lexicon {
 }
 
 /// What tells words of one slot apart.
+#[inline]
 fn mark(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
@@ -175,22 +178,30 @@ impl WordHash {
         hash.finish()
     }
 
-    /// Hashes a word of ASCII letters and digits in any case.
-    pub(super) fn of_ascii(word: &[u8]) -> u64 {
+    /// Adds up to eight ASCII letters and digits in any case, the first of them lowest, zeros after them. Fewer than eight
+    /// are the last.
+    #[inline]
+    pub(super) fn push_ascii(&mut self, letters: u64, count: usize) {
         // Folds capitals; digits have the bit already.
         const FOLD: u64 = 0x2020_2020_2020_2020;
-        let mut hash = WordHash::default();
-        let (chunks, rest) = word.as_chunks::<8>();
-        for chunk in chunks {
-            hash.push_chunk(u64::from_le_bytes(*chunk) | FOLD);
+        let fold = FOLD.checked_shr(64 - 8 * count as u32).unwrap_or(0);
+        self.push_exact(letters | fold, count);
+    }
+
+    /// The same, in the case in which they are written.
+    #[inline]
+    pub(super) fn push_exact(&mut self, letters: u64, count: usize) {
+        if count > 0 {
+            self.push_chunk(letters);
         }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            hash.count = rest.len() as u32;
-            hash.chunk = u64::from_le_bytes(last) | FOLD >> (64 - 8 * hash.count);
+    }
+
+    /// A hash of what comes after something with this hash.
+    pub(super) fn after(hash: u64) -> WordHash {
+        WordHash {
+            state: hash,
+            ..WordHash::default()
         }
-        hash.finish()
     }
 
     pub(super) fn push(&mut self, byte: u8) {
@@ -203,10 +214,12 @@ impl WordHash {
         }
     }
 
+    #[inline]
     fn push_chunk(&mut self, chunk: u64) {
         self.state = (self.state.rotate_left(25) ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline]
     pub(super) fn finish(mut self) -> u64 {
         if self.count > 0 {
             self.push_chunk(self.chunk);
@@ -252,7 +265,13 @@ mod tests {
     #[test]
     fn both_ways_to_hash_agree() {
         for word in ["", "a", "Anna", "abcdefgh", "ABCDEFGHi", "a1B2c3d4e5f6g7h8i9"] {
-            assert_eq!(WordHash::of_ascii(word.as_bytes()), WordHash::of(word), "{word}");
+            let mut hash = WordHash::default();
+            for chunk in word.as_bytes().chunks(8) {
+                let mut letters = [0; 8];
+                letters[..chunk.len()].copy_from_slice(chunk);
+                hash.push_ascii(u64::from_le_bytes(letters), chunk.len());
+            }
+            assert_eq!(hash.finish(), WordHash::of(word), "{word}");
         }
     }
 

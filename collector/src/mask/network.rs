@@ -5,18 +5,18 @@
 use super::digits::{Digits, Gap};
 use super::kind::Kind;
 use super::scan::Hit;
-use super::scene::{Scene, is_escape_letter, is_free_before};
+use super::scene::{Cues, Scene, is_escape_letter, is_free_before};
 use memchr::memchr_iter;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Parts under it are usual in versions; at least one part of nearly every address is not.
 const LOW: u8 = 64;
 
-const VERSION_CUES: &[&str] = &[
+const VERSION_CUES: &Cues = &Cues::new(&[
     "version", "versions", "ver", "v", "release", "released", "build", "firmware", "driver", "patch", "sdk", "upgrade",
     "upgraded", "oid", "section", "chapter",
-];
-const ADDRESS_CUES: &[&str] = &[
+]);
+const ADDRESS_CUES: &Cues = &Cues::new(&[
     "ip",
     "ips",
     "ipv4",
@@ -48,7 +48,7 @@ const ADDRESS_CUES: &[&str] = &[
     "cidr",
     "src",
     "dst",
-];
+]);
 
 /// The IPv4 address that begins at `digits`.
 pub(super) fn ipv4_at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {

@@ -11,45 +11,40 @@ mod weight;
 use super::kind::Kind;
 use super::lexicon::{Flags, Lexicon};
 use super::scan::Hit;
-use super::word::{Page, Shape};
+use super::word::{Page, Role, Shape};
 use cue::Cue;
 use name::{Case, Name, Reading};
 
+pub(super) use name::{NAME, OTHER};
+
 /// Finds the names on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    let mut at = 0;
-    let mut last = None;
-    while at < page.len() {
-        let Some(name) = Case::of(page, at).and_then(|case| name_at(page, label, at, case, last)) else {
-            at += 1;
+    let mut last: Option<usize> = None;
+    for at in page.places(Role::PERSON) {
+        if last.is_some_and(|last| at <= last) {
             continue;
-        };
-        hits.push(Hit::by_context(
-            page.start(name.first),
-            page.end(name.last),
-            Kind::Person,
-        ));
-        last = Some(name.last);
-        at = name.last + 1;
+        }
+        if let Some(name) = Case::of(page, at).and_then(|case| name_at(page, label, at, case, last)) {
+            hits.push(Hit::by_context(
+                page.start(name.first),
+                page.end(name.last),
+                Kind::Person,
+            ));
+            last = Some(name.last);
+        }
     }
 }
 
 /// What to look for elsewhere once a name is known: the whole, and each part that is nothing else.
-pub(super) fn parts(name: &str) -> Vec<String> {
+pub(super) fn parts(name: &str) -> Vec<&str> {
     let page = Page::new(name, Lexicon::shared());
-    let other = name::OTHER.or(Flags::TITLE).or(Flags::PARTICLE);
+    let other = OTHER.or(Flags::TITLE).or(Flags::PARTICLE);
     let is_telling = |index: &usize| {
         let is_long = page.written(*index).chars().nth(3).is_some();
         is_long && !page.is(*index, other) && matches!(page.shape(*index), Some(Shape::Title | Shape::Upper))
     };
-    let mut parts: Vec<String> = (0..page.len())
-        .filter(is_telling)
-        .map(|index| page.written(index).to_owned())
-        .collect();
-    if page.len() > 1 {
-        parts.push(name.to_owned());
-    }
-    parts
+    let telling = (0..page.len()).filter(is_telling).map(|index| page.written(index));
+    telling.chain((page.len() > 1).then_some(name)).collect()
 }
 
 /// The name that begins with the word at `first`; the name before it ended with the word at `last`.

@@ -7,9 +7,9 @@ pub(super) mod plan;
 use super::digits::{Digits, Gap, Group};
 use super::kind::Kind;
 use super::scan::Hit;
-use super::scene::{Scene, is_free_after, is_free_before};
+use super::scene::{Cues, Scene, is_free_after, is_free_before};
 
-const CUES: &[&str] = &[
+const CUES: &Cues = &Cues::new(&[
     "phone",
     "phones",
     "telephone",
@@ -78,15 +78,15 @@ const CUES: &[&str] = &[
     "dialled",
     "dialed",
     "rang",
-];
+]);
 
 /// Words after a number that say what it is: `… mobile`, `… (fax)`.
-const LATER_CUES: &[&str] = &[
+const LATER_CUES: &Cues = &Cues::new(&[
     "mobile", "cell", "fax", "office", "home", "work", "phone", "tel", "direct", "landline", "whatsapp",
-];
+]);
 
 /// Words that say the number is something else.
-const OTHER_CUES: &[&str] = &[
+const OTHER_CUES: &Cues = &Cues::new(&[
     "order",
     "orders",
     "ticket",
@@ -128,7 +128,7 @@ const OTHER_CUES: &[&str] = &[
     "upc",
     "ean",
     "asin",
-];
+]);
 
 /// The telephone number whose first digits are `digits`.
 pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
@@ -148,19 +148,17 @@ pub(super) fn at(scene: &Scene<'_>, digits: &Digits<'_>) -> Option<Hit> {
     if bytes[first..].starts_with(b"00") {
         return international(scene, digits, start, 2);
     }
-    if scene.follows(start, OTHER_CUES) {
-        return None;
-    }
     let national = National {
         scene,
         digits,
         start,
         is_in_parentheses: start < first,
     };
-    national
+    let hit = national
         .north_american()
         .or_else(|| national.with_trunk_zero())
-        .or_else(|| national.under_a_cue())
+        .or_else(|| national.under_a_cue())?;
+    (!scene.follows(start, OTHER_CUES)).then_some(hit)
 }
 
 /// A country code and a number of a length that its plan has; `skip` digits of international prefix come first.

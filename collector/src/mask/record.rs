@@ -5,14 +5,15 @@
 use super::kind::Kind;
 use super::lexicon::Flags;
 use super::scan::Hit;
-use super::word::{Gap, Page, Shape};
+use super::word::{Gap, Page, Role, Shape};
 
 /// Finds the record numbers on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    if page.len() <= 4 && names_a_record(label) {
-        hits.extend(number_at(page, 0).filter(|hit| hit.end == page.end(page.len() - 1)));
+    if page.len() <= 4 && page.has_digits() && !label.is_empty() {
+        let is_all = |hit: &Hit| hit.end == page.end(page.len() - 1);
+        hits.extend(number_at(page, 0).filter(|hit| is_all(hit) && names_a_record(label)));
     }
-    for index in 0..page.len() {
+    for index in page.places(Role::RECORD) {
         if page.is(index, Flags::RECORD.or(Flags::RECORD_OF)) {
             hits.extend(cue_end(page, index).and_then(|end| after(page, end)));
         } else if page.shape(index) == Some(Shape::Code) && is_prefixed(page.written(index)) {
@@ -114,9 +115,9 @@ fn number_at(page: &Page<'_>, first: usize) -> Option<Hit> {
     let letters = written.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = written.bytes().filter(u8::is_ascii_digit).count();
     let is_number = (4..=12).contains(&digits) && letters <= 5 && written.is_ascii();
-    let is_date = super::date::read(page.text, page.start(first)).is_some();
+    let is_date = || super::date::read(page.text, page.start(first)).is_some();
     let goes_on = page.gap(last + 1) == Gap::Dot && page.shape(last + 1) == Some(Shape::Number);
-    (is_number && !is_date && !goes_on).then(|| Hit::by_context(page.start(first), page.end(last), Kind::Mrn))
+    (is_number && !goes_on && !is_date()).then(|| Hit::by_context(page.start(first), page.end(last), Kind::Mrn))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::lexicon::Lexicon;
 use super::scene::Scene;
 use super::secret::Secrets;
-use super::word::Page;
+use super::word::{Page, Paper, Role};
 use super::{account, birth, card, email, network, person, phone, record, street};
 
 /// A value found.
@@ -41,15 +41,16 @@ impl Hit {
 }
 
 /// Runs the built-in rules; hits come in no order and may overlap.
-pub(super) fn find(scene: &Scene<'_>, secrets: &Secrets, hits: &mut Vec<Hit>) {
-    find_words(scene, hits);
+pub(super) fn find(scene: &Scene<'_>, secrets: &Secrets, paper: &mut Paper, hits: &mut Vec<Hit>) {
+    let mut numbers = Numbers::default();
+    find_words(scene, paper, hits, &mut numbers);
     if is_short_and_plain(scene.text) {
         return;
     }
     secrets.find(scene, hits);
     email::find(scene.text, hits);
     network::find_ipv6(scene.text, hits);
-    find_numbers(scene, hits);
+    hits.append(&mut numbers.hits);
 }
 
 /// Too short for anything but a name, or a few plain words.
@@ -62,13 +63,13 @@ fn is_short_and_plain(text: &str) -> bool {
 const WINDOW: usize = 64 * 1024;
 const OVERLAP: usize = 1024;
 
-/// Everything that is told by its words, window by window.
-fn find_words(scene: &Scene<'_>, hits: &mut Vec<Hit>) {
+/// Everything that is told by its words, window by window; numbers too, since digits stand in words.
+fn find_words(scene: &Scene<'_>, paper: &mut Paper, hits: &mut Vec<Hit>, numbers: &mut Numbers) {
     let lexicon = Lexicon::shared();
     let mut start = 0;
     loop {
         let end = boundary(scene.text, (start + WINDOW).min(scene.text.len()));
-        let page = Page::new(&scene.text[start..end], lexicon);
+        let page = Page::on(std::mem::take(paper), &scene.text[start..end], lexicon);
         let label = if start == 0 { scene.label } else { "" };
         let first = hits.len();
         person::find(&page, label, hits);
@@ -79,6 +80,10 @@ fn find_words(scene: &Scene<'_>, hits: &mut Vec<Hit>) {
             hit.start += start;
             hit.end += start;
         }
+        for index in page.places(Role::DIGITS) {
+            numbers.find(scene, start + page.start(index), start + page.end(index));
+        }
+        *paper = page.into_paper();
         if end == scene.text.len() {
             return;
         }
@@ -99,16 +104,30 @@ fn boundary(text: &str, at: usize) -> usize {
     )
 }
 
-/// Everything that has digits in groups, in one pass over the runs of digits.
-fn find_numbers(scene: &Scene<'_>, hits: &mut Vec<Hit>) {
-    let bytes = scene.bytes();
-    let mut at = 0;
-    while let Some(offset) = bytes[at..].iter().position(u8::is_ascii_digit) {
-        let start = at + offset;
-        at = end_of_run(bytes, start);
-        if let Some(hit) = number_at(scene, start, at) {
-            at = at.max(hit.end);
-            hits.push(hit);
+/// Everything that has digits in groups.
+#[derive(Default)]
+struct Numbers {
+    hits: Vec<Hit>,
+    /// Up to where digits were looked at: groups go over many words, and windows overlap.
+    done: usize,
+}
+
+impl Numbers {
+    /// Looks at the runs of digits in a word.
+    fn find(&mut self, scene: &Scene<'_>, start: usize, end: usize) {
+        let bytes = scene.bytes();
+        let mut at = self.done.max(start);
+        while let Some(offset) = bytes
+            .get(at..end)
+            .and_then(|rest| rest.iter().position(u8::is_ascii_digit))
+        {
+            let first = at + offset;
+            at = end_of_run(bytes, first);
+            if let Some(hit) = number_at(scene, first, at) {
+                at = at.max(hit.end);
+                self.hits.push(hit);
+            }
+            self.done = at;
         }
     }
 }

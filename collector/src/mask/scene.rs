@@ -9,13 +9,43 @@ pub(super) struct Scene<'t> {
     pub(super) label: &'t str,
 }
 
+/// Words to look for, in any case.
+pub(super) struct Cues {
+    words: &'static [&'static str],
+    /// A bit for each pair of a first letter and a length among them: most words are none of them by that alone.
+    seen: u128,
+}
+
+impl Cues {
+    pub(super) const fn new(words: &'static [&'static str]) -> Cues {
+        let (mut seen, mut index) = (0, 0);
+        while index < words.len() {
+            seen |= Cues::bit(words[index].as_bytes());
+            index += 1;
+        }
+        Cues { words, seen }
+    }
+
+    const fn bit(word: &[u8]) -> u128 {
+        match word {
+            [first, ..] => 1 << ((*first & 31) as usize | (word.len() & 3) << 5),
+            [] => 0,
+        }
+    }
+
+    fn holds(&self, word: &[u8]) -> bool {
+        let holds = |entry: &&str| word.eq_ignore_ascii_case(entry.as_bytes());
+        self.seen & Cues::bit(word) != 0 && self.words.iter().any(holds)
+    }
+}
+
 /// Words that may stand between a cue and its value: `phone number is …`, `call me at …`.
-const LINKS: &[&str] = &[
+const LINKS: &Cues = &Cues::new(&[
     "is", "me", "at", "on", "us", "to", "number", "numbers", "no", "nr", "num", "my", "your", "our", "his", "her",
     "their", "the", "a", "an", "via", "of", "or", "and", "back", "new", "under", "with", "in", "for", "value", "as",
     "was", "ist", "lautet", "unter", "est", "au", "le", "la", "el", "es", "al", "por", "favor", "numero", "número",
     "numéro", "nummer", "è", "é", "do", "da", "de", "del", "het", "op", "på", "er",
-];
+]);
 
 /// How far back a word may begin.
 const WORD_BYTES: usize = 24;
@@ -26,12 +56,12 @@ impl<'t> Scene<'t> {
     }
 
     /// Whether a cue stands directly before `at`, link words aside. The label is read where the text begins.
-    pub(super) fn follows(&self, at: usize, cues: &[&str]) -> bool {
+    pub(super) fn follows(&self, at: usize, cues: &Cues) -> bool {
         for word in self.words_before(at, false).take(5) {
-            if is_one_of(word, cues) {
+            if cues.holds(word) {
                 return true;
             }
-            if !is_one_of(word, LINKS) {
+            if !LINKS.holds(word) {
                 return false;
             }
         }
@@ -39,12 +69,12 @@ impl<'t> Scene<'t> {
     }
 
     /// Whether a cue is among the last words before `at`, whatever stands between.
-    pub(super) fn near(&self, at: usize, cues: &[&str]) -> bool {
-        self.words_before(at, true).take(8).any(|word| is_one_of(word, cues))
+    pub(super) fn near(&self, at: usize, cues: &Cues) -> bool {
+        self.words_before(at, true).take(8).any(|word| cues.holds(word))
     }
 
     /// Whether a cue stands directly after `at`, one space or hyphen and an opening parenthesis aside.
-    pub(super) fn precedes(&self, at: usize, cues: &[&str]) -> bool {
+    pub(super) fn precedes(&self, at: usize, cues: &Cues) -> bool {
         let rest = self.bytes().get(at..).unwrap_or_default();
         let start = rest
             .iter()
@@ -56,7 +86,7 @@ impl<'t> Scene<'t> {
             .take(WORD_BYTES)
             .take_while(|byte| is_word_byte(**byte))
             .count();
-        start > 0 && is_one_of(&rest[start..start + length], cues)
+        start > 0 && cues.holds(&rest[start..start + length])
     }
 
     fn words_before(&self, at: usize, across: bool) -> Words<'t> {
@@ -66,10 +96,6 @@ impl<'t> Scene<'t> {
             across,
         }
     }
-}
-
-fn is_one_of(word: &[u8], list: &[&str]) -> bool {
-    list.iter().any(|entry| word.eq_ignore_ascii_case(entry.as_bytes()))
 }
 
 /// The words before a place, the nearest first; camel case and underscores separate words too.
@@ -181,7 +207,7 @@ pub(super) fn has_no_spaces(letter: char) -> bool {
 mod tests {
     use super::*;
 
-    const CUES: &[&str] = &["phone", "tel"];
+    const CUES: &Cues = &Cues::new(&["phone", "tel"]);
 
     fn follows(text: &str, label: &str) -> bool {
         Scene { text, label }.follows(text.len(), CUES)

@@ -8,7 +8,7 @@ mod label;
 use super::MaskError;
 use super::kind::Kind;
 use super::scan::Hit;
-use super::scene::{Scene, is_free_before};
+use super::scene::{Cues, Scene, is_free_before};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use format::{Body, FORMATS, Format};
 use memchr::memmem;
@@ -97,7 +97,10 @@ impl Secrets {
     /// A JSON string whose key says that it is a credential.
     fn whole_text_under_label(&self, scene: &Scene<'_>) -> Option<Hit> {
         let value = scene.text.trim();
-        if !(label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len()) || value.contains(char::is_whitespace) {
+        let may_be_one = (label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len())
+            && !value.contains(char::is_whitespace)
+            && value.bytes().any(label::is_telling);
+        if !may_be_one {
             return None;
         }
         let found =
@@ -204,8 +207,10 @@ fn after_scheme(text: &str, word: usize, start: usize) -> Option<Hit> {
     (is_long && is_random(value)).then(|| Hit::by_context(start, end, Kind::Secret))
 }
 
+const AUTHORIZATION: &Cues = &Cues::new(&["authorization"]);
+
 fn follows_authorization(text: &str, word: usize) -> bool {
-    Scene { text, label: "" }.follows(word, &["authorization"])
+    Scene { text, label: "" }.follows(word, AUTHORIZATION)
 }
 
 /// The password of `scheme://user:password@host`.

@@ -8,19 +8,20 @@ mod number;
 mod tail;
 
 use self::core::{Core, Need};
+
+pub(super) use self::core::ANY_KIND;
 use super::kind::Kind;
 use super::lexicon::Flags;
 use super::scan::Hit;
-use super::word::{Gap, Page, Shape};
+use super::word::{Gap, Page, Role, Shape};
 
 /// Words that may stand between a cue and its address.
 const REACH: usize = 6;
 
 /// Finds the addresses on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    let is_labelled = names_an_address(label);
     let mut next = 0;
-    for index in 0..page.len() {
+    for index in page.places(Role::STREET) {
         if index < next {
             continue;
         }
@@ -28,7 +29,7 @@ pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
             continue;
         };
         let tail = tail::read(page, core.last);
-        if is_labelled || is_address(page, &core, &tail) {
+        if is_address(page, &core, &tail) || names_an_address(label) {
             hits.push(Hit::by_context(
                 page.start(core.first),
                 page.end(tail.last),

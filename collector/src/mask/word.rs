@@ -3,7 +3,13 @@
 //! A word is a run of letters and digits of any script. Folding takes case and accents off Latin letters, so that
 //! `José`, `JOSE` and `jose` are one word.
 
-use super::lexicon::{Flags, Lexicon, WordHash};
+mod read;
+mod role;
+
+pub(super) use role::Role;
+
+use super::lexicon::{Flags, Lexicon};
+use read::{Reading, is_separator};
 
 /// How a word is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,45 +56,38 @@ pub(super) struct Word {
     pub(super) shape: Shape,
     /// What stands before it.
     pub(super) gap: Gap,
+    has_digits: bool,
+}
+
+/// What pages are written on. It is used again, so that a short text costs no allocation.
+#[derive(Default)]
+pub(super) struct Paper {
+    words: Vec<Word>,
+    /// The words that a rule may begin at, in order.
+    places: Vec<(u32, Role)>,
 }
 
 /// A text, cut into words.
 pub(super) struct Page<'t> {
     pub(super) text: &'t str,
-    words: Vec<Word>,
+    paper: Paper,
 }
-
-const SEPARATOR: u8 = 0;
-const LOWER: u8 = 1;
-const UPPER: u8 = 2;
-const DIGIT: u8 = 4;
-const WIDE: u8 = 8;
-
-/// The class of each byte.
-const CLASSES: [u8; 256] = {
-    let mut classes = [SEPARATOR; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b'a'..=b'z' => LOWER,
-            b'A'..=b'Z' => UPPER,
-            b'0'..=b'9' => DIGIT,
-            0x80.. => WIDE,
-            _ => SEPARATOR,
-        };
-        byte += 1;
-    }
-    classes
-};
 
 impl<'t> Page<'t> {
     /// Cuts a text of less than 4 GiB.
     pub(super) fn new(text: &'t str, lexicon: &Lexicon) -> Page<'t> {
+        Page::on(Paper::default(), text, lexicon)
+    }
+
+    /// The same, on paper that may be used.
+    pub(super) fn on(mut paper: Paper, text: &'t str, lexicon: &Lexicon) -> Page<'t> {
+        paper.words.clear();
+        paper.places.clear();
         let bytes = text.as_bytes();
-        let mut words = Vec::with_capacity(bytes.len() / 6 + 2);
         let (mut at, mut last_end) = (0, 0);
+        let mut last: Option<Word> = None;
         while let Some(&byte) = bytes.get(at) {
-            if CLASSES[usize::from(byte)] == SEPARATOR {
+            if is_separator(byte) {
                 at += 1;
                 // The letter of an escape belongs to no word.
                 at += usize::from(byte == b'\\' && matches!(bytes.get(at), Some(b'n' | b't' | b'r' | b'b' | b'f')));
@@ -99,53 +98,79 @@ impl<'t> Page<'t> {
                 at += text[at..].chars().next().map_or(1, char::len_utf8);
                 continue;
             };
-            words.push(Word {
+            let word = Word {
                 start: at as u32,
                 end: read.end as u32,
                 flags: lexicon.flags(read.hash),
                 shape: read.shape(&bytes[at..read.end]),
-                gap: if words.is_empty() {
-                    Gap::Start
-                } else {
-                    gap_of(&bytes[last_end..at])
-                },
-            });
+                gap: last.map_or(Gap::Start, |_| gap_of(&bytes[last_end..at])),
+                has_digits: read.has_digits(),
+            };
+            if let Some(last) = last.replace(word) {
+                paper.add(last, Some(&word), bytes);
+            }
             at = read.end;
             last_end = at;
         }
-        Page { text, words }
+        if let Some(last) = last {
+            paper.add(last, None, bytes);
+        }
+        Page { text, paper }
+    }
+
+    /// The paper, to be used again.
+    pub(super) fn into_paper(self) -> Paper {
+        self.paper
+    }
+
+    /// The words that a rule may begin at, in order.
+    pub(super) fn places(&self, role: Role) -> impl Iterator<Item = usize> {
+        let has_role = move |(_, roles): &&(u32, Role)| roles.any(role);
+        self.paper
+            .places
+            .iter()
+            .filter(has_role)
+            .map(|(index, _)| *index as usize)
+    }
+
+    pub(super) fn has_digits(&self) -> bool {
+        self.places(Role::DIGITS).next().is_some()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.words.len()
+        self.paper.words.len()
     }
 
     pub(super) fn word(&self, index: usize) -> Option<&Word> {
-        self.words.get(index)
+        self.paper.words.get(index)
     }
 
     /// Whether a word is any of `flags`; a word that is not there is nothing.
     pub(super) fn is(&self, index: usize, flags: Flags) -> bool {
-        self.words.get(index).is_some_and(|word| word.flags.any(flags))
+        self.paper.words.get(index).is_some_and(|word| word.flags.any(flags))
     }
 
     /// What stands before a word; `Other` past the last.
     pub(super) fn gap(&self, index: usize) -> Gap {
-        self.words.get(index).map_or(Gap::Other, |word| word.gap)
+        self.paper.words.get(index).map_or(Gap::Other, |word| word.gap)
     }
 
     pub(super) fn shape(&self, index: usize) -> Option<Shape> {
-        self.words.get(index).map(|word| word.shape)
+        self.paper.words.get(index).map(|word| word.shape)
     }
 
     pub(super) fn start(&self, index: usize) -> usize {
-        self.words
+        self.paper
+            .words
             .get(index)
             .map_or(self.text.len(), |word| word.start as usize)
     }
 
     pub(super) fn end(&self, index: usize) -> usize {
-        self.words.get(index).map_or(self.text.len(), |word| word.end as usize)
+        self.paper
+            .words
+            .get(index)
+            .map_or(self.text.len(), |word| word.end as usize)
     }
 
     /// A word as it is written.
@@ -170,118 +195,18 @@ impl<'t> Page<'t> {
     }
 }
 
-/// A word as it is read.
-struct Reading {
-    end: usize,
-    hash: u64,
-    classes: u8,
-    /// Letters and digits.
-    count: usize,
-    /// A letter that is not the first is a capital.
-    has_inner_capital: bool,
-    starts_with_capital: bool,
-}
-
-impl Reading {
-    /// The word that begins at `start`; none if a sign stands there.
-    fn word(text: &str, start: usize) -> Option<Reading> {
-        let rest = &text.as_bytes()[start..];
-        let first = CLASSES[usize::from(*rest.first()?)];
-        let mut classes = first;
-        let mut inner = SEPARATOR;
-        let mut length = 1;
-        while let Some(&byte) = rest.get(length) {
-            let class = CLASSES[usize::from(byte)];
-            if class == SEPARATOR {
-                break;
-            }
-            inner |= class;
-            length += 1;
+impl Paper {
+    #[inline]
+    fn add(&mut self, word: Word, next: Option<&Word>, bytes: &[u8]) {
+        let role = role::of(&word, next, bytes);
+        if role != Role::NONE {
+            self.places.push((self.words.len() as u32, role));
         }
-        classes |= inner;
-        if classes & WIDE != 0 {
-            return Reading::wide_word(text, start);
-        }
-        Some(Reading {
-            end: start + length,
-            hash: WordHash::of_ascii(&rest[..length]),
-            classes,
-            count: length,
-            has_inner_capital: inner & UPPER != 0,
-            starts_with_capital: first == UPPER,
-        })
-    }
-
-    /// The same, letter by letter, beyond ASCII.
-    fn wide_word(text: &str, start: usize) -> Option<Reading> {
-        let mut hash = WordHash::default();
-        let mut reading = Reading {
-            end: start,
-            hash: 0,
-            classes: 0,
-            count: 0,
-            has_inner_capital: false,
-            starts_with_capital: false,
-        };
-        for letter in text[start..].chars().take_while(|letter| is_letter(*letter)) {
-            let is_capital = letter.is_uppercase();
-            reading.starts_with_capital |= is_capital && reading.count == 0;
-            reading.has_inner_capital |= is_capital && reading.count > 0;
-            reading.classes |= match is_capital {
-                _ if letter.is_ascii_digit() => DIGIT,
-                true => UPPER,
-                false => LOWER,
-            };
-            reading.count += usize::from(!is_mark(letter));
-            reading.end += letter.len_utf8();
-            fold(letter, |byte| hash.push(byte));
-        }
-        reading.hash = hash.finish();
-        (reading.count > 0).then_some(reading)
-    }
-
-    fn shape(&self, word: &[u8]) -> Shape {
-        match self.classes {
-            DIGIT => Shape::Number,
-            LOWER => Shape::Lower,
-            UPPER if self.count == 1 => Shape::Initial,
-            UPPER => Shape::Upper,
-            _ if self.classes & DIGIT == 0 && self.starts_with_capital => {
-                if !self.has_inner_capital || is_prefixed_name(word) {
-                    Shape::Title
-                } else {
-                    Shape::Code
-                }
-            }
-            _ => Shape::Code,
-        }
+        self.words.push(word);
     }
 }
 
-/// `McDonald`, `MacLeod`, `DeLuca`, `FitzGerald`: one more capital, after a prefix of names.
-fn is_prefixed_name(word: &[u8]) -> bool {
-    let prefixes: [&[u8]; 12] = [
-        b"Mc", b"Mac", b"De", b"Di", b"Du", b"La", b"Le", b"Van", b"Von", b"Fitz", b"Del", b"Ben",
-    ];
-    prefixes.into_iter().any(|prefix| {
-        word.strip_prefix(prefix).is_some_and(|rest| {
-            rest.first().is_some_and(u8::is_ascii_uppercase)
-                && rest.len() > 2
-                && !rest[1..].iter().any(u8::is_ascii_uppercase)
-        })
-    })
-}
-
-/// Letters, and the marks that are part of a letter.
-fn is_letter(letter: char) -> bool {
-    letter.is_alphanumeric() || is_mark(letter)
-}
-
-/// Combining marks, among them the vowel signs of Indian scripts.
-fn is_mark(letter: char) -> bool {
-    matches!(letter, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{903}' | '\u{93a}'..='\u{94f}' | '\u{64b}'..='\u{65f}')
-}
-
+#[inline]
 fn gap_of(between: &[u8]) -> Gap {
     if between == b" " {
         return Gap::Space;

@@ -45,7 +45,7 @@ const NO_OBJECT: &str = "its body is no JSON object";
 #[derive(Clone)]
 pub struct Arm {
     upstream: Arc<Upstream>,
-    /// Changes with the model and the URL.
+    /// Changes with the model, the URL, and the form that answers are held to.
     pub version: String,
     is_baseline: bool,
     /// What holds its answers to a form, where it is asked so.
@@ -68,10 +68,17 @@ impl Arm {
         }
     }
 
-    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`.
+    /// Where its answers are held to a form and a request says none: that of the recorded answers of `sample`. Asked for such
+    /// a form it is another version.
     pub fn with_forms_of(self, sample: &Sample) -> Arm {
+        let constraint = self.constraint.as_ref().map(|_| Constraint::of(sample));
+        let version = match constraint.as_ref().and_then(Constraint::form) {
+            Some(form) => digest(&[&self.version, &form]),
+            None => self.version,
+        };
         Arm {
-            constraint: self.constraint.as_ref().map(|_| Constraint::of(sample)),
+            constraint,
+            version,
             ..self
         }
     }
@@ -106,10 +113,6 @@ impl Arm {
     /// The upstream's name.
     pub fn name(&self) -> &str {
         self.upstream.name()
-    }
-
-    pub(super) fn is_baseline(&self) -> bool {
-        self.is_baseline
     }
 
     /// The model that it is asked for, where that is not the call's own.
@@ -213,17 +216,25 @@ impl Arm {
                 back: None,
             });
         }
-        if speaks != Api::OpenaiChat {
-            return Err(format!("it speaks {}, the call {}", speaks.as_str(), call.api.as_str()));
-        }
-        let path = call.path.as_deref().unwrap_or_default();
-        let translated = translate::request(call.api, path, call.request_body.as_bytes());
+        let seen_at = call.path.as_deref().unwrap_or_default();
+        let translated = translate::between(call.api, speaks, seen_at, call.request_body.as_bytes());
         let translated = translated.map_err(|refusal| refusal.to_string())?;
-        let body = request_body(&translated.body.to_string(), self.model(), Api::OpenaiChat);
-        let (body, form) = self.shaped(call, Api::OpenaiChat, body.ok_or(NO_OBJECT)?);
+        // Gemini's body names no model: its path does.
+        let model = self.model().filter(|_| speaks != Api::Gemini);
+        let body = request_body(&translated.body.to_string(), model, speaks);
+        let mut body = body.ok_or(NO_OBJECT)?;
+        let streams = call.request.stream;
+        match speaks {
+            // It streams unless it is told not to.
+            Api::Ollama => drop(body.insert("stream".into(), streams.into())),
+            Api::AnthropicMessages | Api::OpenaiResponses if streams => drop(body.insert("stream".into(), true.into())),
+            _ => {}
+        }
+        let (body, form) = self.shaped(call, speaks, body);
+        let model = self.model().unwrap_or(&translated.back.model);
         Ok(Question {
-            api: Api::OpenaiChat,
-            path: None,
+            api: speaks,
+            path: self.upstream.path_of(speaks, model, streams),
             body,
             form,
             back: Some(translated.back),

@@ -52,6 +52,11 @@ impl Constraint {
         Constraint { answers }
     }
 
+    /// The form that is asked for where a request says none.
+    pub(super) fn form(&self) -> Option<String> {
+        self.answers.as_ref().map(Value::to_string)
+    }
+
     /// Asks for the form in a request; says how the answer is to be read.
     pub(super) fn put(&self, body: &mut Map<String, Value>) -> Form {
         if let Some(tools) = body

@@ -32,6 +32,7 @@ struct Spent {
     in_flight: u64,
     answers: u64,
     usd: f64,
+    carried_usd: f64,
     stopped: Option<&'static str>,
 }
 
@@ -45,9 +46,22 @@ impl Pace {
                 in_flight: 0,
                 answers: 0,
                 usd: 0.0,
+                carried_usd: 0.0,
                 stopped: None,
             }),
         }
+    }
+
+    /// What was spent before: it counts, and tells nothing of what a call costs.
+    pub(crate) fn carry(&self, calls: u64, usd: f64) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        (spent.calls, spent.carried_usd) = (spent.calls + calls, spent.carried_usd + usd);
+    }
+
+    /// Calls and US dollars so far, what was carried over included.
+    pub(crate) fn spent(&self) -> (u64, f64) {
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        (spent.calls, spent.carried_usd + spent.usd)
     }
 
     /// Waits until a call may be sent; false where none may be sent any more.
@@ -89,7 +103,7 @@ impl Pace {
                 return Some(false);
             }
             let each = spent.usd / spent.answers.max(1) as f64;
-            if spent.usd + each * (spent.in_flight + 1) as f64 > most {
+            if spent.carried_usd + spent.usd + each * (spent.in_flight + 1) as f64 > most {
                 spent.stopped = Some("--max-usd is reached");
             }
         }

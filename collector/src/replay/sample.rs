@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::table::call_micros;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use understudy_call::call::{Api, Request, Response};
 use understudy_call::record::{CallRecord, Outcome};
 use understudy_call::taskbook::CompiledBook;
@@ -99,12 +100,15 @@ impl Drawn {
         is_same_model(self.recorded.model.as_deref(), again)
     }
 
-    /// Equal for calls that ask the same, however they are delivered.
     fn twin_key(&self) -> [u8; 16] {
-        let asked = request_body(&self.request_body, None, self.api);
-        let asked = asked.map_or(String::new(), |body| Value::Object(body).to_string());
-        digest(&[self.api.as_str().as_bytes(), asked.as_bytes()])
+        twin_key(self.api, &self.request_body)
     }
+}
+
+/// Equal for calls that ask the same, however they are delivered.
+pub(crate) fn twin_key(api: Api, body: &str) -> [u8; 16] {
+    let asked = request_body(body, None, api).map(|body| Value::Object(body).to_string());
+    digest(&[api.as_str().as_bytes(), asked.as_deref().unwrap_or(body).as_bytes()])
 }
 
 fn is_same_model(first: Option<&str>, again: Option<&str>) -> bool {
@@ -116,6 +120,13 @@ pub(crate) fn is_by_candidate(record: &CallRecord) -> bool {
     let is_other = |arm: &String| record.upstream.as_ref().is_some_and(|addressed| addressed != arm);
     let served = |attempt: &understudy_call::record::Attempt| attempt.served && attempt.candidate_version.is_some();
     record.arm.as_ref().is_some_and(is_other) || record.attempts.iter().any(served)
+}
+
+/// The text by which a call tells of its task's labels: what the baseline answered, whole and without calling a tool.
+pub(crate) fn label_told(record: &CallRecord) -> Option<&str> {
+    let is_whole = record.outcome == Outcome::Ok && record.error.is_none() && !record.partial;
+    let is_text = is_whole && record.tool_calls.is_empty() && !is_by_candidate(record);
+    record.output_text.as_deref().filter(|_| is_text)
 }
 
 /// Whether a request continues what only the provider holds.
@@ -153,7 +164,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 16] {
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// In the order of the permutation.
-    pub calls: Vec<Drawn>,
+    pub calls: Vec<Arc<Drawn>>,
     /// The task's short answers.
     pub labels: LabelSet,
     /// Calls of the task.
@@ -169,7 +180,7 @@ struct Ticket {
     conversation: [u8; 16],
     day: i64,
     lot: [u8; 16],
-    /// See [`Drawn::twin_key`].
+    /// See [`twin_key`].
     key: [u8; 16],
 }
 
@@ -190,13 +201,14 @@ pub async fn draw(
     for_each_assigned(store, &filter, book, |record| {
         sample.of_task += 1;
         let (lot, day) = (lot(seed, &record.call_id), call_micros(&record).div_euclid(DAY));
-        let Some(call) = Drawn::of(record).filter(|_| seen.insert(lot)) else {
+        if !seen.insert(lot) {
             return;
-        };
-        sample.replayable += 1;
-        if call.recorded.tool_calls.is_empty() {
-            sample.labels.add(&call.recorded.output_text);
         }
+        if let Some(text) = label_told(&record) {
+            sample.labels.add(text);
+        }
+        let Some(call) = Drawn::of(record) else { return };
+        sample.replayable += 1;
         tickets.push(Ticket {
             conversation: digest(&[call.conversation_id.as_bytes()]),
             day,
@@ -210,7 +222,7 @@ pub async fn draw(
         .iter()
         .for_each(|ticket| *repeated.entry(ticket.key).or_default() += 1);
     let places: HashMap<[u8; 16], usize> = in_order(tickets, limit).into_iter().zip(0..).collect();
-    let mut drawn: BTreeMap<usize, Drawn> = BTreeMap::new();
+    let mut drawn: BTreeMap<usize, Arc<Drawn>> = BTreeMap::new();
     let mut answers: HashMap<[u8; 16], Vec<(String, Response)>> = HashMap::new();
     for_each_assigned(store, &filter, book, |record| {
         let place = places.get(&lot(seed, &record.call_id)).copied();
@@ -226,7 +238,7 @@ pub async fn draw(
             }
         }
         if let Some(place) = place {
-            drawn.insert(place, call);
+            drawn.insert(place, Arc::new(call));
         }
     })
     .await?;

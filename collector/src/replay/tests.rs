@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::evidence::verdicts;
+use crate::scan::ScoreFilter;
 use crate::scan::scores;
 use crate::table::{TableKeys, call_key, calls_to_parquet};
 use crate::verdict::VerdictConfig;
@@ -242,7 +243,13 @@ async fn an_upstream_that_takes_nothing_is_an_error_and_leaves_no_rows() {
 #[tokio::test]
 async fn a_larger_sample_holds_the_smaller_one() {
     let store = kept(20).await;
-    let ids = |sample: Sample| sample.calls.into_iter().map(|call| call.call_id).collect::<Vec<_>>();
+    let ids = |sample: Sample| {
+        sample
+            .calls
+            .into_iter()
+            .map(|call| call.call_id.clone())
+            .collect::<Vec<_>>()
+    };
     let small = ids(draw(&store, None, TASK, 5, 1).await.unwrap());
     let large = ids(draw(&store, None, TASK, 12, 1).await.unwrap());
     assert_eq!(small[..], large[..5]);
@@ -293,6 +300,32 @@ async fn a_candidate_of_openai_chat_is_asked_what_an_anthropic_agent_asked() {
         (rows[0].agreement, &body["content"][0]["text"]),
         (Some(1.0), &json!("red"))
     );
+}
+
+#[tokio::test]
+async fn a_candidate_of_anthropic_messages_is_asked_what_a_chat_agent_asked() {
+    let store = kept(1).await;
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "haiku-4.5",
+        "stop_reason": "end_turn", "stop_sequence": null, "content": [{"type": "text", "text": "red"}],
+        "usage": {"input_tokens": 2, "output_tokens": 1}});
+    let small = serve(move |_, _| (200, message.clone()));
+    let mut config = upstream("small", &small.url, Some("haiku"));
+    config.api = Some(understudy_call::call::Api::AnthropicMessages);
+    let replayed = go(&store, 4, &Arm::candidate(open(config)), None).await.unwrap();
+    assert_eq!((replayed.progress.asked, replayed.progress.failed), (1, 0));
+    let asked = small.seen.lock().unwrap()[0].clone();
+    assert_eq!(asked["model"], "haiku");
+    assert!(
+        asked["max_tokens"].is_i64() && asked["messages"][0]["content"].is_array(),
+        "{asked}"
+    );
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    let body: Value = serde_json::from_str(rows[0].response_body.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        body["choices"][0]["message"]["content"], "red",
+        "the answer is kept in the call's own API"
+    );
+    assert_eq!((rows[0].input_tokens, rows[0].output_tokens), (Some(2), Some(1)));
 }
 
 #[tokio::test]
@@ -387,4 +420,136 @@ async fn the_baseline_is_asked_until_its_floor_is_known_and_a_budget_ends_and_go
     assert!(last.floor_half_width.is_some_and(|half| half <= 0.2), "{last:?}");
 }
 
+#[tokio::test]
+async fn a_form_that_the_answers_told_makes_another_version() {
+    let store = kept(40).await;
+    let arm = |constrain: bool| {
+        let url = Url::parse("http://127.0.0.1:9").unwrap();
+        Arm::candidate(open(UpstreamConfig {
+            constrain,
+            ..upstream("small", &url, Some("small"))
+        }))
+    };
+    let labels = draw(&store, None, TASK, 40, 7).await.unwrap();
+    let told = arm(true).with_forms_of(&labels).version;
+    assert_ne!(told, arm(true).version, "shadows ask without it");
+    let half = draw(&store, None, TASK, 20, 7).await.unwrap();
+    assert_eq!(
+        told,
+        arm(true).with_forms_of(&half).version,
+        "the same labels are the same form"
+    );
+    assert_eq!(arm(true).with_forms_of(&Sample::default()).version, arm(true).version);
+    assert_eq!(arm(false).with_forms_of(&labels).version, arm(false).version);
+}
+
 static PRICES: std::sync::LazyLock<PriceTable> = std::sync::LazyLock::new(PriceTable::builtin);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_broken_off_is_gone_on_with_and_so_is_its_budget() {
+    let store = kept(300).await;
+    let small = serve(|_, body| {
+        std::thread::sleep(Duration::from_millis(20));
+        (200, says(right(body), "small"))
+    });
+    let candidate = Arm::candidate(open(upstream("small", &small.url, Some("small"))));
+    let sample = draw(&store, None, TASK, 300, 7).await.unwrap();
+    let asked = || small.seen.lock().unwrap().len();
+    let run = |max_calls| {
+        let config = ReplayConfig {
+            budget: Budget {
+                max_calls,
+                ..Budget::default()
+            },
+            ..ReplayConfig::new(TASK)
+        };
+        let (store, sample, candidate) = (&store, &sample, &candidate);
+        async move { replay(store, sample, candidate, None, &PRICES, &config, |_| {}).await }
+    };
+    let broken_off = tokio::time::timeout(Duration::from_secs(60), async {
+        let run = run(Some(280));
+        let stored = async {
+            while store.list("scores").await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            while store.list("_commits").await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stored => {}
+            _ = run => panic!("it has ended before"),
+        }
+    });
+    broken_off.await.unwrap();
+    let rows = || async { scores(&store, &ScoreFilter::default()).await.unwrap() };
+    let mut first = rows().await;
+    first.sort_by_key(|row| row.judged_at);
+    let ids: Vec<&str> = first.iter().map(|row| row.call_id.as_str()).collect();
+    let drawn: Vec<&str> = sample.calls.iter().map(|call| call.call_id.as_str()).collect();
+    assert_eq!(
+        ids[..],
+        drawn[..ids.len()],
+        "what is stored is the beginning of the sample"
+    );
+    assert!(ids.len() >= 32 && ids.len() < 280, "{}", ids.len());
+    let lost = asked() - ids.len();
+    let second = run(Some(280)).await.unwrap().progress;
+    assert_eq!(second.already, ids.len());
+    assert!(second.carried_calls as usize >= ids.len(), "{second:?}");
+    assert_eq!(
+        second.carried_calls as usize + second.asked,
+        280,
+        "both together keep the budget: {second:?}"
+    );
+    let third = run(None).await.unwrap().progress;
+    assert_eq!(
+        (third.carried_calls, third.stopped),
+        (0, None),
+        "a run that ended is over"
+    );
+    let rows = rows().await;
+    let calls: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.call_id.as_str()).collect();
+    assert_eq!((rows.len(), calls.len()), (300, 300), "each call has one answer");
+    assert!(
+        asked() <= 300 + lost + 16,
+        "what was on its way is asked again, nothing else"
+    );
+}
+
+#[tokio::test]
+async fn answers_before_an_upstream_that_dies_are_kept() {
+    let store = kept(120).await;
+    let dying = serve(|number, body| match number {
+        0..40 => (200, says(right(body), "small")),
+        _ => (401, json!({"error": {"message": "key expired"}})),
+    });
+    let candidate = Arm::candidate(open(upstream("dying", &dying.url, Some("small"))));
+    let error = go(&store, 120, &candidate, None).await.unwrap_err().to_string();
+    assert!(error.contains("key expired"), "{error}");
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    assert!((36..=44).contains(&rows.len()), "{}", rows.len());
+    assert!(rows.iter().filter(|row| row.outcome != Outcome::Ok).count() < 4);
+}
+
+#[tokio::test]
+async fn the_first_floor_that_counts_is_the_floor_for_all() {
+    let row = |at: i64, version: &str, floor: Option<f64>, outcome: Outcome| ScoreRecord {
+        call_id: "call".into(),
+        candidate_version: version.into(),
+        judged_at: at,
+        floor_agreement: floor,
+        outcome,
+        ..ScoreRecord::default()
+    };
+    let rows = vec![
+        row(4, "floor-b", Some(0.2), Outcome::Ok),
+        row(3, "floor-b", Some(0.9), Outcome::Ok),
+        row(2, "floor-a", None, Outcome::Ok),
+        row(1, "floor-a", Some(0.1), Outcome::UpstreamConnect),
+        row(1, "other", Some(0.3), Outcome::Ok),
+    ];
+    let floor = floors(&rows)["call"];
+    assert_eq!((floor.agreement, floor.at), (Some(0.9), 3));
+}

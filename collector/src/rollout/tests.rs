@@ -209,3 +209,16 @@ async fn several_controllers_take_one_step() {
     let control = control::current(&store, "r").await.unwrap().unwrap();
     assert_eq!((control.weights["small"], control.step.unwrap().number), (10, 2));
 }
+
+#[test]
+fn a_verdict_that_turns_to_hold_takes_it_back_also_at_its_highest_weight() {
+    let mut control = started();
+    control.weights.insert("small".into(), 12);
+    let held = |now| Facts {
+        verdicts: vec![verdict(Decision::Hold)],
+        ..ripe(now)
+    };
+    assert!(matches!(go(&mut control, &held(11 * SECOND)), Move::Fail(_)));
+    assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
+    assert_eq!(control.weights["small"], 0);
+}

@@ -17,8 +17,8 @@ pub(super) struct Unmasked<'a> {
 
 /// What the bytes are.
 enum Form {
-    /// As they were sent.
-    Whole,
+    /// As they were sent; a response is parsed already.
+    Whole(Option<Assembled>),
     /// The response that a stream made.
     Streamed {
         partial: bool,
@@ -67,7 +67,7 @@ impl<'a> Unmasked<'a> {
         };
         Some(Unmasked {
             bytes,
-            form: Form::Whole,
+            form: Form::Whole(None),
         })
     }
 
@@ -89,7 +89,7 @@ impl<'a> Unmasked<'a> {
                     },
                 });
             }
-            Ok(_) => Form::Whole,
+            Ok(assembled) => Form::Whole(Some(assembled)),
             Err(error) => Form::Broken(note_of(&error)),
         };
         Some(Unmasked {
@@ -98,11 +98,31 @@ impl<'a> Unmasked<'a> {
         })
     }
 
+    /// The body as text; what is no UTF-8 is replaced, as the mask does.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        // The check is much faster than the repair.
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(&self.bytes),
+        }
+    }
+
     /// The error that a stream told, to be masked by itself.
     pub(super) fn stream_error(&self) -> Option<&str> {
         match &self.form {
             Form::Streamed { error, .. } => error.as_deref(),
             _ => None,
+        }
+    }
+
+    /// The response that these bytes are.
+    pub(super) fn read_as_is(&self, api: Api, status: Option<u16>) -> Read<(Response, bool)> {
+        match (&self.form, &self.bytes) {
+            (Form::Whole(Some(assembled)), Cow::Borrowed(_)) => Read {
+                parsed: Some((wire::parse_response(api, status.unwrap_or(0), assembled), false)),
+                note: None,
+            },
+            _ => self.read(api, status, &self.text(), self.stream_error()),
         }
     }
 
@@ -117,7 +137,7 @@ impl<'a> Unmasked<'a> {
     ) -> Read<(Response, bool)> {
         let status = status.unwrap_or(0);
         match &self.form {
-            Form::Whole => {
+            Form::Whole(_) => {
                 let assembled = wire::assemble(api, None, text.as_bytes());
                 Read::of(assembled.map(|assembled| (wire::parse_response(api, status, &assembled), false)))
             }

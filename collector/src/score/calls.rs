@@ -46,7 +46,12 @@ impl<'a> Flat<'a> {
             Ok(value) => fields::normal(&value, schema),
             Err(_) => Value::String(call.arguments.clone()),
         };
-        let is_empty = arguments.as_object().is_some_and(serde_json::Map::is_empty);
+        // A call without arguments is written in several ways.
+        let is_empty = match &arguments {
+            Value::Object(fields) => fields.is_empty(),
+            Value::String(text) => text.trim().is_empty(),
+            other => other.is_null(),
+        };
         Flat {
             name: &call.name,
             arguments: (!is_empty).then_some(arguments),

@@ -3,6 +3,7 @@
 //! Pure. Looks up nothing outside the schema at hand, and judges no validity: a text `"2"` where the schema says integer
 //! means the same as `2` here, and is a fault there.
 
+use super::composed;
 use serde_json::{Map, Number, Value};
 
 /// References followed from one place of a schema.
@@ -63,7 +64,7 @@ pub(super) fn compare(recorded: &Value, answer: &Value) -> FieldCounts {
 }
 
 /// A value as it is compared: scalars in the type that the schema names, and without optional fields that hold their
-/// default or null.
+/// default, null, or an object with nothing in it.
 pub(super) fn normal(value: &Value, schema: &Value) -> Value {
     normal_at(value, schema, schema, MAX_DEPTH)
 }
@@ -82,9 +83,11 @@ fn normal_at(value: &Value, schema: &Value, root: &Value, depth: usize) -> Value
             };
             let kept = fields.iter().filter_map(|(name, field)| {
                 let known = schema["properties"].get(name);
-                let field = normal_at(field, known.unwrap_or(&Value::Null), root, depth - 1);
+                let of_field = known.unwrap_or(&schema["additionalProperties"]);
+                let field = normal_at(field, of_field, root, depth - 1);
                 let default = known.and_then(|known| known.get("default").or(resolved(known, root).get("default")));
-                let says_nothing = field.is_null() || default.is_some_and(|default| same(default, &field));
+                let is_empty = field.as_object().is_some_and(Map::is_empty);
+                let says_nothing = field.is_null() || is_empty || default.is_some_and(|default| same(default, &field));
                 let left_out = known.is_some() && !required(name) && says_nothing;
                 (!left_out).then(|| (name.clone(), field))
             });
@@ -197,9 +200,7 @@ fn aligned(left: &[Value], right: &[Value]) -> usize {
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => same_number(left, right),
-        (Value::String(left), Value::String(right)) => {
-            left.split_whitespace().eq(right.split_whitespace()) || same_json(left, right)
-        }
+        (Value::String(left), Value::String(right)) => same_words(left, right) || same_json(left, right),
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
@@ -211,6 +212,11 @@ fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
+fn same_words(left: &str, right: &str) -> bool {
+    let (left, right) = (composed(left), composed(right));
+    left.split_whitespace().eq(right.split_whitespace())
+}
+
 fn same_number(left: &Number, right: &Number) -> bool {
     if !left.is_f64() && !right.is_f64() {
         return left == right;
@@ -218,7 +224,9 @@ fn same_number(left: &Number, right: &Number) -> bool {
     let (Some(left), Some(right)) = (left.as_f64(), right.as_f64()) else {
         return false;
     };
-    (left - right).abs() <= SAME_NUMBER * left.abs().max(right.abs())
+    // Whole numbers may be names of things: next to each other they are not the same.
+    let are_whole = left.fract() == 0.0 && right.fract() == 0.0;
+    left == right || !are_whole && (left - right).abs() <= SAME_NUMBER * left.abs().max(right.abs())
 }
 
 fn same_json(left: &str, right: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Labels: short answers of a closed set, how they are compared, and what counts of them say.
 
+use super::composed;
 use std::collections::{BTreeMap, HashMap};
 
 /// Most words of a label.
@@ -10,6 +11,8 @@ const LABEL_CHARS: usize = 60;
 const CLOSED_SET_ANSWERS: usize = 10;
 /// Fewest answers for each distinct one in a closed set, on average.
 const CLOSED_SET_REPEATS: usize = 4;
+/// Quotes, marks of emphasis and punctuation around a label.
+const AROUND: &str = "\"'`*.!?,;:“”„‘’«»。！？，；：、「」";
 /// Distinct answers that are remembered; a set of more is open whatever comes.
 const MAX_DISTINCT: usize = 10_000;
 
@@ -58,9 +61,9 @@ pub(super) fn looks_like_label(text: &str) -> bool {
 
 /// A label as it is compared: lower case, single spaces, no quotes, fences or punctuation around it.
 pub(super) fn normal_label(text: &str) -> String {
+    let text = composed(text);
     let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
-    let around =
-        |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '*' | '.' | '!' | '?' | ',' | ';' | ':' | '。');
+    let around = |c: char| c.is_whitespace() || AROUND.contains(c);
     words.join(" ").trim_matches(around).to_owned()
 }
 

@@ -1,4 +1,4 @@
-//! Thirty hand-made pairs for each scorer, with the right answer: the same meaning in another form, and small faults.
+//! Thirty hand-made pairs and more for each scorer, with the right answer: the same meaning in another form, and small faults.
 
 use super::*;
 use serde_json::json;
@@ -61,7 +61,7 @@ fn near(given: f64, right: f64) -> bool {
 fn tool_calls() {
     let f1 = |common: f64, total: f64| 2.0 * common / total;
     // Recorded, answered, agreement, valid.
-    let pairs: [(&str, &str, f64, bool); 30] = [
+    let pairs: [(&str, &str, f64, bool); 42] = [
         (
             r#"book {"city":"Rome","nights":2}"#,
             r#"book {"city":"Rome","nights":2}"#,
@@ -204,6 +204,52 @@ fn tool_calls() {
             true,
         ),
         (r#"find {"ids":[1,2,3]}"#, r#"find {"ids":[1,3,2]}"#, f1(3.0, 8.0), true),
+        (
+            r#"find {"m":[[1,2],[3]]}"#,
+            r#"find {"m":[[1,2],[4]]}"#,
+            f1(3.0, 8.0),
+            true,
+        ),
+        // Whole numbers may be names of things, however they are written.
+        (r#"find {"id":12345678901}"#, r#"find {"id":12345678901.0}"#, 1.0, true),
+        (
+            r#"find {"id":12345678901}"#,
+            r#"find {"id":12345678902.0}"#,
+            f1(1.0, 4.0),
+            true,
+        ),
+        (r#"find {"x":-0.0}"#, r#"find {"x":0}"#, 1.0, true),
+        // What Unicode calls equal is; another case, or another letter, is not.
+        ("find {\"q\":\"Caf\u{e9}\"}", "find {\"q\":\"Cafe\u{301}\"}", 1.0, true),
+        (
+            "find {\"q\":\"Caf\u{e9}\"}",
+            "find {\"q\":\"Cafe\"}",
+            f1(1.0, 4.0),
+            true,
+        ),
+        (r#"find {"unit":"C"}"#, r#"find {"unit":"c"}"#, f1(1.0, 4.0), true),
+        (r#"find {"q":"\u00e9"}"#, "find {\"q\":\"\u{e9}\"}", 1.0, true),
+        // Two values that changed places are two faults; of two equal calls one may be missing.
+        (
+            r#"find {"from":"A","to":"B"}"#,
+            r#"find {"from":"B","to":"A"}"#,
+            f1(1.0, 6.0),
+            true,
+        ),
+        (
+            "find {\"q\":\"a\"}\nfind {\"q\":\"a\"}",
+            r#"find {"q":"a"}"#,
+            f1(2.0, 6.0),
+            true,
+        ),
+        // JSON in a text is compared as such; arguments that are no object are a fault of form.
+        (
+            r#"find {"filter":"{\"a\": 1, \"b\": 2}"}"#,
+            r#"find {"filter":"{\"b\":2,\"a\":1}"}"#,
+            1.0,
+            true,
+        ),
+        (r#"find {"q":"x"}"#, r#"find ["x"]"#, f1(1.0, 4.0), false),
     ];
     for (recorded, answer, agreement, valid) in pairs {
         let score = scored(&agent(), &calls(recorded), &calls(answer), AnswerKind::ToolCall);
@@ -226,7 +272,7 @@ fn structured() {
     };
     let free = Request::default();
     // Whether the request has the schema, recorded, answered, common and all fields, valid.
-    let pairs: [(bool, &str, &str, f64, f64, bool); 30] = [
+    let pairs: [(bool, &str, &str, f64, f64, bool); 34] = [
         (
             true,
             r#"{"name":"A","total":4}"#,
@@ -405,6 +451,38 @@ fn structured() {
         (false, r#"{"a":1}"#, "```\n{\"a\":1}\n```", 1.0, 2.0, false),
         (
             false,
+            r#"{"rows":[[1,2],[3,4]]}"#,
+            r#"{"rows":[[1,2],[3,5]]}"#,
+            3.0,
+            8.0,
+            true,
+        ),
+        (
+            false,
+            r#"{"rows":[[1,2],[3,4]]}"#,
+            r#"{"rows":[[3,4]]}"#,
+            2.0,
+            6.0,
+            true,
+        ),
+        (
+            false,
+            r#"{"rows":[[1,2],[3,4]]}"#,
+            r#"{"rows":[1,2,3,4]}"#,
+            0.0,
+            8.0,
+            true,
+        ),
+        (
+            false,
+            "{\"name\":\"Zo\u{eb}\"}",
+            "{\"name\":\"Zoe\u{308}\"}",
+            1.0,
+            2.0,
+            true,
+        ),
+        (
+            false,
             r#"{"a":9007199254740993}"#,
             r#"{"a":9007199254740992}"#,
             0.0,
@@ -435,11 +513,11 @@ fn structured() {
 #[test]
 fn labels() {
     let mut set = LabelSet::default();
-    let all = ["billing", "bug report", "C++", "yes", "no", "3", "10", "1"];
+    let all = ["billing", "bug report", "C++", "yes", "no", "3", "10", "1", "caf\u{e9}"];
     all.iter().cycle().take(80).for_each(|label| set.add(label));
     assert!(set.is_closed());
     // Recorded, answered, the same, valid (one of the set).
-    let pairs: [(&str, &str, bool, bool); 30] = [
+    let pairs: [(&str, &str, bool, bool); 34] = [
         ("billing", "billing", true, true),
         ("billing", "Billing", true, true),
         ("billing", " billing \n", true, true),
@@ -473,6 +551,10 @@ fn labels() {
             false,
             false,
         ),
+        ("billing", "\u{201c}billing\u{201d}", true, true),
+        ("billing", "billing\u{ff01}", true, true),
+        ("caf\u{e9}", "Cafe\u{301}", true, true),
+        ("caf\u{e9}", "cafe", false, false),
         ("billing", "", false, false),
         ("billing", "фактура", false, false),
     ];
@@ -574,7 +656,7 @@ fn answers_that_are_none() {
         ..Response::default()
     };
     // Answer, part of the reason; empty = valid.
-    let pairs: [(Response, &str); 30] = [
+    let pairs: [(Response, &str); 37] = [
         (text(recorded), ""),
         (text("The report is ready."), ""),
         (text("I'm sorry to hear that; the report is ready."), ""),
@@ -589,6 +671,13 @@ fn answers_that_are_none() {
         (text("I cannot assist with this request."), "refusal"),
         (text("I'm unable to help with that."), "refusal"),
         (text("I am sorry, but I cannot comply."), "refusal"),
+        (text("I apologize, but I can't do that."), "refusal"),
+        (text("I'm not able to help with this one."), "refusal"),
+        (text("I must decline this request."), "refusal"),
+        (text("I cannot fulfill that request."), "refusal"),
+        (text("I will not share that before Monday; the report is ready."), ""),
+        (text("I have to thank you: the report is ready."), ""),
+        (text("Unfortunately the report is late."), ""),
         (finished("content_filter", recorded), "refusal"),
         (finished("SAFETY", recorded), "refusal"),
         (finished("refusal", recorded), "refusal"),

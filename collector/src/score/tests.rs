@@ -122,6 +122,59 @@ fn tool_calls_agree_field_by_field_in_any_order() {
 }
 
 #[test]
+fn a_call_without_arguments_is_the_same_however_that_is_written() {
+    let none = calls(&[("find", "{}")]);
+    for written in ["", " ", "null", "{ }"] {
+        assert_eq!(agree(&none, &calls(&[("find", written)])), 1.0, "{written:?}");
+        assert_eq!(agree(&calls(&[("find", written)]), &none), 1.0, "{written:?}");
+    }
+    assert!(agree(&none, &calls(&[("find", "{\"q\": 1}")])) < 1.0);
+    assert!(agree(&none, &calls(&[("book", "{}")])) < 1.0);
+}
+
+#[test]
+fn an_optional_object_of_defaults_says_nothing() {
+    let schema = json!({"type": "object", "required": ["q", "must"], "properties": {
+        "q": {"type": "string"},
+        "must": {"type": "object"},
+        "page": {"type": "object", "properties": {"size": {"type": "integer", "default": 10}}}}});
+    let request = Request {
+        tools: vec![tool("search", schema)],
+        ..Request::default()
+    };
+    let agree = |recorded: &str, answer: &str| {
+        let (recorded, answer) = (calls(&[("search", recorded)]), calls(&[("search", answer)]));
+        let score = score(&request, &recorded, &answer, AnswerKind::ToolCall, &LabelSet::default());
+        score.agreement.unwrap()
+    };
+    let bare = r#"{"q": "x", "must": {}}"#;
+    assert_eq!(agree(bare, r#"{"q": "x", "must": {}, "page": {"size": 10}}"#), 1.0);
+    assert_eq!(agree(bare, r#"{"q": "x", "must": {}, "page": {}}"#), 1.0);
+    assert!(agree(bare, r#"{"q": "x", "must": {}, "page": {"size": 20}}"#) < 1.0);
+    assert!(agree(bare, r#"{"q": "x"}"#) < 1.0, "what is required is no default");
+}
+
+#[test]
+fn the_schema_of_further_fields_is_heeded() {
+    let schema = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    let request = Request {
+        tools: vec![tool("count", schema)],
+        ..Request::default()
+    };
+    let (recorded, answer) = (calls(&[("count", r#"{"a": 2}"#)]), calls(&[("count", r#"{"a": "2"}"#)]));
+    let score = score(&request, &recorded, &answer, AnswerKind::ToolCall, &LabelSet::default());
+    assert_eq!((score.agreement, score.valid), (Some(1.0), false));
+}
+
+#[test]
+fn prose_is_the_same_however_unicode_writes_it() {
+    let recorded = text("Das Gerät für Zoë ist geprüft, und der Schlüssel liegt bereit.");
+    let answer =
+        text("Das Gera\u{308}t fu\u{308}r Zoe\u{308} ist gepru\u{308}ft, und der Schlu\u{308}ssel liegt bereit.");
+    assert_eq!(agree(&recorded, &answer), 1.0);
+}
+
+#[test]
 fn a_tool_call_is_valid_when_the_tool_is_offered_and_takes_the_arguments() {
     let request = booking();
     let recorded = calls(&[("book", r#"{"city": "Paris"}"#)]);

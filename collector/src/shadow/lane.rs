@@ -1,6 +1,7 @@
 //! One rule and one of its upstreams: a bounded queue, and as many askers as may be in flight.
 
 use super::Shared;
+use super::bench::Bench;
 use super::results::Agreement;
 use super::rule::Rule;
 use crate::mask::Values;
@@ -120,6 +121,8 @@ pub(super) struct Lane {
     queue: mpsc::Sender<Job>,
     waiting: Arc<AtomicUsize>,
     askers: Vec<JoinHandle<()>>,
+    /// Where its answers are judged, if they are.
+    bench: Option<Arc<Bench>>,
     shared: Arc<Shared>,
 }
 
@@ -128,10 +131,12 @@ impl Lane {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         let waiting = Arc::new(AtomicUsize::new(0));
+        let bench = rule.judge.as_ref();
+        let bench = bench.map(|judge| Arc::new(Bench::open(judge, &rule.purse(), &shared, runtime)));
         let most = arm.max_in_flight().unwrap_or(usize::MAX);
         let askers = (0..rule.budget.concurrency.min(most).max(1)).map(|_| {
-            let (rule, arm, shared) = (rule.clone(), arm.clone(), shared.clone());
-            runtime.spawn(ask_all(rule, arm, shared, jobs.clone(), waiting.clone()))
+            let asker = Asker::new(rule, arm, bench.clone(), shared.clone());
+            runtime.spawn(asker.ask_all(jobs.clone(), waiting.clone()))
         });
         let askers = askers.collect();
         Lane {
@@ -140,6 +145,7 @@ impl Lane {
             queue,
             waiting,
             askers,
+            bench,
             shared,
         }
     }
@@ -156,6 +162,7 @@ impl Lane {
             && own.raw == rule.raw
             && own.budget == rule.budget
             && own.purse() == rule.purse()
+            && own.judge_key() == rule.judge_key()
             && self.arm.name() == arm.name()
             && self.arm.version == arm.version
     }
@@ -183,41 +190,16 @@ impl Lane {
     /// Gives up what waits and what is on its way.
     pub(super) fn close(self) {
         self.askers.iter().for_each(JoinHandle::abort);
-    }
-}
-
-async fn ask_all(
-    rule: Rule,
-    arm: Arm,
-    shared: Arc<Shared>,
-    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-    waiting: Arc<AtomicUsize>,
-) {
-    let asker = Asker {
-        purse: rule.purse(),
-        // The purse bounds calls and money; a lane of its own bounds what is in flight.
-        pace: Pace::new(Budget::default()),
-        replay: ReplayConfig {
-            deadline: shared.config.deadline,
-            tries: TRIES,
-            retry_after: RETRY_AFTER,
-            ..ReplayConfig::new("")
-        },
-        rule,
-        arm,
-        shared,
-    };
-    loop {
-        let job = jobs.lock().await.recv().await;
-        let Some(job) = job else { return };
-        waiting.fetch_sub(job.bytes, Ordering::Relaxed);
-        asker.ask(job).await;
+        if let Some(bench) = self.bench {
+            bench.close();
+        }
     }
 }
 
 struct Asker {
     rule: Rule,
     arm: Arm,
+    bench: Option<Arc<Bench>>,
     shared: Arc<Shared>,
     purse: String,
     pace: Pace,
@@ -225,8 +207,39 @@ struct Asker {
 }
 
 impl Asker {
+    fn new(rule: &Rule, arm: &Arm, bench: Option<Arc<Bench>>, shared: Arc<Shared>) -> Asker {
+        Asker {
+            purse: rule.purse(),
+            // The purse bounds calls and money; a lane of its own bounds what is in flight.
+            pace: Pace::new(Budget::default()),
+            replay: ReplayConfig {
+                deadline: shared.config.deadline,
+                tries: TRIES,
+                retry_after: RETRY_AFTER,
+                ..ReplayConfig::new("")
+            },
+            rule: rule.clone(),
+            arm: arm.clone(),
+            bench,
+            shared,
+        }
+    }
+
+    async fn ask_all(self, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, waiting: Arc<AtomicUsize>) {
+        loop {
+            let job = jobs.lock().await.recv().await;
+            let Some(job) = job else { return };
+            waiting.fetch_sub(job.bytes, Ordering::Relaxed);
+            self.ask(job).await;
+        }
+    }
+
     async fn ask(&self, job: Job) {
         let shared = &self.shared;
+        // The guard does not wait: what it hears is no score of a candidate's.
+        if job.errand != Errand::Reverse {
+            shared.labels.ready().await;
+        }
         let task = job.record.task_id.clone().unwrap_or_default();
         let served = (job.record.arm.clone(), job.record.route.clone());
         let drawn = match job.errand {
@@ -241,7 +254,7 @@ impl Asker {
         let (Some(call), Some(asked)) = (drawn, asked) else {
             return shared.skip("not_replayable");
         };
-        if let Err(reason) = shared.purses.begin(&self.purse, &self.rule.budget) {
+        if let Err(reason) = shared.purses.begin(&self.purse, &self.rule.budget, 1) {
             return shared.skip(reason);
         }
         let arm = match job.errand {
@@ -254,17 +267,11 @@ impl Asker {
             .and_then(|reply| arm.cost(&call, reply, &shared.rows.prices));
         shared.purses.end(&self.purse, cost);
         let Some(mut reply) = reply else { return };
-        let metrics = &shared.metrics;
-        let labels = [arm.name(), reply.outcome.as_str()];
-        metrics.shadow_calls.with_label_values(&labels).inc();
-        if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
-            metrics.shadow_cost.with_label_values(&[arm.name()]).inc_by(cost);
-        }
         if let Some(raw) = job.raw {
             raw.mask(&shared.rows, &call, &mut reply);
         }
         let row = match job.errand {
-            Errand::Candidate => self.row(&task, &call, &reply, &arm),
+            Errand::Candidate => Some(self.row(&task, &call, &reply, &arm)),
             Errand::Floor => {
                 let row = self.row(&task, &call, &reply, &arm);
                 let floor = row.agreement.filter(|_| call.same_model(&reply));
@@ -277,24 +284,34 @@ impl Asker {
                         at: super::now_micros(),
                     });
                 }
-                ScoreRecord {
+                Some(ScoreRecord {
                     floor_agreement: floor,
                     ..row
-                }
+                })
             }
-            Errand::Reverse => match self.reverse(&task, &call, &reply, &arm, served) {
-                Some(row) => row,
-                None => return,
-            },
+            Errand::Reverse => self.reverse(&task, &call, &reply, &arm, served),
         };
-        shared.results.add(ScoreRecord {
-            judged_at: super::now_micros(),
-            ..row
-        });
+        if let Some(row) = row {
+            let row = ScoreRecord {
+                judged_at: super::now_micros(),
+                ..row
+            };
+            match self.bench.as_ref().filter(|_| job.errand == Errand::Candidate) {
+                Some(bench) => bench.offer(call, row),
+                None => shared.results.add(row),
+            }
+        }
+        // What is counted is on its way to the store.
+        let metrics = &shared.metrics;
+        let labels = [arm.name(), reply.outcome.as_str()];
+        metrics.shadow_calls.with_label_values(&labels).inc();
+        if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
+            metrics.shadow_cost.with_label_values(&[arm.name()]).inc_by(cost);
+        }
     }
 
     fn row(&self, task: &str, call: &Drawn, reply: &Reply, arm: &Arm) -> ScoreRecord {
-        let labels = self.shared.labels_of(task);
+        let labels = self.shared.labels.of(task);
         ScoreRecord {
             source: Some(SHADOW.to_owned()),
             ..reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels)
@@ -312,7 +329,7 @@ impl Asker {
     ) -> Option<ScoreRecord> {
         let candidate = candidate?;
         let baselines = reply.answer.as_ref().filter(|_| reply.outcome == Outcome::Ok)?;
-        let labels = self.shared.labels_of(task);
+        let labels = self.shared.labels.of(task);
         let kind = kind_in_task(&call.request, baselines, &labels);
         let judged = score(&call.request, baselines, &call.recorded, kind, &labels);
         let row = reply_row(task, call, reply, arm, &self.shared.rows.prices, &labels);

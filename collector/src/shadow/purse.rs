@@ -60,15 +60,15 @@ impl Purses {
         }
     }
 
-    /// Takes a call out of a purse.
+    /// Takes so many calls, which belong together, out of a purse.
     ///
     /// # Errors
     /// Why there is none left, in a word for a metric.
-    pub(super) fn begin(&self, purse: &str, budget: &RuleBudget) -> Result<(), &'static str> {
-        self.begin_on(today(), purse, budget)
+    pub(super) fn begin(&self, purse: &str, budget: &RuleBudget, calls: u64) -> Result<(), &'static str> {
+        self.begin_on(today(), purse, budget, calls)
     }
 
-    fn begin_on(&self, day: u64, purse: &str, budget: &RuleBudget) -> Result<(), &'static str> {
+    fn begin_on(&self, day: u64, purse: &str, budget: &RuleBudget, calls: u64) -> Result<(), &'static str> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.day != day {
             let in_flight = |(name, spent): (&String, &Spent)| {
@@ -82,7 +82,7 @@ impl Purses {
             (state.day, state.changed) = (day, true);
         }
         let spent = state.spent.entry(purse.to_owned()).or_default();
-        if spent.calls >= budget.calls_per_day {
+        if spent.calls.saturating_add(calls) > budget.calls_per_day {
             return Err("budget_calls");
         }
         if let Some(most) = budget.usd_per_day {
@@ -91,13 +91,13 @@ impl Purses {
                 return Err("budget_usd");
             }
         }
-        spent.calls += 1;
+        spent.calls += calls;
         spent.in_flight += 1;
         state.changed = true;
         Ok(())
     }
 
-    /// The call of [`Purses::begin`] is over; its cost, where it is known.
+    /// What [`Purses::begin`] was asked for is over; its cost, where it is known.
     pub(super) fn end(&self, purse: &str, usd: Option<f64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = state.spent.entry(purse.to_owned()).or_default();
@@ -162,23 +162,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purses = Purses::load(folder.path());
         for _ in 0..2 {
-            purses.begin_on(7, "a", &BUDGET).unwrap();
+            purses.begin_on(7, "a", &BUDGET, 1).unwrap();
             purses.end("a", Some(0.1));
         }
         purses.save();
         let again = Purses::load(folder.path());
-        again.begin_on(7, "a", &BUDGET).unwrap();
-        assert_eq!(again.begin_on(7, "a", &BUDGET), Err("budget_calls"));
-        assert_eq!(again.begin_on(7, "b", &BUDGET), Ok(()));
-        assert_eq!(again.begin_on(8, "a", &BUDGET), Ok(()));
+        again.begin_on(7, "a", &BUDGET, 1).unwrap();
+        assert_eq!(again.begin_on(7, "a", &BUDGET, 1), Err("budget_calls"));
+        assert_eq!(again.begin_on(7, "b", &BUDGET, 1), Ok(()));
+        assert_eq!(again.begin_on(8, "a", &BUDGET, 1), Ok(()));
     }
 
     #[test]
     fn money_ends_before_the_call_that_would_pass_it() {
         let purses = Purses::load(Path::new("/nowhere"));
-        purses.begin_on(7, "a", &BUDGET).unwrap();
+        purses.begin_on(7, "a", &BUDGET, 1).unwrap();
         purses.end("a", Some(0.6));
-        assert_eq!(purses.begin_on(7, "a", &BUDGET), Err("budget_usd"));
+        assert_eq!(purses.begin_on(7, "a", &BUDGET, 1), Err("budget_usd"));
         assert_eq!((purses.step("s"), purses.step("s"), purses.step("t")), (0, 1, 0));
     }
 }

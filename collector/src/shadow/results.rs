@@ -8,7 +8,9 @@ use crate::table::{score_key, scores_to_parquet};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::broadcast;
 use understudy_call::record::ScoreRecord;
 
@@ -36,10 +38,13 @@ pub(super) struct Results {
     store: Store,
     metrics: Metrics,
     rows: Mutex<Vec<ScoreRecord>>,
+    /// Rows that a judge looks at, by when they came.
+    held: Mutex<BTreeMap<(Instant, u64), ScoreRecord>>,
     /// (task, candidate, version) whose trial is told.
     tried: Mutex<BTreeSet<(String, String, String)>>,
     agreements: broadcast::Sender<Agreement>,
-    /// What is erased: a call may be while its shadow is asked.
+    /// What is erased: a call may be while its shadow is asked. Locked for a whole flush, so that who waits for one waits
+    /// for what is on its way, too.
     tombstones: tokio::sync::Mutex<Tombstones>,
 }
 
@@ -49,6 +54,7 @@ impl Results {
             store,
             metrics,
             rows: Mutex::default(),
+            held: Mutex::default(),
             tried: Mutex::default(),
             agreements,
             tombstones: tokio::sync::Mutex::default(),
@@ -71,6 +77,38 @@ impl Results {
         } else {
             self.metrics.shadow_skipped.with_label_values(&["store"]).inc();
         }
+    }
+
+    /// Holds a row back until [`Results::release`], under the place that this gives.
+    pub(super) fn hold(&self, row: ScoreRecord) -> (Instant, u64) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let place = (Instant::now(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.held().insert(place, row);
+        place
+    }
+
+    /// A row that is held back.
+    pub(super) fn held_at(&self, place: (Instant, u64)) -> Option<ScoreRecord> {
+        self.held().get(&place).cloned()
+    }
+
+    /// Lets a row go, with the judge's word where there is one; nothing where it went before.
+    pub(super) fn release(&self, place: (Instant, u64), judge: Option<f64>) {
+        let row = self.held().remove(&place);
+        row.into_iter().for_each(|row| self.add(ScoreRecord { judge, ..row }));
+    }
+
+    /// Lets all rows go that came before then, without a word of the judge.
+    pub(super) fn release_before(&self, then: Instant) {
+        let mut held = self.held();
+        let young = held.split_off(&(then, 0));
+        let late = std::mem::replace(&mut *held, young);
+        drop(held);
+        late.into_values().for_each(|row| self.add(row));
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), ScoreRecord>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -100,18 +138,17 @@ impl Results {
 
     /// Puts all rows but those of erased calls, an object for each task and candidate; what can't be put waits.
     pub(super) async fn flush(&self) {
+        let mut tombstones = self.tombstones.lock().await;
         let mut rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
         if rows.is_empty() {
             return;
         }
-        let mut tombstones = self.tombstones.lock().await;
         if let Err(error) = tombstones.refresh(&self.store).await {
             tracing::warn!(%error, "scores of shadows wait: what is erased is not known");
             rows.into_iter().for_each(|row| self.add(row));
             return;
         }
         rows.retain(|row| !tombstones.covers_score(row));
-        drop(tombstones);
         let mut objects: BTreeMap<(String, String), Vec<ScoreRecord>> = BTreeMap::new();
         for row in rows {
             let key = (row.task_id.clone(), row.candidate.clone());
@@ -133,5 +170,58 @@ impl Results {
                 rows.into_iter().for_each(|row| self.add(row));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::{Fault, Faulty};
+    use prometheus::Registry;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_flush_waits_for_the_rows_of_the_one_before() {
+        let faulty = Faulty::new();
+        // A store that takes its time.
+        faulty.plan(|_, _| {
+            std::thread::sleep(Duration::from_millis(200));
+            Fault::None
+        });
+        let metrics = Metrics::register(&Registry::new(), None).unwrap();
+        let results = Arc::new(Results::new(faulty.store(), metrics, broadcast::channel(1).0));
+        results.add(ScoreRecord {
+            task_id: "task".into(),
+            candidate: "small".into(),
+            ..ScoreRecord::default()
+        });
+        let first = results.clone();
+        let first = tokio::spawn(async move { first.flush().await });
+        while !results.rows.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        results.flush().await;
+        faulty.plan(|_, _| Fault::None);
+        assert_eq!(faulty.store().list("scores").await.unwrap().len(), 1);
+        first.await.unwrap();
+    }
+
+    #[test]
+    fn a_row_that_a_judge_looks_at_goes_once_with_its_word_or_late_without() {
+        let metrics = Metrics::register(&Registry::new(), None).unwrap();
+        let results = Results::new(Store::in_memory(), metrics, broadcast::channel(1).0);
+        let row = |call: &str| ScoreRecord {
+            call_id: call.into(),
+            ..ScoreRecord::default()
+        };
+        let (told, late) = (results.hold(row("told")), results.hold(row("late")));
+        assert!(results.rows.lock().unwrap().is_empty() && results.held_at(told).is_some());
+        results.release(told, Some(1.0));
+        results.release_before(Instant::now() + Duration::from_secs(1));
+        results.release(late, Some(0.0));
+        let rows = results.rows.lock().unwrap();
+        let words: Vec<(&str, Option<f64>)> = rows.iter().map(|row| (row.call_id.as_str(), row.judge)).collect();
+        assert_eq!(words, [("told", Some(1.0)), ("late", None)]);
     }
 }

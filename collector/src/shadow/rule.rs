@@ -1,6 +1,6 @@
 //! Which live calls are shadowed, by whom, and for how much.
 
-use crate::replay::{Arm, lot};
+use crate::replay::{Arm, Judge, lot};
 use understudy_call::record::CallRecord;
 
 /// Changes which calls are drawn against those that replays draw.
@@ -18,6 +18,17 @@ pub struct Rule {
     /// Whether the text is sent as the client wrote it; else it is masked.
     pub raw: bool,
     /// What it may spend.
+    pub budget: RuleBudget,
+    /// Who compares the candidates' answers with the recorded ones, if anybody.
+    pub judge: Option<RuleJudge>,
+}
+
+/// A judge of live answers: an upstream that is neither arm.
+#[derive(Clone)]
+pub struct RuleJudge {
+    /// Who.
+    pub judge: Judge,
+    /// What it may spend; each answer takes two calls, one in each order.
     pub budget: RuleBudget,
 }
 
@@ -80,9 +91,13 @@ fn glob(pattern: &str, text: &str) -> bool {
 impl Rule {
     /// Whether a call is in the sample: by its id alone, so that all upstreams get the same calls.
     pub(super) fn draws(&self, call_id: &str) -> bool {
-        let lot = lot(SEED, call_id);
-        let place = u64::from_le_bytes([lot[0], lot[1], lot[2], lot[3], lot[4], lot[5], lot[6], lot[7]]);
-        (place as f64) < self.sample * u64::MAX as f64
+        is_drawn(SEED, call_id, self.sample)
+    }
+
+    /// What its judge is, for telling rules apart.
+    pub(super) fn judge_key(&self) -> Option<(&str, &str, RuleBudget)> {
+        let judge = self.judge.as_ref()?;
+        Some((judge.judge.name(), judge.judge.model(), judge.budget))
     }
 
     /// The name of its purse: what is spent stays spent where sample or budget change.
@@ -99,6 +114,13 @@ impl Rule {
             to.join(",")
         )
     }
+}
+
+/// Whether a call is in a share of all.
+pub(super) fn is_drawn(seed: u64, call_id: &str, share: f64) -> bool {
+    let lot = lot(seed, call_id);
+    let place = u64::from_le_bytes([lot[0], lot[1], lot[2], lot[3], lot[4], lot[5], lot[6], lot[7]]);
+    (place as f64) < share * u64::MAX as f64
 }
 
 #[cfg(test)]
@@ -162,6 +184,7 @@ mod tests {
                 usd_per_day: None,
                 concurrency: 1,
             },
+            judge: None,
         };
         let drawn = |sample| {
             (0..20_000)

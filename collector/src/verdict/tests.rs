@@ -98,7 +98,7 @@ fn an_equal_candidate_is_promoted_with_its_evidence() {
 fn the_json_has_the_fields_of_the_design_and_null_where_unknown() {
     let value = serde_json::to_value(judge(&[])).unwrap();
     let fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline first_token_p50_ms first_token_p95_ms first_token_p50_ms_baseline first_token_p95_ms_baseline calls_per_day cost_per_month cost_per_month_baseline gpu_hour calls_per_gpu_hour break_even_per_day unpriced trial alpha e_value strata";
+    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline first_token_p50_ms first_token_p95_ms first_token_p50_ms_baseline first_token_p95_ms_baseline calls_per_day cost_per_month cost_per_month_baseline gpu_hour calls_per_gpu_hour break_even_per_day unpriced trial alpha e_value judged judge strata";
     assert_eq!(fields, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(
         (value["verdict"].as_str(), value["need_more"].as_u64()),
@@ -431,4 +431,39 @@ fn failing_counts_against_a_candidate_and_being_away_does_not() {
         "{}",
         verdict.reason
     );
+}
+
+#[test]
+fn a_pair_whose_floor_came_later_is_as_new_as_its_floor() {
+    // Every second call got its floor later; among those the candidate was worse.
+    let all = rows(400, &[(1.0, 1.0), (0.7, 1.0)]);
+    let later = |index: usize| !index.is_multiple_of(2);
+    let paired: HashMap<String, i64> = (0..400)
+        .filter(|index| later(*index))
+        .map(|index| (format!("call-{index}"), NOW - 500_000 + index as i64))
+        .collect();
+    let given = Evidence {
+        paired: Some(&paired),
+        ..evidence(&all)
+    };
+    let given = verdict(&given, &VerdictConfig::default());
+    let mut stamped = all.clone();
+    for (index, row) in stamped.iter_mut().enumerate().filter(|(index, _)| later(*index)) {
+        row.judged_at = NOW - 500_000 + index as i64;
+    }
+    let expected = judge(&stamped);
+    assert_eq!((given.lower, given.upper), (expected.lower, expected.upper));
+    assert_ne!(given.e_value, judge(&all).e_value, "the order counts");
+}
+
+#[test]
+fn what_a_judge_said_is_told_and_decides_nothing() {
+    let mut all = rows(300, &EQUAL);
+    let without = judge(&all);
+    all[0].judge = Some(0.0);
+    all[1].judge = Some(0.5);
+    let with = judge(&all);
+    assert_eq!((with.judged, with.judge), (2, Some(0.25)));
+    assert_eq!((without.judged, without.judge), (0, None));
+    assert_eq!((with.verdict, with.lower), (without.verdict, without.lower));
 }

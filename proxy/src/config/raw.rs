@@ -367,6 +367,7 @@ pub(super) struct Guard {
     pub(super) invalid: Option<Percent>,
     pub(super) fallback: Option<Percent>,
     pub(super) p95_latency: Option<Times>,
+    pub(super) cost: Option<Times>,
     pub(super) agreement: Option<Percent>,
 }
 

@@ -82,11 +82,14 @@ fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_l
 fn guard_and_rollout_are_read_as_the_design_writes_them() {
     let route = "routes:\n  - match: { task: t }\n    split: { openai: 95, small: 5 }\n    \
         rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n    \
-        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
+        guard: { error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, cost: 1.5x, agreement: 5% }\n    when: easy\n    on_drift: rollback\n";
     let config = parse(&format!("{UPSTREAMS}{route}")).unwrap();
     let route_read = &config.routes.all()[0];
     let guard = route_read.guard.unwrap();
-    assert_eq!((guard.error, guard.p95_latency), (Some(0.02), Some(1.2)));
+    assert_eq!(
+        (guard.error, guard.p95_latency, guard.cost),
+        (Some(0.02), Some(1.2), Some(1.5))
+    );
     let rollout = route_read.rollout.unwrap();
     assert_eq!((rollout.step_weight, rollout.max_weight, rollout.auto), (5, 50, false));
     assert_eq!(route_read.on_drift, crate::route::OnDrift::Rollback);
@@ -289,6 +292,19 @@ fn an_operators_prices_are_read_and_a_bad_file_is_told_by_model_and_field() {
 }
 
 #[test]
+fn a_judge_of_shadows_is_asked_for_and_bounded() {
+    let text = "shadow: [{ to: [small], judge: { by: openai, model: gpt-4o } }]\n";
+    let shadow = &parse(&format!("{UPSTREAMS}{text}")).unwrap().shadow[0];
+    let judge = shadow.judge.as_ref().unwrap();
+    assert_eq!((judge.by.as_str(), judge.model.as_str()), ("openai", "gpt-4o"));
+    assert_eq!((judge.budget.calls_per_day, judge.budget.concurrency), (1000, 1));
+    let none = &parse(&format!("{UPSTREAMS}shadow: [{{ to: [small] }}]\n"))
+        .unwrap()
+        .shadow[0];
+    assert_eq!(none.judge, None);
+}
+
+#[test]
 fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
     let text = "shadow:\n  - { match: { task: \"*\" }, to: [small], sample: 2%, budget: { calls_per_day: 100, usd_per_day: 1.5, concurrency: 2 } }\n";
     let shadow = &parse(&format!("{UPSTREAMS}{text}")).unwrap().shadow[0];
@@ -316,6 +332,26 @@ fn a_shadow_names_its_upstreams_and_bounds_what_it_spends() {
         ("{ to: [small], match: { tsak: x } }", "did you mean `task`"),
         ("{ to: [small], budget: { usd_per_day: -1 } }", "0 or more"),
         ("{ to: [small], budget: { concurrency: 0 } }", "1 to 256"),
+        (
+            "{ to: [small], judge: { by: nobody, model: m } }",
+            "judge.by: `nobody` is not among",
+        ),
+        (
+            "{ to: [small], judge: { by: small } }",
+            "judge.by: `small` is one of those",
+        ),
+        (
+            "{ to: [small], match: { upstream: openai }, judge: { by: openai, model: m } }",
+            "one of those",
+        ),
+        (
+            "{ to: [small], judge: { by: openai } }",
+            "judge.model: which model of `openai`",
+        ),
+        (
+            "{ to: [small], judge: { by: openai, model: m, budget: { usd_per_day: -1 } } }",
+            "judge.budget.usd_per_day",
+        ),
     ] {
         let error = error(&format!("{UPSTREAMS}shadow: [{text}]\n"));
         assert!(error.contains(word), "{text}: {error}");

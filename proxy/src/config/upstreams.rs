@@ -4,6 +4,7 @@ use super::raw::{self, File};
 use super::{ConfigError, Validation};
 use std::collections::BTreeMap;
 use understudy_call::call::Api;
+use understudy_call::translate;
 use understudy_client::{AwsCredentials, Secret, SelfHosted, Signing, UpstreamConfig};
 use url::Url;
 
@@ -110,14 +111,22 @@ impl Validation<'_> {
     }
 
     fn api(&self, upstream: &str, text: &str) -> Result<Api, ConfigError> {
+        let is_spoken = |api: &Api| translate::path(*api, "", false).is_some();
         match Api::from_name(text) {
-            Some(api @ (Api::OpenaiChat | Api::AnthropicMessages)) => Ok(api),
-            Some(_) => Err(self.invalid(format!(
-                "upstreams.{upstream}.api: `{text}` is not built yet in this version"
-            ))),
-            None => Err(self.invalid(format!(
-                "upstreams.{upstream}.api: `{text}` is no API: use one of {}",
-                Api::ALL.map(Api::as_str).join(", ")
+            Some(api) if is_spoken(&api) => Ok(api),
+            known => Err(self.invalid(format!(
+                "upstreams.{upstream}.api: `{text}` is {}: use one of {}",
+                if known.is_some() {
+                    "no API that we make calls of"
+                } else {
+                    "no API"
+                },
+                Api::ALL
+                    .iter()
+                    .filter(|api| is_spoken(api))
+                    .map(|api| api.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))),
         }
     }

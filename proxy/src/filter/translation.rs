@@ -1,18 +1,13 @@
-//! A candidate's chat stream on its way to the client's API.
+//! A candidate's stream on its way to the client's API.
 
-use bytes::Bytes;
+use super::{EventFilter, Passed};
 use understudy_call::translate::{Back, Refusal, Stream};
-use understudy_call::wire::splice::model_named;
-use understudy_call::wire::sse;
 
-/// The most of a candidate's stream that is read for its model's name.
-const MAX_HEAD: usize = 16 << 10;
-
-/// A candidate's chat stream on its way to the client's API.
+/// A candidate's stream on its way to the client's API.
 pub(crate) struct Translation {
     stream: Stream,
-    pub(super) model: Option<String>,
-    head: Vec<u8>,
+    /// Takes the usage out that the client did not ask for.
+    usage: Option<EventFilter>,
 }
 
 impl Translation {
@@ -23,40 +18,38 @@ impl Translation {
     pub(crate) fn new(back: &Back) -> Result<Translation, Refusal> {
         Ok(Translation {
             stream: back.stream()?,
-            model: None,
-            head: Vec::new(),
+            usage: back.adds_usage().then(|| EventFilter::without_usage(true)),
         })
     }
 
     /// Takes the next piece; the candidate's end mark ends what the client gets, whether or not the connection ends.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Bytes {
-        self.look_for_model(piece);
-        self.stream.push(piece).into()
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Passed {
+        let written = self.stream.push(piece);
+        self.passed(written)
     }
 
     /// What is left when the candidate's stream has ended.
-    pub(crate) fn finish(&mut self) -> Bytes {
-        self.stream.finish().into()
+    pub(crate) fn finish(&mut self) -> Passed {
+        let written = self.stream.finish();
+        self.passed(written)
     }
 
     /// An error event in the client's API; nothing that says that the answer is complete.
-    pub(super) fn broken(&mut self, why: &str) -> Bytes {
-        let error = serde_json::json!({"error": {"message": why, "type": "upstream_error"}});
-        // The blank line ends the event that was cut off.
-        self.stream
-            .push(format!("\n\nevent: error\ndata: {error}\n\n").as_bytes())
-            .into()
+    pub(super) fn broken(&mut self, why: &str) -> Passed {
+        let written = self.stream.fail(why);
+        self.passed(written)
     }
 
-    fn look_for_model(&mut self, piece: &[u8]) {
-        if self.model.is_some() || self.head.len() > MAX_HEAD {
-            return;
-        }
-        let room = MAX_HEAD.saturating_sub(self.head.len()) + 1;
-        self.head.extend_from_slice(&piece[..piece.len().min(room)]);
-        self.model = sse::Events::of_open_stream(&self.head).find_map(|event| model_named(&event.data));
-        if self.model.is_some() {
-            self.head = Vec::new();
+    /// The model that the candidate named, as soon as it is known.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.stream.model()
+    }
+
+    /// What is written is whole events.
+    fn passed(&mut self, written: Vec<u8>) -> Passed {
+        match &mut self.usage {
+            Some(usage) => usage.push(&written),
+            None => Passed::same(written.into()),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::chat::Delta;
 use super::super::ids::{CallIds, is_tool_name};
-use super::super::{BROKE_OFF, Back, Writer, error_said, sse_event};
+use super::super::{BROKE_OFF, Back, Writer, error_said, sse_event, tool_calls};
 use super::answer::{opening, stop_reason, usage};
 use crate::call::Usage;
 
@@ -100,7 +100,7 @@ impl Events {
             .as_deref()
             .is_some_and(|word| stop_reason(word, false, false) == "max_tokens");
         match block {
-            Block::Call(arguments) if !is_cut && !is_object(&arguments) => {
+            Block::Call(arguments) if !is_cut && !tool_calls::is_object(&arguments) => {
                 self.fail(500, "the model called a tool with arguments that are no object", out);
             }
             _ => {
@@ -114,10 +114,6 @@ impl Events {
         sse_event(&super::error(status, message), out);
         self.has_failed = true;
     }
-}
-
-fn is_object(arguments: &str) -> bool {
-    arguments.trim().is_empty() || serde_json::from_str::<Value>(arguments).is_ok_and(|value| value.is_object())
 }
 
 impl Writer for Events {

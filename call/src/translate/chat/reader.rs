@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::told::Ends;
 use super::order::InOrder;
 use super::{Delta, NAMELESS, NO_CALL, gave_up, says_calls};
 use crate::call::Usage;
@@ -21,6 +22,8 @@ pub(in super::super) struct Reader {
     form: Option<Form>,
     deltas: InOrder,
     created: Option<i64>,
+    model: Option<String>,
+    ends: Ends,
     has_started: bool,
     is_done: bool,
     places: Places,
@@ -53,15 +56,16 @@ struct Call {
     has_arguments: bool,
 }
 
-impl Reader {
-    /// The deltas that a piece completes.
-    pub(in super::super) fn push(&mut self, piece: &[u8]) -> Vec<Delta> {
+impl super::super::Reader for Reader {
+    fn push(&mut self, piece: &[u8]) -> Vec<Delta> {
         if self.is_done {
             return Vec::new();
         }
         self.pending.extend_from_slice(piece);
         self.tell_form();
-        if self.form == Some(Form::Events) {
+        // An event is looked for where one can have ended, so that none is looked at twice.
+        let has_ended = self.ends.see(piece);
+        if self.form == Some(Form::Events) && has_ended {
             let pending = std::mem::take(&mut self.pending);
             let mut events = sse::Events::resumed(&pending, true);
             for event in events.by_ref() {
@@ -70,13 +74,12 @@ impl Reader {
             self.pending = pending[events.position()..].to_vec();
         }
         if self.pending.len() > 2 * MAX_EVENT {
-            self.fail("an event is too long".into());
+            self.give_up("an event is too long".into());
         }
         self.deltas.take()
     }
 
-    /// The deltas of what is left at the end.
-    pub(in super::super) fn finish(&mut self) -> Vec<Delta> {
+    fn finish(&mut self) -> Vec<Delta> {
         let pending = std::mem::take(&mut self.pending);
         if self.form == Some(Form::Json) {
             self.take_data(&pending, false);
@@ -89,6 +92,25 @@ impl Reader {
         self.deltas.take()
     }
 
+    fn fail(&mut self, error: Value) -> Vec<Delta> {
+        self.give_up(error);
+        self.deltas.take()
+    }
+
+    fn created(&self) -> Option<i64> {
+        self.created
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl Reader {
     /// By the first byte that is neither white space nor of a byte order mark, however the stream is cut.
     fn tell_form(&mut self) {
         if self.form.is_some() {
@@ -102,20 +124,10 @@ impl Reader {
         }
     }
 
-    /// When the answer was made, in seconds since 1970, where a chunk has said so.
-    pub(in super::super) fn created(&self) -> Option<i64> {
-        self.created
-    }
-
-    /// Whether the stream has said that it is at its end, or failed: what follows is not read.
-    pub(in super::super) fn is_done(&self) -> bool {
-        self.is_done
-    }
-
     fn take_event(&mut self, event: &Event<'_>) {
         if self.is_done {
         } else if event.oversize {
-            self.fail("an event is too long".into());
+            self.give_up("an event is too long".into());
         } else if event.data.trim_ascii() == b"[DONE]" {
             self.end();
         } else {
@@ -126,9 +138,9 @@ impl Reader {
     fn take_data(&mut self, data: &[u8], is_error: bool) {
         match json::parse(data) {
             Ok(Value::Object(chunk)) => self.take_chunk(chunk, is_error),
-            _ if is_error => self.fail(String::from_utf8_lossy(data).into()),
+            _ if is_error => self.give_up(String::from_utf8_lossy(data).into()),
             // After the finish word only usage can be lost.
-            Err(_) if is_json(data) && self.finish.is_none() => self.fail("a chunk can't be read".into()),
+            Err(_) if is_json(data) && self.finish.is_none() => self.give_up("a chunk can't be read".into()),
             _ => {}
         }
     }
@@ -144,8 +156,11 @@ impl Reader {
             let created = json::integer(&chunk, "created").filter(|seconds| *seconds > 0);
             self.created = self.created.or(created);
         }
+        if self.model.is_none() {
+            self.model = json::text(&chunk, "model").map(Into::into);
+        }
         if is_error {
-            return self.fail(error.unwrap_or(chunk));
+            return self.give_up(error.unwrap_or(chunk));
         }
         if let Some(id) = json::text(&chunk, "id").filter(|_| error.is_none()) {
             self.start(id);
@@ -160,7 +175,7 @@ impl Reader {
             self.tell(Delta::Usage(usage));
         }
         if let Some(error) = error {
-            self.fail(error);
+            self.give_up(error);
         }
     }
 
@@ -172,7 +187,7 @@ impl Reader {
             (None, None) => {}
         }
         match json::text(choice, "finish_reason") {
-            Some(word) if is_failure(word) => self.fail(gave_up(word).into()),
+            Some(word) if is_failure(word) => self.give_up(gave_up(word).into()),
             Some(word) => self.finish = Some(word.into()),
             None => {}
         }
@@ -258,11 +273,11 @@ impl Reader {
     fn end(&mut self) {
         let is_nameless = |call: &Call| call.index.is_none() && !matches!(call.held.trim(), "" | "{}");
         if self.calls.iter().any(is_nameless) {
-            self.fail(NAMELESS.into());
+            self.give_up(NAMELESS.into());
         }
         let says_calls = self.finish.as_deref().is_some_and(says_calls);
         if says_calls && self.told == 0 && self.text.trim().is_empty() && self.refusal.is_empty() {
-            self.fail(NO_CALL.into());
+            self.give_up(NO_CALL.into());
         }
         self.deltas.close();
         if let Some(word) = self.finish.take() {
@@ -271,7 +286,7 @@ impl Reader {
         self.is_done = true;
     }
 
-    fn fail(&mut self, error: Value) {
+    fn give_up(&mut self, error: Value) {
         if !self.is_done {
             self.deltas.close();
             self.deltas.push(Delta::Error(error));

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::Reader as _;
 use super::*;
 use crate::call::Api;
 use crate::wire;

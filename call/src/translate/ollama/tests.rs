@@ -9,6 +9,8 @@ fn chat(body: Value) -> Value {
 
 fn back() -> Back {
     Back {
+        spoken: crate::call::Api::OpenaiChat,
+        created: 0,
         api: Api::Ollama,
         model: "llama".into(),
         stream: true,

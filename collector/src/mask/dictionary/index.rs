@@ -3,7 +3,9 @@
 //!
 //! An automaton over as many entries takes minutes and caches nothing; here only words that begin an entry are compared.
 
-use super::{Kind, is_joined, is_whole_word};
+use super::{Kind, is_whole_word};
+use crate::mask::eight::{self, Eight};
+use crate::mask::lexicon::WordHash;
 use crate::mask::scan::Hit;
 use crate::mask::scene::{has_no_spaces, is_escape_letter};
 use std::collections::HashMap;
@@ -50,16 +52,14 @@ impl Hasher for AsItIs {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = mixed(self.0, u32::from(*byte)));
+        let mut hash = WordHash::after(self.0);
+        bytes.iter().for_each(|byte| hash.push(*byte));
+        self.0 = hash.finish();
     }
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
-}
-
-fn mixed(hash: u64, letter: u32) -> u64 {
-    (hash.rotate_left(5) ^ u64::from(letter)).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 fn is_word(letter: char) -> bool {
@@ -122,35 +122,37 @@ impl Index {
 
     /// Looks at each word of a text.
     pub(super) fn find(&self, text: &str, hits: &mut Vec<Hit>) {
-        let mut before = None;
-        for (at, letter) in text.char_indices() {
-            let begins =
-                is_word(letter) && (!is_joined(before, Some(letter)) || is_escape_letter(text.as_bytes(), at - 1));
-            if begins {
-                self.find_at(text, at, hits);
+        let mut at = 0;
+        while let Some(letter) = text[at..].chars().next() {
+            if !is_word(letter) {
+                at += letter.len_utf8();
+                continue;
             }
-            before = Some(letter);
+            let end = self.find_at(text, at, hits);
+            // The letter of an escape may belong to the word, or not.
+            if end > at + 1 && is_escape_letter(text.as_bytes(), at) {
+                self.find_at(text, at + 1, hits);
+            }
+            at = end;
         }
     }
 
-    fn find_at(&self, text: &str, start: usize, hits: &mut Vec<Hit>) {
+    /// Compares the entries that begin with the word at `start`; tells where that ends.
+    fn find_at(&self, text: &str, start: usize, hits: &mut Vec<Hit>) -> usize {
         let rest = &text[start..];
-        let (first, end) = word_hash(0, rest, |letter| folded(letter, self.ignore_case));
+        let (first, length) = word_hash(rest, self.ignore_case);
         let (word, bit) = place(first, self.known.len());
-        if self.known[word] & bit == 0 {
-            return;
-        }
-        let Some(group) = self.first.get(&first) else { return };
-        self.compare(text, start, group.alone, hits);
-        if group.has_longer
-            && let Some(group) = self.second.get(&self.second_hash(first, &rest[end..]))
+        if self.known[word] & bit != 0
+            && let Some(group) = self.first.get(&first)
         {
-            self.compare(text, start, *group, hits);
+            self.compare(text, start, group.alone, hits);
+            if group.has_longer
+                && let Some(group) = self.second.get(&second_hash(first, &rest[length..], self.ignore_case))
+            {
+                self.compare(text, start, *group, hits);
+            }
         }
-    }
-
-    fn second_hash(&self, first: u64, after: &str) -> u64 {
-        second_hash(first, after, |letter| folded(letter, self.ignore_case))
+        start + length
     }
 
     fn compare(&self, text: &str, start: usize, (from, to): (u32, u32), hits: &mut Vec<Hit>) {
@@ -192,39 +194,69 @@ fn folded(letter: char, ignore_case: bool) -> impl Iterator<Item = char> {
 }
 
 /// The hash of the word that a text begins with, and where it ends.
-fn word_hash<I: Iterator<Item = char>>(mut hash: u64, text: &str, fold: impl Fn(char) -> I) -> (u64, usize) {
-    for (at, letter) in text.char_indices() {
-        if !is_word(letter) {
-            return (hash, at);
+fn word_hash(text: &str, ignore_case: bool) -> (u64, usize) {
+    let bytes = text.as_bytes();
+    let (mut hash, mut end) = (WordHash::default(), 0);
+    loop {
+        let eight = Eight::at(bytes, end);
+        let length = eight::place(eight::others(eight.letters() | eight.digits()));
+        if length < 8 && bytes.get(end + length).is_some_and(|byte| !byte.is_ascii()) {
+            hash = WordHash::default();
+            end = push_word(&mut hash, text, ignore_case);
+            return (hash.finish(), end);
         }
-        hash = fold(letter).fold(hash, |hash, letter| mixed(hash, letter.into()));
+        let letters = eight.first(length).0;
+        if ignore_case {
+            hash.push_ascii(letters, length);
+        } else {
+            hash.push_exact(letters, length);
+        }
+        end += length;
+        if length < 8 {
+            return (hash.finish(), end);
+        }
     }
-    (hash, text.len())
 }
 
 /// The hash up to the end of the second word, from that of the first and what comes after it.
-fn second_hash<I: Iterator<Item = char>>(first: u64, after: &str, fold: impl Fn(char) -> I) -> u64 {
-    let mut hash = first;
-    for (count, (at, letter)) in after.char_indices().enumerate() {
-        if is_word(letter) {
-            return word_hash(hash, &after[at..], fold).0;
+fn second_hash(first: u64, after: &str, ignore_case: bool) -> u64 {
+    let mut hash = WordHash::after(first);
+    let second = after
+        .char_indices()
+        .take(BETWEEN + 1)
+        .find(|(_, letter)| is_word(*letter));
+    match second {
+        Some((at, _)) => {
+            push(&mut hash, after[..at].chars(), ignore_case);
+            push_word(&mut hash, &after[at..], ignore_case);
         }
-        if count == BETWEEN {
-            return hash;
-        }
-        hash = fold(letter).fold(hash, |hash, letter| mixed(hash, letter.into()));
+        None => push(&mut hash, after.chars().take(BETWEEN), ignore_case),
     }
-    hash
+    hash.finish()
+}
+
+/// Adds the word that a text begins with; tells where it ends.
+fn push_word(hash: &mut WordHash, text: &str, ignore_case: bool) -> usize {
+    let end = text.find(|letter| !is_word(letter)).unwrap_or(text.len());
+    push(hash, text[..end].chars(), ignore_case);
+    end
+}
+
+fn push(hash: &mut WordHash, letters: impl Iterator<Item = char>, ignore_case: bool) {
+    let mut bytes = [0; 4];
+    for letter in letters.flat_map(|letter| folded(letter, ignore_case)) {
+        letter.encode_utf8(&mut bytes).bytes().for_each(|byte| hash.push(byte));
+    }
 }
 
 /// The group of an entry that is folded already.
 fn group_of(entry: &str) -> Group {
-    let (first, end) = word_hash(0, entry, std::iter::once);
+    let (first, end) = word_hash(entry, false);
     let after = &entry[end..];
     if after.chars().any(is_word) {
         Group::Longer {
             first,
-            second: second_hash(first, after, std::iter::once),
+            second: second_hash(first, after, false),
         }
     } else {
         Group::Alone(first)

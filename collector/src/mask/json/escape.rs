@@ -6,6 +6,7 @@ use memchr::memchr;
 use understudy_call::wire::escaped_unit;
 
 /// A string without its escapes.
+#[derive(Default)]
 pub(super) struct Decoded {
     pub(super) text: String,
     /// After each escape: its end in `text`, and in the raw string.
@@ -67,19 +68,24 @@ fn unicode(raw: &str) -> (char, usize) {
     pair.map_or((char::REPLACEMENT_CHARACTER, 6), |letter| (letter, 12))
 }
 
-/// Appends text as the inside of a JSON string.
-pub(super) fn push_escaped(into: &mut String, text: &str) {
+/// Text as the inside of a JSON string.
+pub(super) fn escaped(text: String) -> String {
+    if !text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         match letter {
-            '"' => into.push_str("\\\""),
-            '\\' => into.push_str("\\\\"),
-            '\n' => into.push_str("\\n"),
-            '\r' => into.push_str("\\r"),
-            '\t' => into.push_str("\\t"),
-            control if (control as u32) < 0x20 => into.push_str(&format!("\\u{:04x}", control as u32)),
-            other => into.push(other),
+            '"' => escaped.push_str("\\\""),
+            '\\' => escaped.push_str("\\\\"),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            control if (control as u32) < 0x20 => escaped.push_str(&format!("\\u{:04x}", control as u32)),
+            other => escaped.push(other),
         }
     }
+    escaped
 }
 
 #[cfg(test)]
@@ -109,8 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn escaping_and_undoing_agree_with_serde_json(text in any::<String>()) {
-            let mut raw = String::new();
-            push_escaped(&mut raw, &text);
+            let raw = escaped(text.clone());
             prop_assert_eq!(&Decoded::new(&raw).text, &text);
             let parsed: String = serde_json::from_str(&format!("\"{raw}\"")).unwrap();
             prop_assert_eq!(&parsed, &text);

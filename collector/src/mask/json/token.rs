@@ -2,9 +2,12 @@
 //!
 //! Checks the whole grammar and changes nothing; memory grows with depth alone, which has a bound.
 
+use crate::mask::eight::Eight;
 use memchr::memchr2;
 use std::ops::Range;
 
+/// Bytes of a string that are looked at in the way of short ones.
+const SHORT: usize = 32;
 /// Deeper texts are refused.
 const DEPTH: usize = 1 << 17;
 
@@ -195,16 +198,8 @@ impl<'t> Tokens<'t> {
         self.at = start;
         let mut is_escaped = false;
         loop {
-            let rest = &self.bytes[self.at..];
-            let Some(step) = memchr2(b'"', b'\\', rest) else {
-                return Err(self.error("a closing quote"));
-            };
-            // Folded without an early exit, so that it is vectorised.
-            if rest[..step].iter().fold(false, |is_bad, byte| is_bad | (*byte < 0x20)) {
-                return Err(self.error("a string without control characters"));
-            }
-            self.at += step;
-            if rest[step] == b'"' {
+            self.at += self.plain_length()?;
+            if self.bytes[self.at] == b'"' {
                 let range = start..self.at;
                 self.at += 1;
                 return Ok((range, is_escaped));
@@ -212,6 +207,31 @@ impl<'t> Tokens<'t> {
             is_escaped = true;
             self.at += self.escape_width()?;
         }
+    }
+
+    /// How far it is to the next quote or backslash.
+    fn plain_length(&self) -> Result<usize, JsonError> {
+        let rest = &self.bytes[self.at..];
+        // Most runs are short.
+        let mut length = 0;
+        while length < SHORT && rest.len() >= length + 8 {
+            let plain = Eight::at(rest, length).plain_in_json();
+            length += plain;
+            if plain < 8 {
+                break;
+            }
+        }
+        if !matches!(rest.get(length), Some(b'"' | b'\\')) {
+            length = memchr2(b'"', b'\\', rest).ok_or_else(|| self.error("a closing quote"))?;
+            // Folded without an early exit, so that it is vectorised.
+            if rest[..length]
+                .iter()
+                .fold(false, |is_bad, byte| is_bad | (*byte < 0x20))
+            {
+                return Err(self.error("a string without control characters"));
+            }
+        }
+        Ok(length)
     }
 
     fn escape_width(&self) -> Result<usize, JsonError> {

@@ -8,9 +8,9 @@ use crate::mask::word::{Gap, Page, Shape};
 /// Longest name, in words.
 const WORDS: usize = 7;
 
-pub(super) const NAME: Flags = Flags::GIVEN.or(Flags::FAMILY);
+pub(in super::super) const NAME: Flags = Flags::GIVEN.or(Flags::FAMILY);
 /// What a word is that is no name, or a name and something else too.
-pub(super) const OTHER: Flags = Flags::WORD
+pub(in super::super) const OTHER: Flags = Flags::WORD
     .or(Flags::PLACE)
     .or(Flags::TAIL)
     .or(Flags::STREET_AFTER)

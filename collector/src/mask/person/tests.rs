@@ -1,5 +1,6 @@
 use super::*;
 use crate::mask::lexicon::Lexicon;
+use proptest::prelude::*;
 
 fn found<'t>(text: &'t str, label: &str) -> Vec<&'t str> {
     let mut hits = Vec::new();
@@ -55,4 +56,19 @@ fn labels_and_signatures_name_the_unknown() {
     assert_eq!(found("{\"patient\": \"Qorvath Zeymi\"}", ""), ["Qorvath Zeymi"]);
     assert_eq!(found("Qorvath Zeymi <q.z@example.org>", ""), ["Qorvath Zeymi"]);
     assert!(found("Acme Widgets", "product_name").is_empty());
+}
+
+proptest! {
+    /// What a page tells of its words leaves no name out.
+    #[test]
+    fn a_name_begins_only_where_the_page_says(
+        text in "((Anna|anna|LEE|Will|will|van|J|de|Dr|x|Kowalski|Quux|12|A4|or)[ .,'-]{1,2}){0,12}"
+    ) {
+        let page = Page::new(&text, Lexicon::shared());
+        let places: Vec<usize> = page.places(Role::PERSON).collect();
+        for index in 0..page.len() {
+            let begins = Case::of(&page, index).is_some_and(|case| name::may_begin(&page, index, case));
+            prop_assert!(!begins || places.contains(&index), "{}", page.written(index));
+        }
+    }
 }

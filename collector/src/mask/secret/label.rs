@@ -21,6 +21,9 @@ pub(super) enum Label {
 pub(super) const LEAST_BYTES: usize = 6;
 pub(super) const MOST_BYTES: usize = 1024;
 
+/// Signs that passwords have and words don't.
+const MARKS: &[u8] = b"!@#$%^&*+=?";
+
 const WORDS: &[(&str, Label)] = &[
     ("password", Label::Password),
     ("passwd", Label::Password),
@@ -95,9 +98,7 @@ impl Label {
         }
         match self {
             Label::Password => {
-                let is_marked = value
-                    .bytes()
-                    .any(|byte| byte.is_ascii_digit() || b"!@#$%^&*+=?".contains(&byte));
+                let is_marked = value.bytes().any(|byte| byte.is_ascii_digit() || MARKS.contains(&byte));
                 value.len() >= LEAST_BYTES && (is_marked || is_mixed(value))
             }
             Label::Key | Label::Token => {
@@ -111,6 +112,11 @@ impl Label {
             }
         }
     }
+}
+
+/// What every value has one of: a digit, a sign that passwords have, or a capital.
+pub(super) fn is_telling(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte.is_ascii_uppercase() || MARKS.contains(&byte)
 }
 
 /// Letters that change their case again and again, as no words do.

@@ -21,7 +21,8 @@ const ENDS_TOO: &[&str] = &[
     "kuja", "polku", "grand", "hof", "markt", "utca", "ut", "berg", "pfad", "stieg", "twiete", "wall",
 ];
 
-const ANY_KIND: Flags = Flags::STREET_AFTER
+/// Any kind of street.
+pub(in super::super) const ANY_KIND: Flags = Flags::STREET_AFTER
     .or(Flags::STREET_AFTER_TOO)
     .or(Flags::STREET_BEFORE)
     .or(Flags::STREET_BEFORE_TOO)

@@ -1,5 +1,6 @@
 use super::*;
 use crate::mask::lexicon::Lexicon;
+use proptest::prelude::*;
 
 fn found<'t>(text: &'t str, label: &str) -> Vec<&'t str> {
     let mut hits = Vec::new();
@@ -50,5 +51,19 @@ fn numbers_and_words_that_are_no_address_stay() {
         "born 30 December 2005, MRN 36394017",
     ] {
         assert!(found(text, "").is_empty(), "{text}: {:?}", found(text, ""));
+    }
+}
+
+proptest! {
+    /// What a page tells of its words leaves no address out.
+    #[test]
+    fn an_address_has_a_part_only_where_the_page_says(
+        text in "((12|7a|Elm|Street|street|Rue|Lindenallee|PO|P|O|Box|APO|AE|09012|H|No|C|St|utca|de|lot|Q)[ .,/-]{1,2}){0,12}"
+    ) {
+        let page = Page::new(&text, Lexicon::shared());
+        let places: Vec<usize> = page.places(Role::STREET).collect();
+        for index in 0..page.len() {
+            prop_assert!(super::core::at(&page, index).is_none() || places.contains(&index), "{}", page.written(index));
+        }
     }
 }

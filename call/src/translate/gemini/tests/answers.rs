@@ -6,6 +6,8 @@ use crate::call::Api;
 
 fn back(as_array: bool) -> Back {
     Back {
+        spoken: crate::call::Api::OpenaiChat,
+        created: 0,
         api: Api::Gemini,
         model: "gemini-x".into(),
         stream: true,

@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| understudy_fuzz::translation(understudy_call::call::Api::BedrockConverse, data));

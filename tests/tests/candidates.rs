@@ -1,0 +1,404 @@
+//! Candidates that speak another API than chat, and than the call: tool loops of every agent moved there and back at every
+//! turn, against strict fakes of both sides; what such a candidate gets, what the client gets, and what is kept.
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+use understudy_call::call::Api;
+use understudy_call::record::Outcome;
+use understudy_call::wire;
+use understudy_tests::agents::Agent;
+use understudy_tests::contains;
+use understudy_tests::fixtures::{CHAT, MESSAGES, answer_chat, chat_text};
+use understudy_tests::http::{Answer, Request};
+use understudy_tests::program::{Home, Program};
+use understudy_tests::strict::Strict;
+use understudy_tests::upstream::{Seen, Step, Upstream, chunk, json as whole, stream, stream_head};
+
+const TURNS: usize = 9;
+const KEY: &str = "key-of-the-client";
+const CANDIDATE_KEY: &str = "key-of-the-candidate";
+const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
+
+/// A baseline that speaks every API, and a candidate for each of [`CANDIDATES`].
+struct Loops {
+    baseline: Arc<Strict>,
+    candidate: Arc<Strict>,
+    home: Home,
+    program: Program,
+}
+
+impl Loops {
+    fn new() -> Loops {
+        let (baseline, candidate) = (Arc::new(Strict::new(TURNS)), Arc::new(Strict::candidate(TURNS)));
+        let (answering, acting) = (baseline.clone(), candidate.clone());
+        let big = Upstream::start(move |seen| answering.answer(seen));
+        let small = Upstream::start(move |seen| acting.answer(seen));
+        let candidates = CANDIDATES.map(|api| {
+            let (name, url) = (api.as_str(), small.url());
+            format!("  {name}: {{ url: {url}, api: {name}, model: small-1, trusted: true }}\n")
+        });
+        let home = Home::new();
+        let program = home.serve_config(&format!(
+            "default_upstream: baseline\nallow_pins: true\nexpose_headers: true\nupstreams:\n  baseline: {{ url: {} }}\n{}",
+            big.url(),
+            candidates.concat()
+        ));
+        Loops {
+            baseline,
+            candidate,
+            home,
+            program,
+        }
+    }
+
+    fn send(&self, agent: Agent, arm: &str, history: &[Value]) -> Answer {
+        Request::post(&agent.path(), agent.request(history).to_string())
+            .header("authorization", &format!("Bearer {KEY}"))
+            .header("x-understudy-route", arm)
+            .header("x-understudy-tag-case", &format!("{} at {arm}", agent.name()))
+            .send(self.program.listen)
+    }
+
+    /// A whole conversation, whose arm changes at every turn.
+    fn converse(&self, agent: Agent, arms: [&str; 2]) {
+        let mut history = vec![agent.first_message("Look it up, please.")];
+        for turn in 0.. {
+            let arm = arms[turn % 2];
+            let answer = self.send(agent, arm, &history);
+            let why = || {
+                let refused = (self.baseline.refused(), self.candidate.refused());
+                format!(
+                    "{}, turn {turn} at {arm}: {}\n{refused:#?}",
+                    agent.name(),
+                    answer.text()
+                )
+            };
+            assert_eq!(answer.status(), 200, "{}", why());
+            assert_eq!(answer.head.header("x-understudy-served-by"), Some(arm), "{}", why());
+            let assembled = wire::assemble(agent.api, answer.head.header("content-type"), &answer.body);
+            let assembled = assembled.unwrap_or_else(|error| panic!("{error}: {}", why()));
+            assert_eq!(assembled.streamed, agent.streams, "{}", why());
+            assert!(
+                answer.complete && !assembled.partial && assembled.error.is_none(),
+                "{}",
+                why()
+            );
+            if !agent.go_on(&mut history, &assembled.body) {
+                assert_eq!(turn + 1, TURNS, "{}", why());
+                break;
+            }
+        }
+        let last = history.last().map(Value::to_string).unwrap_or_default();
+        assert!(last.contains("All done."), "{}: {history:#?}", agent.name());
+    }
+}
+
+#[test]
+fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_speaks() {
+    let stage = Loops::new();
+    let agents = [
+        (Api::OpenaiChat, ""),
+        (Api::AnthropicMessages, ""),
+        (Api::OpenaiResponses, ""),
+        (Api::Gemini, ""),
+        (Api::Gemini, "array"),
+        (Api::Ollama, ""),
+        (Api::CohereChat, ""),
+        (Api::BedrockConverse, ""),
+    ];
+    for (api, way) in agents {
+        for streams in [false, true] {
+            let agent = Agent { api, way, streams };
+            let hello = agent.first_message("Hello.");
+            assert_eq!(stage.send(agent, "baseline", &[hello]).status(), 200);
+            for candidate in CANDIDATES.into_iter().filter(|candidate| *candidate != api) {
+                stage.converse(agent, ["baseline", candidate.as_str()]);
+                stage.converse(agent, [candidate.as_str(), "baseline"]);
+            }
+        }
+    }
+    assert_eq!(
+        (stage.baseline.refused(), stage.candidate.refused()),
+        (Vec::new(), Vec::new())
+    );
+    assert_eq!(stage.program.scrape_at_rest().unaccounted(), 0.0);
+    stage.program.terminate();
+    for row in stage.home.rows() {
+        let case = row.tags.get("case").cloned().unwrap_or_default();
+        let served: Vec<&str> = row
+            .attempts
+            .iter()
+            .filter(|it| it.served)
+            .map(|it| it.upstream.as_str())
+            .collect();
+        assert!(case.ends_with(served[0]) && served.len() == 1, "{case}: {served:?}");
+        assert_eq!(
+            (row.input_tokens, row.output_tokens),
+            (Some(11), Some(7)),
+            "{case}: {:?}",
+            row.response_body
+        );
+        assert!(!row.partial && row.error.is_none(), "{case}: {:?}", row.error);
+        if served[0] != "baseline" && served[0] != "ollama" {
+            assert_eq!(
+                row.response_model.as_deref(),
+                Some("big"),
+                "{case}: what the candidate says that it is"
+            );
+        }
+    }
+}
+
+/// A chat baseline and an Anthropic candidate, which takes all conversations once the client is known.
+struct Stage {
+    baseline: Upstream,
+    candidate: Upstream,
+    home: Home,
+    program: Program,
+}
+
+impl Stage {
+    fn new(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
+        let baseline = Upstream::start(|seen| answer_chat(seen, "gpt-5", "from the baseline"));
+        let candidate = Upstream::start(answer);
+        let home = Home::new();
+        home.write_config(&format!(
+            "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  \
+             small: {{ url: {}, api: anthropic_messages, model: haiku, key_env: CANDIDATE_KEY, trusted: true }}\n\
+             routes:\n  - name: canary\n    split: {{ big: 0, small: 100 }}\n    {more}\n",
+            baseline.url(),
+            candidate.url(),
+        ));
+        let program = home.serve(&["--config", "understudy.yaml"], &[("CANDIDATE_KEY", CANDIDATE_KEY)]);
+        let stage = Stage {
+            baseline,
+            candidate,
+            home,
+            program,
+        };
+        let hello = stage.send("hello", &request(false));
+        assert_eq!(
+            chat_text(&hello.text()),
+            "from the baseline",
+            "the first call of an unknown client"
+        );
+        stage
+    }
+
+    fn send(&self, case: &str, body: &Value) -> Answer {
+        Request::post(CHAT, body.to_string())
+            .header("authorization", &format!("Bearer {KEY}"))
+            .header("openai-organization", "org-of-the-client")
+            .header("x-understudy-tag-case", case)
+            .send(self.program.listen)
+    }
+
+    fn end(self) -> Home {
+        self.program.terminate();
+        self.home
+    }
+}
+
+fn request(streamed: bool) -> Value {
+    json!({"model": "gpt-5", "stream": streamed, "messages": [
+        {"role": "developer", "content": "Be brief."}, {"role": "user", "content": "How are you?"}]})
+}
+
+fn message(text: &str) -> Value {
+    json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "haiku-4.5", "stop_reason": "end_turn",
+        "stop_sequence": null, "content": [{"type": "text", "text": text}],
+        "usage": {"input_tokens": 3, "cache_read_input_tokens": 2, "output_tokens": 4}})
+}
+
+/// The first `count` events of [`message`], streamed.
+fn events(text: &str, count: usize) -> Vec<String> {
+    let mut start = message("");
+    (start["content"], start["stop_reason"]) = (json!([]), Value::Null);
+    let events = [
+        json!({"type": "message_start", "message": start}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}),
+        json!({"type": "message_stop"}),
+    ];
+    let events = events.iter().take(count);
+    events
+        .map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default()))
+        .collect()
+}
+
+fn answer_messages(seen: &Seen) -> Vec<Step> {
+    match seen.wants_stream() {
+        true => stream(&events("from the candidate", 6)),
+        false => whole(200, &message("from the candidate")),
+    }
+}
+
+#[test]
+fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
+    let stage = Stage::new("", answer_messages);
+    let asks_usage = json!({"include_usage": true});
+    for (case, streamed, usage) in [
+        ("whole", false, false),
+        ("streamed", true, false),
+        ("with usage", true, true),
+    ] {
+        let mut body = request(streamed);
+        if usage {
+            body["stream_options"] = asks_usage.clone();
+        }
+        let answer = stage.send(case, &body);
+        let said = answer.text();
+        assert_eq!(
+            (answer.status(), chat_text(&said).as_str()),
+            (200, "from the candidate"),
+            "{case}: {said}"
+        );
+        assert!(said.contains("gpt-5") && !said.contains("haiku"), "{case}: {said}");
+        assert_eq!(
+            said.contains("\"usage\":{\"prompt_tokens\":5"),
+            usage || !streamed,
+            "{case}: {said}"
+        );
+        assert_eq!(said.ends_with("data: [DONE]\n\n"), streamed, "{case}: {said}");
+        assert!(!said.contains("\"created\":0"), "{case}: {said}");
+    }
+    for seen in stage.candidate.requests() {
+        assert_eq!(seen.head.path(), MESSAGES);
+        assert_eq!(seen.head.header("x-api-key"), Some(CANDIDATE_KEY));
+        assert_eq!(seen.head.header("anthropic-version"), Some("2023-06-01"));
+        assert!(!contains(&seen.bytes(), KEY) && seen.head.header("openai-organization").is_none());
+        let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+        assert_eq!(
+            (&body["model"], &body["system"]),
+            (&json!("haiku"), &json!("Be brief."))
+        );
+        assert!(body["max_tokens"].as_i64() > Some(0), "{body}");
+    }
+    assert_eq!(stage.candidate.count(), 3);
+    let home = stage.end();
+    for case in ["whole", "streamed", "with usage"] {
+        let row = home.row(case);
+        assert_eq!(
+            (row.api.as_str(), row.arm.as_deref(), row.outcome),
+            ("openai_chat", Some("small"), Outcome::Ok),
+            "{case}"
+        );
+        assert_eq!(row.response_model.as_deref(), Some("haiku-4.5"), "{case}");
+        assert_eq!(row.output_text.as_deref(), Some("from the candidate"), "{case}");
+        // Kept, though only one of the streams told its client.
+        assert_eq!(
+            (row.input_tokens, row.cached_tokens, row.output_tokens),
+            (Some(5), Some(2), Some(4)),
+            "{case}"
+        );
+    }
+}
+
+#[test]
+fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_chat_baseline() {
+    let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+    let cut = message("cut");
+    let cut = |stop: &str| {
+        let mut cut = cut.clone();
+        cut["stop_reason"] = stop.into();
+        cut
+    };
+    let faults: Vec<(&str, bool, Vec<Step>)> = vec![
+        ("status", false, whole(529, &error)),
+        ("truncated", false, whole(200, &cut("max_tokens"))),
+        ("refused", false, whole(200, &cut("refusal"))),
+        ("status streamed", true, whole(529, &error)),
+        (
+            "error streamed",
+            true,
+            stream(&[format!("event: error\ndata: {error}\n\n")]),
+        ),
+        ("broken off", true, stream(&events("half", 4))),
+        ("empty", true, stream(&[])),
+    ];
+    for (case, streamed, steps) in faults {
+        let stage = Stage::new("", move |_| steps.clone());
+        let answer = stage.send(case, &request(streamed));
+        assert_eq!(
+            chat_text(&answer.text()),
+            "from the baseline",
+            "{case}: {}",
+            answer.text()
+        );
+        assert_eq!((stage.candidate.count(), stage.baseline.count()), (1, 2), "{case}");
+        let row = stage.end().row(case);
+        assert_eq!(
+            (row.attempts.len(), row.arm.as_deref()),
+            (2, Some("big")),
+            "{case}: {:?}",
+            row.attempts
+        );
+    }
+}
+
+#[test]
+fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_chat() {
+    let begun = events("half", 3).concat();
+    let stage = Stage::new("hold: none", move |_| {
+        let piece = Step::Send(chunk(begun.as_bytes()));
+        let pause = Step::Pause(std::time::Duration::from_millis(30));
+        vec![
+            stream_head(),
+            piece,
+            Step::Send(chunk(b"event: content_bl")),
+            pause,
+            Step::Reset,
+        ]
+    });
+    let answer = stage.send("reset", &request(true));
+    let said = answer.text();
+    assert!(
+        said.contains("half") && said.contains("\"error\":{") && !said.contains("[DONE]"),
+        "{said}"
+    );
+    let row = stage.end().row("reset");
+    assert!(row.partial && row.outcome != Outcome::Ok, "{:?}", row.outcome);
+}
+
+#[test]
+fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
+    let stage = Stage::new("", answer_messages);
+    let with = |key: &str, value: Value| {
+        let mut body = request(false);
+        body[key] = value;
+        body
+    };
+    let calls = [
+        ("several", with("n", json!(2)), "not_translatable"),
+        ("chances", with("logprobs", json!(true)), "not_translatable"),
+        (
+            "no schema",
+            with("response_format", json!({"type": "json_object"})),
+            "not_translatable",
+        ),
+        ("unknown", with("some_new_field", json!(1)), "not_translatable"),
+        ("stored", with("store", json!(true)), "state_at_provider"),
+    ];
+    for (case, body, _) in &calls {
+        let answer = stage.send(case, body);
+        assert_eq!(
+            chat_text(&answer.text()),
+            "from the baseline",
+            "{case}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(stage.candidate.count(), 0);
+    let metrics = stage.program.scrape_at_rest();
+    for (reason, expected) in [("not_translatable", 4.0), ("state_at_provider", 1.0)] {
+        let labels = [("route", "canary"), ("reason", reason)];
+        assert_eq!(
+            metrics.sum("understudy_not_canaried_total", &labels),
+            expected,
+            "{}",
+            metrics.text
+        );
+    }
+}
