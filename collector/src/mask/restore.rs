@@ -108,3 +108,57 @@ fn stands_alone(text: &str, range: Range<usize>) -> bool {
     let runs_on_right = is_word(after.chars().next()) && is_word(inside.chars().next_back());
     !runs_on_left && !runs_on_right
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(pairs: &[(&str, &str)], text: &str) -> (String, u32) {
+        let pairs = pairs
+            .iter()
+            .map(|(surrogate, value)| ((*surrogate).to_owned(), (*value).to_owned()));
+        Restorer::new(pairs).unwrap().restore(text)
+    }
+
+    #[test]
+    fn values_come_back_as_whole_words_and_json_stays_json() {
+        let pairs = [
+            ("Wexu", "Ann"),
+            ("4000001234567899", "4111111111111111"),
+            ("15550001", "+1 555"),
+            ("Qaze", "a \"b\"\n"),
+        ];
+        let json = r#"{"card":4000001234567899,"tel":15550001,"a":"Wexu's Wexuary xWexu","b":"{\"c\":\"Qaze\"}"}"#;
+        let (text, many) = restored(&pairs, json);
+        let expected =
+            r#"{"card":4111111111111111,"tel":15550001,"a":"Ann's Wexuary xWexu","b":"{\"c\":\"a \\\"b\\\"\\n\"}"}"#;
+        assert_eq!((text.as_str(), many), (expected, 3));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let inner: serde_json::Value = serde_json::from_str(value["b"].as_str().unwrap()).unwrap();
+        assert_eq!(inner["c"], "a \"b\"\n");
+        assert_eq!(restored(&pairs, "{Wexu, 15550001"), ("{Ann, +1 555".to_owned(), 2));
+        assert_eq!(restored(&[], "Wexu"), ("Wexu".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_credential_is_not_given_out_as_something_else_nor_inside_it() {
+        let mut made = Made::default();
+        let mut add = |kind: Kind, value: &str| {
+            made[kind as usize].insert(value.to_owned(), format!("{}-{value}", kind.as_str()));
+        };
+        add(Kind::Secret, "hunter2!");
+        add(Kind::Pattern, "hunter2!");
+        add(Kind::Email, "ann:hunter2!@acme.test");
+        // Of two kinds in two places it has two surrogates.
+        add(Kind::Person, "Ann Larkin");
+        add(Kind::Dictionary, "Ann Larkin");
+        let replaced = Replaced(made);
+        let expected = [
+            ("DICTIONARY-Ann Larkin", "Ann Larkin"),
+            ("PERSON-Ann Larkin", "Ann Larkin"),
+        ];
+        assert_eq!(replaced.pairs(), expected);
+        assert_eq!(format!("{replaced:?}"), "Replaced(5)");
+        assert!(Replaced::default().pairs().is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! What goes into the vault comes out with its key, and with no other; what is erased does not.
 
 use super::*;
-use crate::erase::{Wanted, erase};
+use crate::erase::{Aged, Wanted, erase};
 use crate::mask::{Counts, Kind, Mask, MaskConfig};
 
 const NOW: i64 = 1_795_244_400_000_000;
@@ -109,6 +109,39 @@ async fn what_is_erased_goes_without_a_key_and_nobody_elses() {
     // One that comes back, from a copy, is not opened.
     put(&store, "back", &[seal("a", "ann")]).await;
     assert_eq!(vault(&[1]).open(&store).await.unwrap().calls(), 1);
+}
+
+#[tokio::test]
+async fn what_is_kept_no_longer_goes_by_its_age_and_route() {
+    let (_, replaced) = masked(BODY);
+    let hour = 3_600_000_000;
+    let line = |id: &str, hours: i64, route: Option<&str>| {
+        let call = CallRecord {
+            started_at: Some(NOW - hours * hour),
+            route: route.map(str::to_owned),
+            ..call(id, "ann")
+        };
+        vault(&[1]).seal(&call, &replaced).unwrap().unwrap()
+    };
+    let store = Store::in_memory();
+    let lines_put = [
+        line("new", 1, None),
+        line("old", 5, None),
+        line("kept longer", 5, Some("audited")),
+    ];
+    let object = put(&store, "s-0-2", &lines_put).await;
+    let wanted = Wanted {
+        aged: vec![Aged {
+            before: NOW - 3 * hour,
+            route: None,
+            except: vec!["audited".into()],
+        }],
+        ..Wanted::default()
+    };
+    let (receipt, _) = erase(&store, &wanted, NOW, false).await.unwrap().unwrap();
+    let left = lines(&store, &object).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|line| line.call_id.as_str()).collect();
+    assert_eq!((receipt.erased.vault, left), (1, vec!["new", "kept longer"]));
 }
 
 #[test]
