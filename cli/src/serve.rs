@@ -26,6 +26,7 @@ use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Ru
 use understudy_collector::row::RowMaker;
 use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
+use understudy_collector::vault::Vault;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
@@ -305,7 +306,8 @@ impl Collector {
             metrics,
             runtime.handle().clone(),
         )?
-        .with_shadows(shadows);
+        .with_shadows(shadows)
+        .with_vault(vault(config, own_writer && config.store_is_local())?);
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
@@ -333,6 +335,14 @@ impl Collector {
         }
         self.shadows.finish();
     }
+}
+
+/// The vault, where config asks for one.
+pub(crate) fn vault(config: &Config, may_create: bool) -> Result<Option<Vault>> {
+    if !config.mask.vault {
+        return Ok(None);
+    }
+    Ok(Vault::new(keys::for_vault(&config.keys_dir(), may_create)?))
 }
 
 /// What makes rows of calls, by config.
