@@ -5,13 +5,14 @@
 mod format;
 mod label;
 
-use super::MaskError;
 use super::kind::Kind;
+use super::letters::Letters;
 use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_before};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use format::{Body, FORMATS, Format};
 use memchr::memmem;
+use std::sync::LazyLock;
 
 /// Longest token; longer ones are cut there and go on as the next.
 const TOKEN_BYTES: usize = 8 * 1024;
@@ -33,14 +34,21 @@ enum Anchor {
     Label(label::Label),
 }
 
-/// The search for all anchors, built once.
+/// The search for all anchors.
 pub(super) struct Secrets {
     search: AhoCorasick,
     anchors: Vec<Anchor>,
 }
 
+static SHARED: LazyLock<Secrets> = LazyLock::new(Secrets::new);
+
 impl Secrets {
-    pub(super) fn new() -> Result<Secrets, MaskError> {
+    /// That of this process.
+    pub(super) fn shared() -> &'static Secrets {
+        &SHARED
+    }
+
+    fn new() -> Secrets {
         let mut anchors: Vec<(String, Anchor)> = FORMATS
             .iter()
             .map(|format| (format.prefix.to_owned(), Anchor::Format(format)))
@@ -57,11 +65,8 @@ impl Secrets {
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::DFA))
             .build(&words)
-            .map_err(|source| MaskError::Dictionary {
-                names: "built-in formats of credentials".to_owned(),
-                source,
-            })?;
-        Ok(Secrets { search, anchors })
+            .expect("there are two hundred short words");
+        Secrets { search, anchors }
     }
 
     pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
@@ -100,7 +105,7 @@ impl Secrets {
         let may_be_one = (label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len())
             && !value.contains(char::is_whitespace)
             && value.bytes().any(label::is_telling);
-        if !may_be_one {
+        if !may_be_one || !Letters::of(scene.label).hold_any(&label::LETTERS) {
             return None;
         }
         let found =
@@ -266,7 +271,7 @@ mod tests {
 
     fn found(text: &str, label: &str) -> Vec<String> {
         let mut hits = Vec::new();
-        Secrets::new().unwrap().find(&Scene { text, label }, &mut hits);
+        Secrets::shared().find(&Scene { text, label }, &mut hits);
         super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
