@@ -17,6 +17,7 @@ mod draft;
 mod edit;
 mod eight;
 mod email;
+mod heads;
 mod json;
 mod kind;
 mod learnt;

@@ -4,16 +4,14 @@
 //! first bytes of each value is looked up wherever a word begins instead, and hardly ever set.
 
 use super::dictionary::is_whole_word;
-use super::eight::{Eight, place as first_of};
+use super::eight::{Eight, place};
+use super::heads::{Heads, four};
 use super::kind::Kind;
 use super::person;
 use super::scan::Hit;
 
 /// Values shorter than this are too common to be replaced everywhere.
 const LEAST_BYTES: usize = 6;
-/// Bits, and those of a hash that choose one.
-const BITS: usize = 1 << HASH_BITS;
-const HASH_BITS: u32 = 16;
 
 /// Values, built for search.
 pub(super) struct Learnt {
@@ -22,7 +20,7 @@ pub(super) struct Learnt {
     /// Which of a place's four bytes are among the first: as many as all values have, in lower case.
     mask: u32,
     fold: u32,
-    bits: Box<[u64; BITS / 64]>,
+    heads: Heads,
     /// First bytes of values that begin with no ASCII letter or digit.
     signs: Vec<u8>,
     /// Bytes of the shortest value.
@@ -64,14 +62,13 @@ impl Learnt {
             entries: Vec::new(),
             mask,
             fold: 0x2020_2020 & mask,
-            bits: Box::new([0; BITS / 64]),
+            heads: Heads::default(),
             signs: Vec::new(),
             shortest,
         };
         for entry in &mut entries {
-            entry.first = learnt.first(padded(entry.value.as_bytes()));
-            let (word, bit) = place(entry.first);
-            learnt.bits[word] |= bit;
+            entry.first = learnt.first(entry.value.as_bytes());
+            learnt.heads.add(entry.first);
             let sign = entry.value.bytes().next().filter(|byte| !byte.is_ascii_alphanumeric());
             learnt.signs.extend(sign.filter(|sign| !learnt.signs.contains(sign)));
         }
@@ -110,7 +107,7 @@ impl Learnt {
             }
             after_escape = escapes >> 48;
             while places != 0 {
-                self.find_at(text, start + first_of(places), hits);
+                self.find_at(text, start + place(places), hits);
                 places &= places - 1;
             }
         }
@@ -118,20 +115,15 @@ impl Learnt {
 
     #[inline]
     fn find_at(&self, text: &str, at: usize, hits: &mut Vec<Hit>) {
-        let rest = text.as_bytes().get(at..).unwrap_or_default();
-        let four = rest
-            .first_chunk()
-            .map_or_else(|| padded(rest), |four| u32::from_le_bytes(*four));
-        let first = self.first(four);
-        let (word, bit) = place(first);
-        if self.bits[word] & bit != 0 {
+        let first = self.first(text.as_bytes().get(at..).unwrap_or_default());
+        if self.heads.may_hold(first) {
             self.compare(text, at, first, hits);
         }
     }
 
     #[inline]
-    fn first(&self, four: u32) -> u32 {
-        four & self.mask | self.fold
+    fn first(&self, bytes: &[u8]) -> u32 {
+        four(bytes) & self.mask | self.fold
     }
 
     #[cold]
@@ -156,21 +148,6 @@ impl Entry {
         let value = self.value.as_bytes();
         value == there || (self.any_case && value.eq_ignore_ascii_case(there))
     }
-}
-
-/// The first four bytes, zeros past the end.
-fn padded(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .take(4)
-        .rev()
-        .fold(0, |four, byte| four << 8 | u32::from(*byte))
-}
-
-#[inline]
-fn place(first: u32) -> (usize, u64) {
-    let hash = first.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS);
-    ((hash >> 6) as usize, 1 << (hash & 63))
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 mod format;
 mod label;
 
+use super::heads::{Heads, four};
 use super::kind::Kind;
 use super::letters::Letters;
 use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_before};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, Match, MatchKind, StartKind};
 use format::{Body, FORMATS, Format};
 use memchr::memmem;
 use std::sync::LazyLock;
@@ -36,6 +37,8 @@ enum Anchor {
 
 /// The search for all anchors.
 pub(super) struct Secrets {
+    /// The first three bytes of each, whatever the third is of one that has two.
+    heads: Heads,
     search: AhoCorasick,
     anchors: Vec<Anchor>,
 }
@@ -61,17 +64,25 @@ impl Secrets {
         }
         anchors.extend(label::spellings().map(|(word, label)| (word, Anchor::Label(label))));
         let (words, anchors): (Vec<String>, Vec<Anchor>) = anchors.into_iter().unzip();
+        let mut heads = Heads::default();
+        for word in &words {
+            match *word.as_bytes() {
+                [first, second] => (0..=u8::MAX).for_each(|third| heads.add(head(&[first, second, third]))),
+                ref longer => heads.add(head(longer)),
+            }
+        }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
+            .start_kind(StartKind::Anchored)
             .kind(Some(AhoCorasickKind::DFA))
             .build(&words)
             .expect("there are two hundred short words");
-        Secrets { search, anchors }
+        Secrets { heads, search, anchors }
     }
 
     pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
         let mut done = 0;
-        for found in self.search.find_iter(scene.text) {
+        for found in self.anchors_of(scene.text) {
             // Inside a key block that was taken whole there is nothing to look for.
             if found.start() < done {
                 continue;
@@ -99,6 +110,22 @@ impl Secrets {
         }
     }
 
+    /// The anchors in a text, the leftmost and longest first, none of which overlap.
+    fn anchors_of<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Match> + 't {
+        let bytes = text.as_bytes();
+        let mut end = 0;
+        (0..bytes.len())
+            .filter(move |at| self.heads.may_hold(head(&bytes[*at..])))
+            .filter_map(move |at| {
+                let from = Input::new(text).span(at..text.len()).anchored(Anchored::Yes);
+                let found = (at >= end)
+                    .then(|| self.search.try_find(from).ok().flatten())
+                    .flatten()?;
+                end = found.end();
+                Some(found)
+            })
+    }
+
     /// A JSON string whose key says that it is a credential.
     fn whole_text_under_label(&self, scene: &Scene<'_>) -> Option<Hit> {
         let value = scene.text.trim();
@@ -108,19 +135,24 @@ impl Secrets {
         if !may_be_one || !Letters::of(scene.label).hold_any(&label::LETTERS) {
             return None;
         }
-        let found =
-            self.search
-                .find_iter(scene.label)
-                .find_map(|found| match self.anchors[found.pattern().as_usize()] {
-                    Anchor::Label(label) => Some((found, label)),
-                    _ => None,
-                });
+        let found = self
+            .anchors_of(scene.label)
+            .find_map(|found| match self.anchors[found.pattern().as_usize()] {
+                Anchor::Label(label) => Some((found, label)),
+                _ => None,
+            });
         let (found, label) = found?;
         let start = scene.text.len() - scene.text.trim_start().len();
         let is_label =
             label::names_a_value(scene.label.as_bytes(), found.start(), found.end(), label) == Some(scene.label.len());
         (is_label && label.accepts(value)).then(|| Hit::by_context(start, start + value.len(), Kind::Secret))
     }
+}
+
+/// The first three bytes, zeros past the end.
+#[inline]
+fn head(bytes: &[u8]) -> u32 {
+    four(bytes) & 0xff_ffff
 }
 
 fn token_at(text: &str, start: usize, format: &Format) -> Option<Hit> {
@@ -305,6 +337,18 @@ mod tests {
                 format.prefix
             );
             assert_eq!(&token[..public_prefix(&token)], format.prefix);
+        }
+    }
+
+    #[test]
+    fn every_anchor_is_found_by_its_head() {
+        let secrets = Secrets::shared();
+        let words = FORMATS.iter().map(|format| format.prefix.to_owned());
+        for word in words.chain(label::spellings().map(|(word, _)| word)) {
+            assert!(word.len() > 1, "{word}");
+            let text = format!("\u{e9}, {word}");
+            let ends: Vec<usize> = secrets.anchors_of(&text).map(|found| found.end()).collect();
+            assert_eq!(ends, [text.len()], "{word}");
         }
     }
 
