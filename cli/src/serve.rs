@@ -38,6 +38,9 @@ use understudy_proxy::{
 
 /// The longest that a start without a local copy waits for the controls in force.
 const CONTROLS_AT_START: Duration = Duration::from_secs(2);
+/// How nice the thread of a collector is that runs beside the calls: it gets a tenth of what each of theirs does.
+#[cfg(target_os = "linux")]
+const COLLECTOR_NICE: i32 = 10;
 
 /// What `serve` is asked to do.
 pub(crate) struct Serve {
@@ -242,6 +245,15 @@ fn cold_runtime() -> Result<Runtime> {
         .context("starting the threads of the cold path")
 }
 
+/// Lets the threads of calls go first where there is too little processor for all: what waits in the spool can wait.
+fn give_way() {
+    // Without a process id it is about the calling thread, on Linux alone.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, COLLECTOR_NICE) {
+        tracing::debug!(%error, "the collector's thread keeps its priority");
+    }
+}
+
 /// A collector on a thread of its own.
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
@@ -301,7 +313,12 @@ impl Collector {
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
-            .spawn(move || ingest.run(&told))?;
+            .spawn(move || {
+                if own_writer {
+                    give_way();
+                }
+                ingest.run(&told)
+            })?;
         Ok(Collector {
             finish,
             thread,

@@ -408,8 +408,9 @@ impl Segments {
         let path = self.path(segment);
         let read = || {
             let mut file = File::open(&path)?;
+            let rest = file.metadata()?.len().saturating_sub(start);
             file.seek(SeekFrom::Start(start))?;
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(usize::try_from(length.min(rest)).unwrap_or_default());
             file.take(length).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
