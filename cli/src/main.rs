@@ -28,9 +28,10 @@ use std::future::Future;
 use std::process::ExitCode;
 use understudy_proxy::config::{Config, ConfigError, Overrides};
 
-/// What glibc reads, of which any value is the operator's own.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const HEAPS: &str = "MALLOC_ARENA_MAX";
+/// Gives memory back after a burst; glibc keeps what was freed below something that lives on.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
@@ -46,26 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Begins the program again with two heaps for all of its threads, unless the environment says otherwise: glibc makes one
-/// for each thread, keeps what was freed in each, and reads how many it may make before `main`. After an hour of faults
-/// that more than halves the memory held. Where this fails the program goes on as it is.
-fn keep_to_few_heaps() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    if std::env::var_os(HEAPS).is_none() {
-        use std::os::unix::process::CommandExt;
-        let mut arguments = std::env::args_os();
-        let mut again = std::process::Command::new("/proc/self/exe");
-        if let Some(name) = arguments.next() {
-            again.arg0(name);
-        }
-        let _failed = again.args(arguments).env(HEAPS, "2").exec();
-    }
-}
-
 fn run(command: Command) -> Result<ExitCode> {
-    if matches!(command, Command::Serve(_) | Command::Collect(_) | Command::Demo { .. }) {
-        keep_to_few_heaps();
-    }
     match command {
         Command::Serve(arguments) => done(serve(arguments)),
         Command::Collect(arguments) => done(collect(arguments.serve, arguments.reader)),
