@@ -17,9 +17,11 @@ mod draft;
 mod edit;
 mod eight;
 mod email;
+mod heads;
 mod json;
 mod kind;
 mod learnt;
+mod letters;
 mod lexicon;
 mod network;
 mod pattern;
@@ -137,7 +139,7 @@ pub struct MaskedBody {
 
 /// Finds and replaces; built once, shared by all threads.
 pub struct Mask {
-    secrets: Option<Secrets>,
+    secrets: Option<&'static Secrets>,
     dictionaries: Dictionaries,
     patterns: Patterns,
     allowed: Allowed,
@@ -168,14 +170,9 @@ impl Mask {
     /// # Errors
     /// A dictionary that is too large for the search, or a pattern that is none.
     pub fn new(config: &MaskConfig, surrogate_key: &[u8; 32]) -> Result<Mask, MaskError> {
-        let secrets = match config.rules {
-            Rules::Default => Some(Secrets::new()?),
-            Rules::None => None,
-        };
-        let dictionaries = Dictionaries::new(&config.dictionaries)?;
         Ok(Mask {
-            secrets,
-            dictionaries,
+            secrets: (config.rules == Rules::Default).then(Secrets::shared),
+            dictionaries: Dictionaries::new(&config.dictionaries)?,
             patterns: Patterns::new(&config.patterns)?,
             allowed: Allowed::new(&config.allow),
             surrogates: Surrogates::new(surrogate_key, config.surrogates),
@@ -300,7 +297,7 @@ impl Mask {
 
     fn look(&self, scene: &Scene<'_>, paper: &mut Paper) -> Vec<Hit> {
         let mut hits = Vec::new();
-        if let Some(secrets) = self.secrets.as_ref().filter(|_| !is_plain(scene)) {
+        if let Some(secrets) = self.secrets.filter(|_| !is_plain(scene)) {
             scan::find(scene, secrets, paper, &mut hits);
         }
         self.dictionaries.find(scene, &mut hits);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use understudy_call::keys::Key;
 use understudy_call::record::CallRecord;
 
@@ -90,16 +90,17 @@ impl Vault {
         }))
     }
 
-    /// Opens all that is there, but what is erased.
+    /// Opens what is there, of these calls alone where some are named, and nothing that is erased.
     ///
     /// # Errors
     /// Where the store fails, or a line can't be read: it was altered, or is none.
-    pub async fn open(&self, store: &Store) -> Result<Contents, StoreError> {
+    pub async fn open(&self, store: &Store, only: Option<&HashSet<String>>) -> Result<Contents, StoreError> {
         let tombstones = Tombstones::load(store).await?;
         let mut contents = Contents::default();
         for object in store.list(VAULT).await? {
             for line in lines(store, &object.key).await? {
-                if tombstones.covers_call(&line.call()) {
+                let is_meant = only.is_none_or(|only| only.contains(&line.call_id));
+                if !is_meant || tombstones.covers_call(&line.call()) {
                     continue;
                 }
                 let Some(key) = self.keys.iter().find(|key| key.id() == line.key_id) else {

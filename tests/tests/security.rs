@@ -84,6 +84,11 @@ fn plant_at(name: &str, member: &mut Value, secret: &str) -> usize {
                 *text = Value::Object(arguments).to_string();
                 1
             }
+            // The first piece of streamed arguments.
+            _ if text.starts_with("{\"") => {
+                text.insert_str(1, &format!("\"canary\":\"{secret}\","));
+                1
+            }
             // A piece of arguments, or a prompt.
             _ if name == "input" && !text.is_empty() => {
                 text.push_str(&format!(" {secret} "));

@@ -7,6 +7,7 @@ use crate::{keys, log};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::Read;
 use understudy_collector::vault::{Contents, Vault};
 
@@ -31,21 +32,22 @@ pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
         );
     };
     let text = read(&arguments.file)?;
+    let named = named(&text);
     let store = place.existing_store()?;
     log::note(
         &store,
         "restore",
-        json!({ "file": arguments.file, "bytes": text.len() }),
+        json!({ "file": arguments.file, "bytes": text.len(), "calls": named.as_ref().map(HashSet::len) }),
     )
     .await?;
-    let contents = vault.open(&store).await?;
+    let contents = vault.open(&store, named.as_ref()).await?;
     for (key, calls) in &contents.locked {
         eprintln!(
             "{calls} calls are sealed with the vault key {key}, which is not in {}",
             dir.display()
         );
     }
-    if contents.calls() == 0 {
+    if contents.calls() == 0 && (named.is_none() || !contents.locked.is_empty()) {
         bail!("the vault holds nothing that these keys open");
     }
     let all = contents.of_all()?;
@@ -66,6 +68,16 @@ pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
     out.finish()?;
     eprintln!("{many} values of {} calls in the vault were put back", contents.calls());
     Ok(())
+}
+
+/// The calls that are meant, where every line names one: then no other is opened.
+fn named(text: &str) -> Option<HashSet<String>> {
+    let id = |line: &str| Some(serde_json::from_str::<OfCall>(line).ok()?.call_id);
+    if let Some(id) = id(text) {
+        return Some([id].into());
+    }
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(id).collect()
 }
 
 /// A line that names its call gets back that call's own values: spellings that share a surrogate are told apart.

@@ -4,6 +4,7 @@
 
 use super::date::{self, Date};
 use super::kind::Kind;
+use super::letters::Letters;
 use super::lexicon::Flags;
 use super::scan::Hit;
 use super::word::{Gap, Page, Role, Shape};
@@ -14,8 +15,8 @@ const REACH_BYTES: usize = 96;
 
 /// Finds the dates of birth on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    // Most labels stand over no date, so the text is looked at first.
-    if page.len() <= 8 && page.has_digits() && !label.is_empty() {
+    let may_be_labelled = !label.is_empty() && page.len() <= 8 && page.has_digits();
+    if may_be_labelled && Letters::of(label).hold_any(&BIRTHS) {
         hits.extend(whole(page).filter(|_| names_a_birth(label)));
     }
     for index in page.places(Role::BIRTH) {
@@ -25,6 +26,25 @@ pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
         }
     }
 }
+
+/// What a label of a date of birth says, without its signs.
+const BIRTH_ITSELF: &str = "born";
+const BIRTH_AT_ITS_END: [&str; 2] = ["dob", "bday"];
+const BIRTH_ANYWHERE: [&str; 11] = [
+    "birth",
+    "geburt",
+    "naissance",
+    "nacimiento",
+    "nascimento",
+    "nascita",
+    "geboorte",
+    "生年月日",
+    "出生",
+    "생년월일",
+    "рождения",
+];
+/// The letters of each.
+const BIRTHS: [Letters; 14] = Letters::of_all([&[BIRTH_ITSELF], &BIRTH_AT_ITS_END, &BIRTH_ANYWHERE]);
 
 /// `birthDate`, `patient_dob`, `date of birth`.
 pub(super) fn names_a_birth(label: &str) -> bool {
@@ -36,23 +56,9 @@ pub(super) fn names_a_birth(label: &str) -> bool {
         .collect();
     let is_place = squeezed.contains("place") || squeezed.contains("city") || squeezed.contains("country");
     !is_place
-        && (squeezed == "born"
-            || ["dob", "bday"].iter().any(|cue| squeezed.ends_with(cue))
-            || [
-                "birth",
-                "geburt",
-                "naissance",
-                "nacimiento",
-                "nascimento",
-                "nascita",
-                "geboorte",
-                "生年月日",
-                "出生",
-                "생년월일",
-                "рождения",
-            ]
-            .iter()
-            .any(|cue| squeezed.contains(cue)))
+        && (squeezed == BIRTH_ITSELF
+            || BIRTH_AT_ITS_END.iter().any(|cue| squeezed.ends_with(cue))
+            || BIRTH_ANYWHERE.iter().any(|cue| squeezed.contains(cue)))
 }
 
 /// A text that is a date, or one in eight digits.

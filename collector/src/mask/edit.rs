@@ -19,7 +19,8 @@ pub(super) fn apply<'a>(text: &'a str, edits: &[Edit], counts: &mut Counts) -> C
     if edits.is_empty() {
         return Cow::Borrowed(text);
     }
-    let mut masked = String::with_capacity(text.len() + 64);
+    let added: usize = edits.iter().map(|edit| edit.replacement.len()).sum();
+    let mut masked = String::with_capacity(text.len() + added);
     let mut done = 0;
     for edit in edits {
         masked.push_str(&text[done..edit.start]);

@@ -17,10 +17,24 @@ impl Eight {
     #[inline]
     pub(super) fn at(bytes: &[u8], at: usize) -> Eight {
         let rest = bytes.get(at..).unwrap_or_default();
-        Eight(match rest.first_chunk() {
-            Some(eight) => u64::from_le_bytes(*eight),
-            None => rest.iter().rev().fold(0, |eight, byte| eight << 8 | u64::from(*byte)),
-        })
+        match rest.first_chunk() {
+            Some(eight) => Eight(u64::from_le_bytes(*eight)),
+            None => Eight::last(bytes, rest),
+        }
+    }
+
+    /// The same near the end of the text, where fewer are left.
+    #[inline]
+    fn last(bytes: &[u8], rest: &[u8]) -> Eight {
+        let four = |four: Option<&[u8; 4]>| four.map(|four| u64::from(u32::from_le_bytes(*four)));
+        Eight(
+            match (bytes.last_chunk(), four(rest.first_chunk()), four(rest.last_chunk())) {
+                _ if rest.is_empty() => 0,
+                (Some(last), _, _) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+                (_, Some(first), Some(last)) => first | last << (8 * (rest.len() - 4)),
+                _ => rest.iter().rev().fold(0, |eight, byte| eight << 8 | u64::from(*byte)),
+            },
+        )
     }
 
     /// The first `count` of them, zeros after.
@@ -43,6 +57,13 @@ impl Eight {
     #[inline]
     pub(super) fn digits(self) -> u64 {
         between(self.0 & !MARKS, b'0', b'9') & !self.0
+    }
+
+    /// Marks a byte wherever it stands.
+    #[inline]
+    pub(super) fn is(self, byte: u8) -> u64 {
+        let differs = self.0 ^ all(byte);
+        !(((differs & !MARKS) + !MARKS) | differs) & MARKS
     }
 
     /// Marks those of `letters` that are capitals.
@@ -98,6 +119,16 @@ mod tests {
                 let mark = |holds: bool| if holds { 0x80 << (8 * at) } else { 0 };
                 assert_eq!(eight.letters(), mark(byte.is_ascii_alphabetic()), "{byte}");
                 assert_eq!(eight.digits(), mark(byte.is_ascii_digit()), "{byte}");
+                assert_eq!(eight.is(byte) & (0xff << (8 * at)), mark(true), "{byte}");
+                assert_eq!(
+                    eight.is(byte ^ 1),
+                    if byte ^ 1 == b'.' {
+                        all(0x80) & !(0xff << (8 * at))
+                    } else {
+                        0
+                    },
+                    "{byte}"
+                );
                 assert_eq!(
                     eight.capitals(eight.letters()),
                     mark(byte.is_ascii_uppercase()),
@@ -113,6 +144,15 @@ mod tests {
     fn past_the_end_are_zeros() {
         assert_eq!(Eight::at(b"xab", 1).0, u64::from_le_bytes(*b"ab\0\0\0\0\0\0"));
         assert_eq!(Eight::at(b"x", 7).0, 0);
+        let text = b"abcdefghijkl";
+        for (from, to) in (0..=12).flat_map(|from| (from..=12).map(move |to| (from, to))) {
+            for at in 0..=to - from {
+                let mut left = [0; 8];
+                let count = (to - from - at).min(8);
+                left[..count].copy_from_slice(&text[from + at..from + at + count]);
+                assert_eq!(Eight::at(&text[from..to], at).0, u64::from_le_bytes(left));
+            }
+        }
         assert_eq!(
             Eight::at(b"abcdefgh", 0).first(2).0,
             u64::from_le_bytes(*b"ab\0\0\0\0\0\0")

@@ -14,6 +14,8 @@ use token::{Token, TokenKind, Tokens};
 
 /// How many levels of JSON inside JSON strings are followed.
 const NESTING: u8 = 4;
+/// Bytes of JSON for each leaf, about: for some room from the beginning.
+const BYTES_A_LEAF: usize = 64;
 /// Shorter numbers are not sensitive.
 const LEAST_DIGITS: usize = 6;
 
@@ -71,7 +73,10 @@ impl Leaves {
 
     /// The texts of a JSON text; `visit` is shown each key, string and whole number.
     pub(super) fn of_json(json: &str, visit: Visit<'_>) -> Result<Leaves, JsonError> {
-        let mut leaves = Leaves::default();
+        let mut leaves = Leaves {
+            leaves: Vec::with_capacity(json.len() / BYTES_A_LEAF),
+            decoded: Vec::new(),
+        };
         let place = Place {
             source: 0,
             start: 0,
@@ -154,7 +159,7 @@ impl Leaves {
 
     /// A string's content: as JSON if it is an object or array, else as text.
     fn read_content(&mut self, scene: Scene<'_>, place: Place, visit: Visit<'_>) {
-        if place.strings <= NESTING && scene.text.trim_start().starts_with(['{', '[']) {
+        if place.strings <= NESTING && may_be_json(scene.text) {
             let (leaves, decoded) = (self.leaves.len(), self.decoded.len());
             if self.read(scene.text, place, visit).is_ok() {
                 return;
@@ -188,6 +193,15 @@ impl Leaf {
             replacement = escaped(replacement);
         }
         replacement
+    }
+}
+
+/// Whether a text begins as an object or array does.
+fn may_be_json(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'{' | b'[') => true,
+        Some(byte) if byte.is_ascii_graphic() => false,
+        _ => text.trim_start().starts_with(['{', '[']),
     }
 }
 

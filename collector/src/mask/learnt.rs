@@ -1,18 +1,17 @@
 //! Values that were found elsewhere in a call or conversation, to be found where they stand bare: whole words only.
 //!
 //! They are few, and other ones for each call, so that an automaton would cost more to build than it saves. A bit for the
-//! first bytes of each value is looked up at each place of a text instead, and hardly ever set.
+//! first bytes of each value is looked up wherever a word begins instead, and hardly ever set.
 
 use super::dictionary::is_whole_word;
+use super::eight::{Eight, place};
+use super::heads::{Heads, four};
 use super::kind::Kind;
 use super::person;
 use super::scan::Hit;
 
 /// Values shorter than this are too common to be replaced everywhere.
 const LEAST_BYTES: usize = 6;
-/// Bits, and those of a hash that choose one.
-const BITS: usize = 1 << HASH_BITS;
-const HASH_BITS: u32 = 16;
 
 /// Values, built for search.
 pub(super) struct Learnt {
@@ -21,7 +20,11 @@ pub(super) struct Learnt {
     /// Which of a place's four bytes are among the first: as many as all values have, in lower case.
     mask: u32,
     fold: u32,
-    bits: Box<[u64; BITS / 64]>,
+    heads: Heads,
+    /// First bytes of values that begin with no ASCII letter or digit.
+    signs: Vec<u8>,
+    /// Bytes of the shortest value.
+    shortest: usize,
 }
 
 struct Entry {
@@ -59,12 +62,15 @@ impl Learnt {
             entries: Vec::new(),
             mask,
             fold: 0x2020_2020 & mask,
-            bits: Box::new([0; BITS / 64]),
+            heads: Heads::default(),
+            signs: Vec::new(),
+            shortest,
         };
         for entry in &mut entries {
-            entry.first = learnt.first(padded(entry.value.as_bytes()));
-            let (word, bit) = place(entry.first);
-            learnt.bits[word] |= bit;
+            entry.first = learnt.first(entry.value.as_bytes());
+            learnt.heads.add(entry.first);
+            let sign = entry.value.bytes().next().filter(|byte| !byte.is_ascii_alphanumeric());
+            learnt.signs.extend(sign.filter(|sign| !learnt.signs.contains(sign)));
         }
         // Of what is named twice the last counts.
         entries.reverse();
@@ -80,30 +86,44 @@ impl Learnt {
 
     /// Finds every place of every value, also where they overlap.
     pub(super) fn find(&self, text: &str, hits: &mut Vec<Hit>) {
-        if self.is_empty() {
+        if self.is_empty() || text.len() < self.shortest {
             return;
         }
         let bytes = text.as_bytes();
-        for (at, four) in bytes.array_windows().enumerate() {
-            self.find_at(text, at, u32::from_le_bytes(*four), hits);
-        }
-        for at in bytes.len().saturating_sub(3)..bytes.len() {
-            self.find_at(text, at, padded(&bytes[at..]), hits);
+        // A mark for the byte before the eight: whether a word goes on, and whether a backslash is near.
+        let (mut goes_on, mut after_escape) = (0, 0);
+        for start in (0..bytes.len()).step_by(8) {
+            let eight = Eight::at(bytes, start);
+            let words = eight.letters() | eight.digits();
+            let mut places = words & !(words << 8 | goes_on);
+            goes_on = words >> 56;
+            for sign in &self.signs {
+                places |= eight.is(*sign);
+            }
+            let escapes = eight.is(b'\\');
+            if escapes | after_escape != 0 {
+                // A word begins after `\n` too.
+                places |= words & (escapes << 16 | after_escape);
+            }
+            after_escape = escapes >> 48;
+            while places != 0 {
+                self.find_at(text, start + place(places), hits);
+                places &= places - 1;
+            }
         }
     }
 
     #[inline]
-    fn find_at(&self, text: &str, at: usize, four: u32, hits: &mut Vec<Hit>) {
-        let first = self.first(four);
-        let (word, bit) = place(first);
-        if self.bits[word] & bit != 0 {
+    fn find_at(&self, text: &str, at: usize, hits: &mut Vec<Hit>) {
+        let first = self.first(text.as_bytes().get(at..).unwrap_or_default());
+        if self.heads.may_hold(first) {
             self.compare(text, at, first, hits);
         }
     }
 
     #[inline]
-    fn first(&self, four: u32) -> u32 {
-        four & self.mask | self.fold
+    fn first(&self, bytes: &[u8]) -> u32 {
+        four(bytes) & self.mask | self.fold
     }
 
     #[cold]
@@ -130,24 +150,10 @@ impl Entry {
     }
 }
 
-/// The first four bytes, zeros past the end.
-fn padded(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .take(4)
-        .rev()
-        .fold(0, |four, byte| four << 8 | u32::from(*byte))
-}
-
-#[inline]
-fn place(first: u32) -> (usize, u64) {
-    let hash = first.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS);
-    ((hash >> 6) as usize, 1 << (hash & 63))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn found(values: &[(&str, Kind)], text: &str) -> Vec<String> {
         let mut hits = Vec::new();
@@ -181,5 +187,36 @@ mod tests {
             ["AL B", "maria rossi"]
         );
         assert_eq!(found(&[("A B", Kind::Person)], "a b"), ["a b"]);
+    }
+
+    /// Every value at every place.
+    fn found_slowly(learnt: &Learnt, text: &str) -> Vec<(usize, usize)> {
+        let places = (0..text.len()).flat_map(|at| learnt.entries.iter().map(move |entry| (at, entry)));
+        let hits = places.filter_map(|(at, entry)| {
+            let end = at + entry.value.len();
+            let is_there = text.as_bytes().get(at..end).is_some_and(|there| entry.is(there));
+            (is_there && is_whole_word(text, at, end)).then_some((at, end))
+        });
+        hits.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_found_wherever_it_is_a_whole_word(
+            pieces in prop::collection::vec("[aB1 +é世\\\\nt.]{1,5}|AnBo Lee|ANBO LEE|Anbo", 1..12),
+            values in prop::collection::vec("[aB1 +é世\\\\nt.]{6,9}|Anbo Lee|a B", 1..4),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut pieces = pieces;
+            pieces.insert(at.index(pieces.len() + 1), values[0].clone());
+            let text = pieces.concat();
+            let kinds = [Kind::Secret, Kind::Person];
+            let both = values.iter().flat_map(|value| kinds.map(|kind| (value.as_str(), kind)));
+            let learnt = Learnt::new(both);
+            let mut hits = Vec::new();
+            learnt.find(&text, &mut hits);
+            let found: Vec<_> = hits.iter().map(|hit| (hit.start, hit.end)).collect();
+            prop_assert_eq!(found, found_slowly(&learnt, &text));
+        }
     }
 }

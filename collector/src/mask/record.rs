@@ -3,13 +3,15 @@
 //! Numbers of orders, tickets and rows stay, whatever they look like.
 
 use super::kind::Kind;
+use super::letters::Letters;
 use super::lexicon::Flags;
 use super::scan::Hit;
 use super::word::{Gap, Page, Role, Shape};
 
 /// Finds the record numbers on a page; `label` is what the whole text stands under.
 pub(super) fn find(page: &Page<'_>, label: &str, hits: &mut Vec<Hit>) {
-    if page.len() <= 4 && page.has_digits() && !label.is_empty() {
+    let may_be_labelled = !label.is_empty() && page.len() <= 4 && page.has_digits();
+    if may_be_labelled && Letters::of(label).hold_any(&RECORDS) {
         let is_all = |hit: &Hit| hit.end == page.end(page.len() - 1);
         hits.extend(number_at(page, 0).filter(|hit| is_all(hit) && names_a_record(label)));
     }
@@ -28,6 +30,23 @@ fn is_prefixed(word: &str) -> bool {
     (5..=12).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// What a label of a record number says, without its signs.
+const RECORD_AT_ITS_END: &str = "mrn";
+const RECORD_ANYWHERE: [&str; 10] = [
+    "medicalrecord",
+    "healthrecord",
+    "patientid",
+    "patientno",
+    "patientnumber",
+    "hospitalnumber",
+    "hospitalid",
+    "chartno",
+    "chartnumber",
+    "mrnumber",
+];
+/// The letters of each.
+const RECORDS: [Letters; 11] = Letters::of_all([&[RECORD_AT_ITS_END], &RECORD_ANYWHERE]);
+
 /// `mrn`, `medicalRecordNumber`, `patient_id`.
 pub(super) fn names_a_record(label: &str) -> bool {
     let squeezed: String = label
@@ -36,20 +55,7 @@ pub(super) fn names_a_record(label: &str) -> bool {
         .map(|letter| letter.to_ascii_lowercase())
         .take(48)
         .collect();
-    let has = |words: &[&str]| words.iter().any(|word| squeezed.contains(word));
-    squeezed.ends_with("mrn")
-        || has(&[
-            "medicalrecord",
-            "healthrecord",
-            "patientid",
-            "patientno",
-            "patientnumber",
-            "hospitalnumber",
-            "hospitalid",
-            "chartno",
-            "chartnumber",
-            "mrnumber",
-        ])
+    squeezed.ends_with(RECORD_AT_ITS_END) || RECORD_ANYWHERE.iter().any(|word| squeezed.contains(word))
 }
 
 /// The last word of a cue that begins at `index`.

@@ -5,13 +5,15 @@
 mod format;
 mod label;
 
-use super::MaskError;
+use super::heads::{Heads, four};
 use super::kind::Kind;
+use super::letters::Letters;
 use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_before};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, Match, MatchKind, StartKind};
 use format::{Body, FORMATS, Format};
 use memchr::memmem;
+use std::sync::LazyLock;
 
 /// Longest token; longer ones are cut there and go on as the next.
 const TOKEN_BYTES: usize = 8 * 1024;
@@ -33,14 +35,23 @@ enum Anchor {
     Label(label::Label),
 }
 
-/// The search for all anchors, built once.
+/// The search for all anchors.
 pub(super) struct Secrets {
+    /// The first three bytes of each, whatever the third is of one that has two.
+    heads: Heads,
     search: AhoCorasick,
     anchors: Vec<Anchor>,
 }
 
+static SHARED: LazyLock<Secrets> = LazyLock::new(Secrets::new);
+
 impl Secrets {
-    pub(super) fn new() -> Result<Secrets, MaskError> {
+    /// That of this process.
+    pub(super) fn shared() -> &'static Secrets {
+        &SHARED
+    }
+
+    fn new() -> Secrets {
         let mut anchors: Vec<(String, Anchor)> = FORMATS
             .iter()
             .map(|format| (format.prefix.to_owned(), Anchor::Format(format)))
@@ -53,20 +64,25 @@ impl Secrets {
         }
         anchors.extend(label::spellings().map(|(word, label)| (word, Anchor::Label(label))));
         let (words, anchors): (Vec<String>, Vec<Anchor>) = anchors.into_iter().unzip();
+        let mut heads = Heads::default();
+        for word in &words {
+            match *word.as_bytes() {
+                [first, second] => (0..=u8::MAX).for_each(|third| heads.add(head(&[first, second, third]))),
+                ref longer => heads.add(head(longer)),
+            }
+        }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
+            .start_kind(StartKind::Anchored)
             .kind(Some(AhoCorasickKind::DFA))
             .build(&words)
-            .map_err(|source| MaskError::Dictionary {
-                names: "built-in formats of credentials".to_owned(),
-                source,
-            })?;
-        Ok(Secrets { search, anchors })
+            .expect("there are two hundred short words");
+        Secrets { heads, search, anchors }
     }
 
     pub(super) fn find(&self, scene: &Scene<'_>, hits: &mut Vec<Hit>) {
         let mut done = 0;
-        for found in self.search.find_iter(scene.text) {
+        for found in self.anchors_of(scene.text) {
             // Inside a key block that was taken whole there is nothing to look for.
             if found.start() < done {
                 continue;
@@ -94,28 +110,49 @@ impl Secrets {
         }
     }
 
+    /// The anchors in a text, the leftmost and longest first, none of which overlap.
+    fn anchors_of<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Match> + 't {
+        let bytes = text.as_bytes();
+        let mut end = 0;
+        (0..bytes.len())
+            .filter(move |at| self.heads.may_hold(head(&bytes[*at..])))
+            .filter_map(move |at| {
+                let from = Input::new(text).span(at..text.len()).anchored(Anchored::Yes);
+                let found = (at >= end)
+                    .then(|| self.search.try_find(from).ok().flatten())
+                    .flatten()?;
+                end = found.end();
+                Some(found)
+            })
+    }
+
     /// A JSON string whose key says that it is a credential.
     fn whole_text_under_label(&self, scene: &Scene<'_>) -> Option<Hit> {
         let value = scene.text.trim();
         let may_be_one = (label::LEAST_BYTES..=label::MOST_BYTES).contains(&value.len())
             && !value.contains(char::is_whitespace)
             && value.bytes().any(label::is_telling);
-        if !may_be_one {
+        if !may_be_one || !Letters::of(scene.label).hold_any(&label::LETTERS) {
             return None;
         }
-        let found =
-            self.search
-                .find_iter(scene.label)
-                .find_map(|found| match self.anchors[found.pattern().as_usize()] {
-                    Anchor::Label(label) => Some((found, label)),
-                    _ => None,
-                });
+        let found = self
+            .anchors_of(scene.label)
+            .find_map(|found| match self.anchors[found.pattern().as_usize()] {
+                Anchor::Label(label) => Some((found, label)),
+                _ => None,
+            });
         let (found, label) = found?;
         let start = scene.text.len() - scene.text.trim_start().len();
         let is_label =
             label::names_a_value(scene.label.as_bytes(), found.start(), found.end(), label) == Some(scene.label.len());
         (is_label && label.accepts(value)).then(|| Hit::by_context(start, start + value.len(), Kind::Secret))
     }
+}
+
+/// The first three bytes, zeros past the end.
+#[inline]
+fn head(bytes: &[u8]) -> u32 {
+    four(bytes) & 0xff_ffff
 }
 
 fn token_at(text: &str, start: usize, format: &Format) -> Option<Hit> {
@@ -266,7 +303,7 @@ mod tests {
 
     fn found(text: &str, label: &str) -> Vec<String> {
         let mut hits = Vec::new();
-        Secrets::new().unwrap().find(&Scene { text, label }, &mut hits);
+        Secrets::shared().find(&Scene { text, label }, &mut hits);
         super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
@@ -300,6 +337,18 @@ mod tests {
                 format.prefix
             );
             assert_eq!(&token[..public_prefix(&token)], format.prefix);
+        }
+    }
+
+    #[test]
+    fn every_anchor_is_found_by_its_head() {
+        let secrets = Secrets::shared();
+        let words = FORMATS.iter().map(|format| format.prefix.to_owned());
+        for word in words.chain(label::spellings().map(|(word, _)| word)) {
+            assert!(word.len() > 1, "{word}");
+            let text = format!("\u{e9}, {word}");
+            let ends: Vec<usize> = secrets.anchors_of(&text).map(|found| found.end()).collect();
+            assert_eq!(ends, [text.len()], "{word}");
         }
     }
 

@@ -122,6 +122,10 @@ impl Surrogates {
     }
 
     fn is_email(&self, value: &str) -> bool {
+        let ends_right = |end: &[u8; 12]| end.eq_ignore_ascii_case(b".example.com");
+        if !value.as_bytes().last_chunk().is_some_and(ends_right) {
+            return false;
+        }
         let plain = value.to_lowercase();
         let Some((local, _, domain)) = email_parts(&plain).filter(|_| plain.is_ascii()) else {
             return false;
@@ -188,6 +192,9 @@ impl Surrogates {
             return groups[..2] == [0x2001, 0xdb8] && groups[6..] == self.ipv6_seal(&groups);
         }
         value.parse::<Ipv4Addr>().is_ok_and(|address| {
+            if address.to_bits() & UNUSED_NET != UNUSED_NET {
+                return false;
+            }
             let bits = (address.to_bits() & !UNUSED_NET) >> IPV4_SEAL_BITS;
             address.to_bits() == (UNUSED_NET | (bits << IPV4_SEAL_BITS) | self.ipv4_seal(bits))
         })

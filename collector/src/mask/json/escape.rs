@@ -2,7 +2,8 @@
 //!
 //! Takes only strings that the tokens have checked.
 
-use memchr::memchr;
+use crate::mask::eight::{Eight, place};
+use memchr::{memchr, memchr_iter};
 use understudy_call::wire::escaped_unit;
 
 /// A string without its escapes.
@@ -18,10 +19,10 @@ impl Decoded {
     pub(super) fn new(raw: &str) -> Decoded {
         let mut decoded = Decoded {
             text: String::with_capacity(raw.len()),
-            marks: Vec::new(),
+            marks: Vec::with_capacity(memchr_iter(b'\\', raw.as_bytes()).count()),
         };
         let mut rest = raw;
-        while let Some(at) = memchr(b'\\', rest.as_bytes()) {
+        while let Some(at) = backslash(rest.as_bytes()) {
             decoded.text.push_str(&rest[..at]);
             let (letter, width) = escape(&rest[at..]);
             decoded.text.push(letter);
@@ -38,6 +39,18 @@ impl Decoded {
         let (decoded, raw) = before.checked_sub(1).map_or((0, 0), |last| self.marks[last]);
         raw + (place - decoded)
     }
+}
+
+/// The first backslash; in JSON inside JSON it is near.
+#[inline]
+fn backslash(bytes: &[u8]) -> Option<usize> {
+    for start in (0..bytes.len().min(32)).step_by(8) {
+        let marks = Eight::at(bytes, start).is(b'\\');
+        if marks != 0 {
+            return Some(start + place(marks));
+        }
+    }
+    memchr(b'\\', bytes.get(32..)?).map(|at| at + 32)
 }
 
 /// The letter of the escape that `raw` begins with, and the escape's width.

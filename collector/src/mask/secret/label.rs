@@ -4,6 +4,7 @@
 
 use super::{Body, is_random, run_length};
 use crate::mask::kind::Kind;
+use crate::mask::letters::Letters;
 use crate::mask::scan::Hit;
 
 /// What a label's value has to look like.
@@ -54,6 +55,17 @@ const WORDS: &[(&str, Label)] = &[
     ("signature=", Label::Key),
     ("token", Label::Token),
 ];
+
+/// The letters of each.
+pub(super) const LETTERS: [Letters; WORDS.len()] = {
+    let mut letters = [Letters::of(""); WORDS.len()];
+    let mut index = 0;
+    while index < WORDS.len() {
+        letters[index] = Letters::of(WORDS[index].0);
+        index += 1;
+    }
+    letters
+};
 
 /// Each word as it is spelt: `api_key`, `Api_key`, `API_KEY`, and `apiKey` by its own rule.
 pub(super) fn spellings() -> impl Iterator<Item = (String, Label)> {
