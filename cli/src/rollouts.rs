@@ -3,13 +3,14 @@
 //! Routes are read from the config file anew at each look, since a running proxy takes them from there too.
 
 use crate::place::{book, verdict_config};
+use crate::shadow::Live;
 use crate::{log, serve};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_call::control::Control;
 use understudy_call::taskbook::CompiledBook;
 use understudy_collector::cascade;
@@ -17,7 +18,7 @@ use understudy_collector::control;
 use understudy_collector::drift::Drifted;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::replay::version_of;
-use understudy_collector::rollout::{self, CONTROLLER, Candidate, Facts, Move, Route, Steps};
+use understudy_collector::rollout::{self, Ages, CONTROLLER, Candidate, Facts, Move, Route, Steps, counts_from};
 use understudy_collector::store::Store;
 use understudy_collector::verdict::Verdict;
 use understudy_proxy::config::{Config, Overrides};
@@ -29,7 +30,8 @@ const SELDOM: Duration = Duration::from_secs(30);
 const OFTEN: Duration = Duration::from_secs(1);
 
 /// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
-pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted) {
+pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted, shadows: Live) {
+    let mut ages = Ages::default();
     loop {
         let overrides = Overrides {
             data: Some(config.data.clone()),
@@ -42,7 +44,7 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
         if let Some(Ok(newer)) = newer {
             config = newer;
         }
-        if let Err(error) = look(&config, &store, &drifted).await {
+        if let Err(error) = look(&config, &store, &drifted, &shadows, &mut ages).await {
             tracing::warn!(%error, "the rollouts could not be looked at: it is tried again");
         }
         let intervals = config
@@ -54,15 +56,18 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
     }
 }
 
-async fn look(config: &Config, store: &Store, drifted: &Drifted) -> Result<()> {
+async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live, ages: &mut Ages) -> Result<()> {
     let now = Timestamp::now().as_microsecond();
     // Read at most once a look, and only where a decision hangs on them.
     let mut evidence: Option<Option<CompiledBook>> = None;
     for route in config.routes.all().iter().filter(|route| !route.split.is_empty()) {
         let route = of_config(config, route);
         let control = control::current(store, &route.id).await?;
+        let step = control.as_ref().and_then(|control| control.step.as_ref());
+        shadows.step(&route.id, step.map_or(0, |step| step.began_at));
         let mut facts = Facts {
             now,
+            waited: step.map(|step| ages.waited(&route.id, step, now, Instant::now())),
             drifted: route.task.as_deref().and_then(|task| drifted.of(task)),
             ..Facts::default()
         };
@@ -94,8 +99,7 @@ fn is_idle(route: &Route, control: Option<&Control>, facts: &Facts) -> bool {
     let Some(steps) = &route.steps else {
         return route.task.is_none();
     };
-    let step = control.and_then(|control| control.step.as_ref());
-    let is_young = step.is_some_and(|step| step.began_at.max(step.checked_at) + steps.interval > facts.now);
+    let is_young = facts.waited.is_some_and(|waited| waited < steps.interval);
     is_young || control.is_some_and(|control| control.frozen.is_some())
 }
 
@@ -125,7 +129,8 @@ pub(crate) async fn gather(
 ) -> Result<Facts> {
     let mut facts = facts;
     if let Some(step) = control.and_then(|control| control.step.as_ref()) {
-        facts.canaried = rollout::canaried(store, &route.id, step.began_at).await?;
+        let since = counts_from(step, facts.now, facts.waited.unwrap_or_default());
+        facts.canaried = rollout::canaried(store, &route.id, since).await?;
     }
     if let Some(task) = &route.task {
         let settings = verdict_config(config);

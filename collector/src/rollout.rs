@@ -9,6 +9,7 @@ use crate::store::{Store, StoreError};
 use crate::table::Columns;
 use crate::verdict::{Decision, Verdict};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use understudy_call::control::{Control, Frozen, Step};
 
 /// A split route as its config says.
@@ -61,6 +62,8 @@ pub struct Steps {
 pub struct Facts {
     /// Microseconds since the epoch.
     pub now: i64,
+    /// Microseconds since the step began, or since its last check failed, where a controller watched it; else told by `now`.
+    pub waited: Option<i64>,
     /// Calls that went to each candidate since the step began.
     pub canaried: BTreeMap<String, u64>,
     /// Verdicts on the route's task.
@@ -69,6 +72,60 @@ pub struct Facts {
     pub stale: Vec<String>,
     /// How its task drifted, if it did.
     pub drifted: Option<String>,
+}
+
+impl Facts {
+    /// Microseconds since the step began, or since its last check failed.
+    fn waited(&self, step: &Step) -> i64 {
+        self.waited.unwrap_or_else(|| by_wall_clock(step, self.now))
+    }
+}
+
+/// The same by the wall clock. One that jumped back makes a step that is still to come of one that began: of that the time
+/// is not known, so it counts from now.
+fn by_wall_clock(step: &Step, now: i64) -> i64 {
+    now.saturating_sub(step.began_at.max(step.checked_at)).max(0)
+}
+
+/// How long steps have lasted, as a controller sees it: by the wall clock until it first saw them, and from then on by one
+/// that never jumps.
+#[derive(Debug, Default)]
+pub struct Ages(BTreeMap<String, Age>);
+
+#[derive(Debug)]
+struct Age {
+    /// Which step, and which check of it.
+    of: (i64, i64),
+    /// Microseconds that it had lasted when it was first seen.
+    before: i64,
+    seen: Instant,
+}
+
+impl Ages {
+    /// Microseconds since the route's step began, or since its last check failed. `now` is what the wall clock says,
+    /// microseconds since the epoch.
+    pub fn waited(&mut self, route: &str, step: &Step, now: i64, instant: Instant) -> i64 {
+        let of = (step.began_at, step.checked_at);
+        if self.0.get(route).is_none_or(|age| age.of != of) {
+            let before = by_wall_clock(step, now);
+            let age = Age {
+                of,
+                before,
+                seen: instant,
+            };
+            self.0.insert(route.to_owned(), age);
+        }
+        self.0.get(route).map_or(0, |age| {
+            let since = instant.saturating_duration_since(age.seen).as_micros();
+            age.before.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+        })
+    }
+}
+
+/// From when on a step's calls are counted, microseconds since the epoch: a step that is still to come, as the wall clock has
+/// it, began as long ago as it was waited for.
+pub fn counts_from(step: &Step, now: i64, waited: i64) -> i64 {
+    step.began_at.min(now.saturating_sub(waited))
 }
 
 /// What is to be done with a route.
@@ -135,11 +192,7 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     if by_hand {
         return next(route, steps, control);
     }
-    let left = step
-        .began_at
-        .max(step.checked_at)
-        .saturating_add(steps.interval)
-        .saturating_sub(facts.now);
+    let left = steps.interval.saturating_sub(facts.waited(step));
     if left > 0 {
         return Move::Stay(format!(
             "the step lasts another {} s",

@@ -5,7 +5,7 @@ use crate::capture::Capture;
 use crate::certificate::{Certificate, CertificateError};
 use crate::config::{Config, Exclude, Limits};
 use crate::control::{Controls, KnownControls, standing};
-use crate::guard::{Guards, unpriced};
+use crate::guard::{Guards, Unwatched, unwatched};
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
 use crate::socket::Patience;
@@ -104,6 +104,11 @@ impl Proxy {
         self.routing.load().routes.clone()
     }
 
+    /// The controls in force, by route.
+    pub fn controls(&self) -> Arc<Controls> {
+        self.controls.load_full()
+    }
+
     /// Opens upstreams and spool; listens nowhere yet.
     ///
     /// # Errors
@@ -187,7 +192,9 @@ impl Proxy {
         }));
         self.check_tasks();
         for route in config.routes.all() {
-            for (candidate, why) in unpriced(route, &|name| config.upstreams.get(name), &self.prices) {
+            // Agreement is the collector's to watch, and to tell.
+            let mine = |unwatched: &Unwatched| unwatched.metric != "agreement";
+            for Unwatched { candidate, why, .. } in unwatched(route, config).into_iter().filter(mine) {
                 tracing::warn!(route = route.id, candidate, why, "the guard has nothing to go by");
             }
         }

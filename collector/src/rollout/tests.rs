@@ -222,3 +222,58 @@ fn a_verdict_that_turns_to_hold_takes_it_back_also_at_its_highest_weight() {
     assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
     assert_eq!(control.weights["small"], 0);
 }
+
+/// A controller that looks every half second by a wall clock that goes its own way; what it writes and when, in seconds of a
+/// clock that doesn't.
+fn watched(mut control: Control, looks: u64, wall: impl Fn(i64) -> i64) -> Vec<(u64, Move)> {
+    let (mut ages, begun) = (Ages::default(), std::time::Instant::now());
+    let mut moves = Vec::new();
+    for look in 0..looks {
+        let now = wall(look as i64 * SECOND / 2);
+        let instant = begun + std::time::Duration::from_millis(500 * look);
+        let step = control.step.clone();
+        let facts = Facts {
+            waited: step.map(|step| ages.waited("r", &step, now, instant)),
+            ..ripe(now)
+        };
+        let decided = go(&mut control, &facts);
+        if !matches!(decided, Move::Stay(_)) {
+            moves.push((look / 2, decided));
+        }
+    }
+    moves
+}
+
+#[test]
+fn a_wall_clock_that_jumps_neither_holds_up_a_step_nor_hastens_it() {
+    let hour = 3600 * SECOND;
+    let steps = [
+        (0, Move::Start),
+        (10, Move::Step("small".into(), 10)),
+        (20, Move::Step("small".into(), 12)),
+    ];
+    let jumps = |by: i64| move |now: i64| 2 * hour + now + if now >= 4 * SECOND { by } else { 0 };
+    for by in [0, -hour, hour] {
+        assert_eq!(watched(Control::of("r"), 60, jumps(by)), steps, "{by}");
+    }
+}
+
+#[test]
+fn a_step_that_is_still_to_come_lasts_an_interval_from_when_it_is_seen() {
+    let mut control = Control::of("r");
+    put(&mut control, &route(), &Move::Start, CONTROLLER, 3600 * SECOND);
+    let moves = watched(control.clone(), 24, |now| now);
+    assert_eq!(moves, [(10, Move::Step("small".into(), 10))]);
+    // One that looks just once can't tell more than that.
+    let Move::Stay(why) = decide(&route(), Some(&control), &ripe(SECOND), false) else {
+        panic!("too soon");
+    };
+    assert_eq!(why, "the step lasts another 10 s");
+    let step = control.step.unwrap();
+    assert_eq!(
+        counts_from(&step, 20 * SECOND, 12 * SECOND),
+        8 * SECOND,
+        "its calls count"
+    );
+    assert_eq!(counts_from(&step, 7200 * SECOND, SECOND), 3600 * SECOND);
+}
