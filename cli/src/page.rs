@@ -61,7 +61,7 @@ pub(crate) fn settings(config: &Config, routes: &Routes, controls: &Controls) ->
 fn split_of(config: &Config, route: &ValidRoute, control: Option<&Control>) -> Split {
     let sum = route.arms.iter().map(|arm| arm.weight).sum::<u32>().max(1);
     let share = |weight: u32| f64::from(weight) / f64::from(sum);
-    let task = route.matching.task.as_deref();
+    let task = route.task();
     let mut rest = sum;
     let mut arms = Vec::new();
     for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
@@ -85,10 +85,8 @@ fn split_of(config: &Config, route: &ValidRoute, control: Option<&Control>) -> S
     let trips = control.map_or(&[][..], |control| &control.trips);
     let trips = trips.iter().filter(|trip| trip.stamp == route.stamp);
     let tripped = |trip: &Trip| {
-        let of = trip
-            .task
-            .as_ref()
-            .map_or_else(String::new, |task| format!(" for {task}"));
+        let other = trip.task.as_ref().filter(|of| Some(of.as_str()) != task);
+        let of = other.map_or_else(String::new, |task| format!(" for {task}"));
         format!("{} is out{of}: {}", trip.candidate, trip.why)
     };
     let step = control.filter(|control| control.stamp == route.stamp);

@@ -7,7 +7,7 @@ use crate::serve;
 use anyhow::{Context, Result};
 use edit::Edit;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use understudy_collector::cascade::{size_of, smallest_sufficient};
 use understudy_collector::verdict::{Decision, Verdict};
 use understudy_proxy::config::{Config, Overrides};
@@ -84,9 +84,22 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
     parse(&edit::apply(text, &edits), path)
         .context("the config that would be proposed is not valid; nothing is proposed")?;
     Ok(Proposal {
-        diff: edit::diff(&path.display().to_string(), text, &edits),
+        diff: edit::diff(&name_here(path), text, &edits),
         words,
     })
+}
+
+/// A file's path from the folder that the command runs in, where it is below that: what is absolute no tool would patch.
+fn name_here(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = path.strip_prefix(&here).unwrap_or(path);
+    let is_name = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    let parts: Vec<_> = path.components().filter(is_name).collect();
+    let parts = match path.components().any(|part| part == Component::ParentDir) {
+        true => &parts[parts.len().saturating_sub(1)..],
+        false => &parts[..],
+    };
+    parts.iter().collect::<PathBuf>().display().to_string()
 }
 
 /// Why a candidate can't be put into a split as the config is.

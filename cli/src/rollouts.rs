@@ -147,7 +147,7 @@ pub(crate) async fn gather(
 
 /// A route as the rollout sees it; of several candidates the smallest steps first.
 pub(crate) fn of_config(config: &Config, route: &ValidRoute) -> Route {
-    let task = route.matching.task.clone().filter(|task| !task.contains('*'));
+    let task = route.task().map(str::to_owned);
     let mut candidates: Vec<Candidate> = Vec::new();
     for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
         let upstream = config.upstreams.get(&arm.upstream);

@@ -117,8 +117,9 @@ impl Look {
         let (task, missing) = book.nearest_task(&features)?;
         let mut values = vec![
             (Aspect::System, hash(&mask_literals(&request.system_text()))),
-            (Aspect::Template, how_many(missing)),
             (Aspect::Tools, tools(request)),
+            // Names of tools are part of the template: after what says more.
+            (Aspect::Template, how_many(missing)),
         ];
         if let Some(response) = response {
             values.push((Aspect::Answer, hash(&kind(response))));

@@ -160,12 +160,20 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
             .any(|trip| trip.candidate == candidate.name && trip.stamp == route.stamp)
     };
     if at_work.is_empty() {
-        return stay("its weights are 0");
+        return match control.action == "rollback" && control.stamp == route.stamp {
+            true => Move::Stay(format!(
+                "taken back by {}: {} (`understudy rollout resume {}` begins anew)",
+                control.by, control.why, route.id
+            )),
+            false => stay("its weights are 0"),
+        };
     }
     let is_frozen = control.frozen.is_some();
     if !by_hand
         && !is_frozen
-        && let Some(why) = at_work.iter().find_map(|candidate| trouble(route, candidate, facts))
+        && let Some(why) = at_work
+            .iter()
+            .find_map(|candidate| trouble(route, candidate, facts).filter(|why| !control.accepted.contains(why)))
     {
         return if route.rollback_on_drift {
             Move::Rollback(why)
@@ -346,11 +354,23 @@ pub fn put(control: &mut Control, route: &Route, decided: &Move, by: &str, now: 
 /// Who writes what nobody asked for.
 pub const CONTROLLER: &str = "rollout";
 
+/// Reasons that are remembered as known to whoever resumed.
+const ACCEPTED: usize = 8;
+
 /// Takes back a freeze, a rollback and trips: the route is as its config says, and a rollout begins anew.
 pub fn resume(control: &mut Control, route: &Route, by: &str, why: &str, now: i64) -> bool {
     let was_back = control.weight_is_zero(&route.stamp);
     let trips = control.trips.len();
     control.trips.retain(|trip| trip.stamp != route.stamp);
+    // Whoever resumes knows why it was stopped.
+    let frozen = control.frozen.as_ref().map(|frozen| frozen.why.clone());
+    let known = frozen.or((was_back && control.action == "rollback").then(|| control.why.clone()));
+    if let Some(why) = known.filter(|why| !control.accepted.contains(why)) {
+        if control.accepted.len() >= ACCEPTED {
+            control.accepted.remove(0);
+        }
+        control.accepted.push(why);
+    }
     if control.frozen.take().is_none() && !was_back && control.trips.len() == trips {
         return false;
     }

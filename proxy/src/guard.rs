@@ -277,7 +277,7 @@ fn disagreements_unseen(route: &ValidRoute, config: &Config) -> Option<String> {
     }
     if !config.upstreams.get(baseline).is_some_and(has_key) {
         return Some(format!(
-            "not guarded on agreement: {baseline} is asked again with a key of its own, and has none (`key_env`)"
+            "not guarded on agreement: {baseline} is asked again with a key of its own, and has none here (`key_env`)"
         ));
     }
     let percent = config.capture.sample * 100.0;

@@ -254,7 +254,7 @@ impl Proxy {
             let sum: f64 = route.arms.iter().map(|arm| f64::from(arm.weight)).sum();
             let mut rest = sum;
             for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
-                let weight = f64::from(standing(route, control, &arm.upstream, None).weight);
+                let weight = f64::from(standing(route, control, &arm.upstream, route.task()).weight);
                 rest -= weight;
                 let labels = [route.id.as_str(), arm.upstream.as_str()];
                 self.metrics
@@ -294,8 +294,9 @@ impl Proxy {
     fn check_tasks(&self) {
         let (routing, book) = (self.routing.load(), self.book.load());
         let unknown = routing.routes.all().iter().filter(|route| {
-            let task = route.matching.task.as_deref().filter(|task| !task.contains('*'));
-            task.is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
+            route
+                .task()
+                .is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
         });
         let count = unknown
             .inspect(|route| tracing::warn!(route = route.id, "the task book has no such task"))

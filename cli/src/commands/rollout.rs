@@ -145,7 +145,7 @@ fn of_route(route: &Route, control: Option<&Control>, facts: &Facts) -> Vec<Row>
             .filter(|trip| trip.candidate == candidate.name && trip.stamp == route.stamp)
             .cloned()
             .collect();
-        let is_out = trips.iter().any(|trip| trip.task.is_none());
+        let is_out = trips.iter().any(|trip| trip.task.is_none() || trip.task == route.task);
         let judged = |verdict: &&Verdict| verdict.candidate == candidate.name;
         Row {
             route: route.id.clone(),

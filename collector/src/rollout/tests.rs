@@ -131,9 +131,12 @@ fn checks_that_fail_too_often_take_it_back() {
     );
     assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
     assert_eq!(control.weights["small"], 0);
-    assert_eq!(
-        go(&mut control, &ripe(99 * SECOND)),
-        Move::Stay("its weights are 0".into())
+    let Move::Stay(told) = go(&mut control, &ripe(99 * SECOND)) else {
+        panic!("it is back");
+    };
+    assert!(
+        told.starts_with("taken back by rollout: ") && told.contains("resume r"),
+        "{told}"
     );
     assert!(resume(&mut control, &route(), "ann", "mended", 100 * SECOND));
     assert_eq!(go(&mut control, &ripe(101 * SECOND)), Move::Start);
@@ -161,16 +164,30 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
             "until a person resumes"
         );
         assert_eq!(control.weights["small"], 5, "at its weight");
-        assert!(resume(&mut control, &route(), "ann", "fitted anew", SECOND));
+        assert!(resume(&mut control, &route(), "ann", "known", SECOND));
+        assert!(
+            !matches!(go(&mut control, &facts), Move::Freeze(_)),
+            "who resumes knows of it"
+        );
         assert_eq!(go(&mut control, &ripe(11 * SECOND)), Move::Step("small".into(), 10));
+        let worse = Facts {
+            drifted: Some("the system prompt changed".into()),
+            ..ripe(12 * SECOND)
+        };
+        assert!(
+            matches!(go(&mut control, &worse), Move::Freeze(_)),
+            "of another change nobody knows"
+        );
         let back = Route {
             rollback_on_drift: true,
             ..route()
         };
-        assert!(matches!(
-            decide(&back, Some(&started()), &facts, false),
-            Move::Rollback(_)
-        ));
+        let mut control = started();
+        let decided = decide(&back, Some(&control), &facts, false);
+        assert!(matches!(decided, Move::Rollback(_)));
+        put(&mut control, &back, &decided, CONTROLLER, 2 * SECOND);
+        assert!(resume(&mut control, &back, "ann", "known", 3 * SECOND));
+        assert_eq!(decide(&back, Some(&control), &facts, false), Move::Start);
     }
 }
 

@@ -106,7 +106,11 @@ fn look_first(view: &View<'_>) -> Markup {
     }
     let mut seen: Vec<&str> = Vec::new();
     for (task, own) in report.by_saving() {
-        if own.ready != Ready::Promote || seen.contains(&task.task.id.as_str()) {
+        let is_out = |split: &splits::Split| split.is_out(&own.name);
+        if own.ready != Ready::Promote
+            || task.split.as_ref().is_some_and(is_out)
+            || seen.contains(&task.task.id.as_str())
+        {
             continue;
         }
         seen.push(&task.task.id);

@@ -43,6 +43,12 @@ impl Split {
         Some(self.arms.iter().find(|arm| arm.name == name)?.in_force)
     }
 
+    /// Whether this one would have calls, but for the guard or somebody who took it back.
+    pub(super) fn is_out(&self, name: &str) -> bool {
+        let mut arms = self.arms.iter();
+        arms.any(|arm| arm.name == name && arm.given > 0.0 && arm.in_force == 0.0)
+    }
+
     /// What stops it, in sentences.
     pub(super) fn notes(&self) -> Markup {
         html! {
@@ -73,10 +79,10 @@ pub(super) fn card(splits: &[Split]) -> Markup {
                             th.number scope="col" { "In force" } th.number scope="col" { "At most" } th scope="col" { "State" }
                         } }
                         tbody { @for split in splits { @for (at, arm) in split.arms.iter().enumerate() { tr {
-                            @if at == 0 { th scope="row" rowspan=(split.arms.len()) { (excerpt(&split.route, NAME)) } }
+                            @if at == 0 { th scope="row" { (excerpt(&split.route, NAME)) } } @else { td {} }
                             td { (arm.name) }
                             td.number { (percent(Some(arm.given))) } td.number { (percent(Some(arm.in_force))) } td.number { (percent(Some(arm.highest))) }
-                            @if at == 0 { td rowspan=(split.arms.len()) { (split.state()) } }
+                            td { @if at == 0 { (split.state()) } }
                         } } } }
                     }
                 }

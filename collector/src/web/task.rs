@@ -213,6 +213,7 @@ fn commands(view: &View<'_>, task: &TaskReport) -> Markup {
             (view.head("What to run"))
             @if let Some(own) = ready {
                 @match share_of(task, own) {
+                    _ if task.split.as_ref().is_some_and(|split| split.is_out(&own.name)) => p { (name(own)) " was taken out. What to do before it comes back: " code { "understudy rollout status --config u.yaml" } },
                     Some(share) => p { (name(own)) " has " (percent(Some(share))) " of its conversations. " code { "understudy rollout status --config u.yaml" } " says what comes next; without a rollout change its weight in the config, step by step. Weight 0 takes all back." }
                     None => {
                         p { "Move the first " (FIRST_WEIGHT) " % to " (name(own)) ": these lines in the config are taken up while running. Weight 0 takes all back." }
