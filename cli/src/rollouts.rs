@@ -28,6 +28,8 @@ use understudy_proxy::route::{OnDrift, ValidRoute};
 const SELDOM: Duration = Duration::from_secs(30);
 /// The shortest.
 const OFTEN: Duration = Duration::from_secs(1);
+/// How many times as long as the last look took: verdicts are of all calls that are kept.
+const REST: u32 = 4;
 
 /// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
 pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted, shadows: Live) {
@@ -44,6 +46,7 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
         if let Some(Ok(newer)) = newer {
             config = newer;
         }
+        let began = Instant::now();
         if let Err(error) = look(&config, &store, &drifted, &shadows, &mut ages).await {
             tracing::warn!(%error, "the rollouts could not be looked at: it is tried again");
         }
@@ -52,7 +55,8 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
             .all()
             .iter()
             .filter_map(|route| Some(route.rollout?.interval / 4));
-        tokio::time::sleep(intervals.min().unwrap_or(SELDOM).clamp(OFTEN, SELDOM)).await;
+        let rest = intervals.min().unwrap_or(SELDOM).clamp(OFTEN, SELDOM);
+        tokio::time::sleep(rest.max(began.elapsed() * REST)).await;
     }
 }
 

@@ -201,8 +201,9 @@ impl Drifted {
         self.lock().get(task).cloned()
     }
 
-    pub(crate) fn add(&self, task: &str, drift: &Drift) {
-        self.lock().insert(task.to_owned(), drift.to_string());
+    pub(crate) fn add(&self, task: &str, book: i32, drift: &Drift) {
+        let words = format!("since task book {book} {drift}");
+        self.lock().insert(task.to_owned(), words);
     }
 
     /// There is a newer book: what drifted was fitted anew.

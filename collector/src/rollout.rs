@@ -169,11 +169,10 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
         };
     }
     let is_frozen = control.frozen.is_some();
+    let mut troubles = at_work.iter().flat_map(|candidate| troubles(route, candidate, facts));
     if !by_hand
         && !is_frozen
-        && let Some(why) = at_work
-            .iter()
-            .find_map(|candidate| trouble(route, candidate, facts).filter(|why| !control.accepted.contains(why)))
+        && let Some(why) = troubles.find(|why| !control.accepted.contains(&key_of(why)))
     {
         return if route.rollback_on_drift {
             Move::Rollback(why)
@@ -228,7 +227,10 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     };
     let calls = facts.canaried.get(name).copied().unwrap_or_default();
     if calls < steps.min_calls {
-        return Move::Stay(format!("{calls} of the step's {} calls have come", steps.min_calls));
+        return Move::Stay(format!(
+            "{calls} of the step's {} calls have gone to {name}",
+            steps.min_calls
+        ));
     }
     if route.task.is_some() {
         match facts.verdicts.iter().find(|verdict| verdict.candidate == *name) {
@@ -252,18 +254,28 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     }
 }
 
-/// Why a candidate's evidence does not hold any more.
-fn trouble(route: &Route, candidate: &Candidate, facts: &Facts) -> Option<String> {
-    if let Some(drifted) = &facts.drifted {
-        return Some(format!("its task drifted: {drifted}"));
+/// All reasons why a candidate's evidence does not hold any more.
+fn troubles(route: &Route, candidate: &Candidate, facts: &Facts) -> Vec<String> {
+    let name = &candidate.name;
+    let drift = facts
+        .drifted
+        .iter()
+        .map(|drifted| format!("its task drifted: {drifted}"));
+    let mut troubles: Vec<String> = drift.collect();
+    if route.task.is_none() {
+        return troubles;
     }
-    let (name, _) = (&candidate.name, route.task.as_ref()?);
     if facts.stale.contains(name) {
-        return Some(format!("the verdict on {name} is older than `verdict.max_age`"));
+        troubles.push(format!("the verdict on {name} is older than `verdict.max_age`"));
     }
-    let verdict = facts.verdicts.iter().find(|verdict| verdict.candidate == *name)?;
-    let (judged, now) = (verdict.candidate_version.as_ref()?, candidate.version.as_ref()?);
-    (judged != now).then(|| format!("{name} is version {now} now, the verdict is on {judged}"))
+    let verdict = facts.verdicts.iter().find(|verdict| verdict.candidate == *name);
+    let judged = verdict.and_then(|verdict| verdict.candidate_version.as_ref());
+    if let (Some(judged), Some(now)) = (judged, &candidate.version)
+        && judged != now
+    {
+        troubles.push(format!("{name} is version {now} now, the verdict is on {judged}"));
+    }
+    troubles
 }
 
 /// The next step: of the first candidate that can still grow.
@@ -354,6 +366,11 @@ pub fn put(control: &mut Control, route: &Route, decided: &Move, by: &str, now: 
 /// Who writes what nobody asked for.
 pub const CONTROLLER: &str = "rollout";
 
+/// By what a reason is known again: the figures of a drift move on.
+fn key_of(why: &str) -> String {
+    why.split(" changed: ").next().unwrap_or(why).to_owned()
+}
+
 /// Reasons that are remembered as known to whoever resumed.
 const ACCEPTED: usize = 8;
 
@@ -365,7 +382,10 @@ pub fn resume(control: &mut Control, route: &Route, by: &str, why: &str, now: i6
     // Whoever resumes knows why it was stopped.
     let frozen = control.frozen.as_ref().map(|frozen| frozen.why.clone());
     let known = frozen.or((was_back && control.action == "rollback").then(|| control.why.clone()));
-    if let Some(why) = known.filter(|why| !control.accepted.contains(why)) {
+    if let Some(why) = known
+        .map(|why| key_of(&why))
+        .filter(|why| !control.accepted.contains(why))
+    {
         if control.accepted.len() >= ACCEPTED {
             control.accepted.remove(0);
         }

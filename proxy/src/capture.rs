@@ -133,6 +133,7 @@ impl Capture {
             })),
             response: copy(),
             attempt: None,
+            answered: None,
             committed: false,
             watched: None,
             permit: None,
@@ -156,6 +157,8 @@ pub struct OpenCall {
     request: Arc<Mutex<RequestCopy>>,
     response: BodyCopy,
     attempt: Option<(Attempt, Instant)>,
+    /// When the attempt's last byte came, where more was done with its answer then.
+    answered: Option<Instant>,
     committed: bool,
     capture: Arc<Capture>,
 }
@@ -223,12 +226,18 @@ impl OpenCall {
         self.head.header_usage = (counted != Usage::default()).then_some(counted);
     }
 
+    /// The last byte of the attempt's answer came: what is done with it from now on is no time of the upstream's.
+    pub(crate) fn attempt_answered(&mut self) {
+        self.answered = Some(Instant::now());
+    }
+
     /// The attempt ended; `served` says whether the client got its answer.
     pub fn attempt_ends(&mut self, outcome: Outcome, served: bool, reason: Option<String>) {
+        let ended = self.answered.take().unwrap_or_else(Instant::now);
         if let Some((mut attempt, began)) = self.attempt.take() {
             attempt.outcome = outcome;
             attempt.served = served;
-            attempt.duration_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+            attempt.duration_ms = Some(ended.saturating_duration_since(began).as_secs_f64() * 1000.0);
             attempt.reason = reason.or(attempt.reason);
             self.head.attempts.push(attempt);
         }

@@ -190,7 +190,10 @@ impl Proxy {
             exclude,
             hash: config.hash.clone(),
         }));
-        self.check_tasks();
+        // At the start the task book is still to come.
+        if !old.hash.is_empty() {
+            self.check_tasks();
+        }
         for route in config.routes.all() {
             // Agreement is the collector's to watch, and to tell.
             let mine = |unwatched: &Unwatched| unwatched.metric != "agreement";
@@ -291,7 +294,7 @@ impl Proxy {
     }
 
     /// A route that names an unknown task warns and raises a gauge; it does not fail.
-    fn check_tasks(&self) {
+    pub(crate) fn check_tasks(&self) {
         let (routing, book) = (self.routing.load(), self.book.load());
         let unknown = routing.routes.all().iter().filter(|route| {
             route
@@ -299,7 +302,13 @@ impl Proxy {
                 .is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
         });
         let count = unknown
-            .inspect(|route| tracing::warn!(route = route.id, "the task book has no such task"))
+            .inspect(|route| match book.is_some() {
+                true => tracing::warn!(route = route.id, "the task book has no such task"),
+                false => tracing::warn!(
+                    route = route.id,
+                    "it takes a task, and there is no task book yet: `understudy tasks fit`"
+                ),
+            })
             .count();
         self.metrics
             .unknown_task_routes

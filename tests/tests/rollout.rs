@@ -18,15 +18,23 @@ struct Stage {
     baseline: Upstream,
     candidate: Upstream,
     is_broken: Arc<AtomicBool>,
+    /// Whether the baseline is.
+    is_out: Arc<AtomicBool>,
     home: Home,
 }
 
 impl Stage {
     fn new() -> Stage {
-        let is_broken = Arc::new(AtomicBool::new(false));
-        let broken = is_broken.clone();
+        let (is_broken, is_out) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (broken, out) = (is_broken.clone(), is_out.clone());
         Stage {
-            baseline: Upstream::start(|seen| answer_chat(seen, MODEL, FROM_BASELINE)),
+            baseline: Upstream::start(move |seen| match out.load(Ordering::SeqCst) {
+                true => json(
+                    503,
+                    &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
+                ),
+                false => answer_chat(seen, MODEL, FROM_BASELINE),
+            }),
             candidate: Upstream::start(move |seen| match broken.load(Ordering::SeqCst) {
                 true => json(
                     500,
@@ -35,6 +43,7 @@ impl Stage {
                 false => answer_chat(seen, "small-1", FROM_CANDIDATE),
             }),
             is_broken,
+            is_out,
             home: Home::new(),
         }
     }
@@ -173,27 +182,38 @@ fn a_trip_ends_with_a_changed_split_and_an_outage_of_the_baseline_trips_nothing(
     eventually("the new split is in force", || gauge(&program) == 0.4);
     program.terminate();
 
-    // The other way about: everything at the baseline fails.
-    let dead = Upstream::start(|_| {
-        json(
-            503,
-            &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
-        )
-    });
+    // The other way about: everything at the baseline fails, and the candidate goes on answering.
     let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
-    arm(&program, "introduction");
-    let alive = stage.config("baseline: 60, small: 40", guard);
-    program.terminate();
-    stage
-        .home
-        .write_config(&alive.replace(&stage.baseline.url(), &dead.url()));
-    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    arm(&program, "another introduction");
+    stage.is_out.store(true, Ordering::SeqCst);
+    let before = stage.candidate.count();
+    let mut failed = 0;
     for number in 0..300 {
         let request = Request::post(CHAT, chat_request(MODEL, "How are you?", false));
-        let request = request.header("x-understudy-conversation", &format!("{number}"));
+        let request = request.header("x-understudy-conversation", &format!("during {number}"));
+        let answer = request.header("authorization", "Bearer k").send(program.listen);
+        failed += usize::from(answer.status() == 503);
+    }
+    let canaried = stage.candidate.count() - before;
+    assert!(canaried > 60 && failed > 100, "{canaried} canaried, {failed} failed");
+    assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+
+    // Both are out: neither is that the candidate's fault. It is, once the baseline is back.
+    stage.is_broken.store(true, Ordering::SeqCst);
+    for number in 0..200 {
+        let request = Request::post(CHAT, chat_request(MODEL, "How are you?", false));
+        let request = request.header("x-understudy-conversation", &format!("both {number}"));
         request.header("authorization", "Bearer k").send(program.listen);
     }
     assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+    stage.is_out.store(false, Ordering::SeqCst);
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&program, &format!("{number}"));
+        }
+        gauge(&program) == 0.0
+    });
 }
 
 #[test]

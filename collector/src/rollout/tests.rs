@@ -146,7 +146,7 @@ fn checks_that_fail_too_often_take_it_back() {
 #[test]
 fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
     let drifted = Facts {
-        drifted: Some("the tools offered changed".into()),
+        drifted: Some("since task book 3 the tools offered changed: 40 % of the last 20".into()),
         ..ripe(0)
     };
     let stale = Facts {
@@ -165,19 +165,23 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
         );
         assert_eq!(control.weights["small"], 5, "at its weight");
         assert!(resume(&mut control, &route(), "ann", "known", SECOND));
-        assert!(
-            !matches!(go(&mut control, &facts), Move::Freeze(_)),
-            "who resumes knows of it"
-        );
+        let mut moved_on = facts.clone();
+        if let Some(drifted) = &mut moved_on.drifted {
+            *drifted = drifted.replace("40 %", "90 %");
+        }
+        for facts in [&facts, &moved_on] {
+            let decided = go(&mut control, facts);
+            assert!(!matches!(decided, Move::Freeze(_)), "who resumes knows of it");
+        }
         assert_eq!(go(&mut control, &ripe(11 * SECOND)), Move::Step("small".into(), 10));
-        let worse = Facts {
-            drifted: Some("the system prompt changed".into()),
-            ..ripe(12 * SECOND)
-        };
-        assert!(
-            matches!(go(&mut control, &worse), Move::Freeze(_)),
-            "of another change nobody knows"
-        );
+        for other in ["3 the system prompt changed: 40 %", "4 the tools offered changed: 40 %"] {
+            let other = Facts {
+                drifted: Some(format!("since task book {other}")),
+                ..ripe(12 * SECOND)
+            };
+            let decided = decide(&route(), Some(&control), &other, false);
+            assert!(matches!(decided, Move::Freeze(_)), "of another change nobody knows");
+        }
         let back = Route {
             rollback_on_drift: true,
             ..route()
@@ -189,6 +193,23 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
         assert!(resume(&mut control, &back, "ann", "known", 3 * SECOND));
         assert_eq!(decide(&back, Some(&control), &facts, false), Move::Start);
     }
+}
+
+#[test]
+fn what_somebody_knows_of_hides_nothing_else() {
+    let mut control = started();
+    let drifted = Facts {
+        drifted: Some("since task book 1 the tools offered changed: 40 %".into()),
+        ..ripe(0)
+    };
+    assert!(matches!(go(&mut control, &drifted), Move::Freeze(_)));
+    assert!(resume(&mut control, &route(), "ann", "known", SECOND));
+    let mut other = drifted.clone();
+    other.verdicts[0].candidate_version = Some("v0".into());
+    let Move::Freeze(why) = go(&mut control, &other) else {
+        panic!("another version");
+    };
+    assert_eq!(why, "small is version v1 now, the verdict is on v0");
 }
 
 #[test]
