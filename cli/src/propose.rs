@@ -60,12 +60,18 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
             continue;
         }
         let size = |name: &str| size_of(config.upstreams.get(name));
-        let Some(Verdict { candidate, .. }) = smallest_sufficient(&verdicts, size) else {
+        let Some(Verdict {
+            candidate, addressed, ..
+        }) = smallest_sufficient(&verdicts, size)
+        else {
             continue;
         };
+        // What was imported may name an upstream of elsewhere.
+        let baseline = addressed.as_ref().filter(|name| config.upstreams.contains_key(*name));
+        let baseline = baseline.unwrap_or(&config.default_upstream);
         match stranger(config, candidate) {
             Some(why) => words.push(format!("{task}: {candidate} is ready{why}")),
-            None => routes.push(self::route(task, candidate, &config.default_upstream)),
+            None => routes.push(self::route(task, candidate, baseline, &config.default_upstream)),
         }
     }
     if !routes.is_empty() {
@@ -210,10 +216,15 @@ fn flow(weights: &BTreeMap<String, u32>) -> String {
     format!("{{ {} }}", pairs.join(", "))
 }
 
-fn route(task: &str, candidate: &str, baseline: &str) -> String {
+fn route(task: &str, candidate: &str, baseline: &str, default: &str) -> String {
     let rest = 100 - FIRST_WEIGHT;
+    // A split is of calls to its baseline.
+    let upstream = match baseline == default {
+        true => String::new(),
+        false => format!(", upstream: {baseline}"),
+    };
     format!(
-        "- match: {{ task: {task} }}\n  split: {{ {baseline}: {rest}, {candidate}: {FIRST_WEIGHT} }}\n  \
+        "- match: {{ task: {task}{upstream} }}\n  split: {{ {baseline}: {rest}, {candidate}: {FIRST_WEIGHT} }}\n  \
          rollout: {{ stepWeight: {FIRST_WEIGHT}, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }}\n  \
          guard: {{ error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }}\n"
     )

@@ -416,6 +416,13 @@ fn people_move_a_rollout_and_a_running_proxy_follows() {
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.matches("\"rollout\"").count() >= 6, "{log}");
 
+    // A weight that is in force but for the kill switch is not told without it.
+    let status = ["rollout", "status", "--config", "understudy.yaml"];
+    assert!(!String::from_utf8_lossy(&stage.home.run(&status).stderr).contains("bypass"));
+    stage.home.run(&["bypass", "on", "--config", "understudy.yaml"]);
+    assert!(String::from_utf8_lossy(&stage.home.run(&status).stderr).contains("bypass is on"));
+    stage.home.run(&["bypass", "off", "--config", "understudy.yaml"]);
+
     // `explain` sees what a live call would.
     stage.rollout("rollback");
     stage.home.run(&["check", "understudy.yaml"]);

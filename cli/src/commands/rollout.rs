@@ -1,6 +1,7 @@
 //! `rollout`: the splits in force, and how a person moves them.
 
 use crate::args::{DataArguments, RolloutArguments, RolloutCommand, RowFormat};
+use crate::commands::bypass;
 use crate::output;
 use crate::place::{Place, Wrong, book};
 use crate::rollouts::{controls, gather, note, of_config};
@@ -176,7 +177,11 @@ fn of_route(route: &Route, control: Option<&Control>, facts: &Facts) -> Vec<Row>
 pub(crate) async fn run(command: RolloutCommand) -> Result<()> {
     match command {
         RolloutCommand::Status { format, config } => {
-            let rows = Desk::of(&config)?.rows().await?;
+            let desk = Desk::of(&config)?;
+            let rows = desk.rows().await?;
+            if bypass::is_on(&desk.store).await? {
+                eprintln!("bypass is on: whatever is in force, every call goes to its baseline");
+            }
             if rows.is_empty() {
                 eprintln!("no route of {} has a split", config.display());
             }

@@ -213,3 +213,25 @@ fn git_and_patch_both_take_a_diff_of_a_file_in_a_folder() {
         assert!(now.contains("split: { big: 95, small: 5 }"), "{tool}: {now}");
     }
 }
+
+#[test]
+fn a_task_of_another_provider_gets_a_route_that_takes_its_calls() {
+    let of = |addressed: &str| Verdict {
+        addressed: Some(addressed.into()),
+        ..ready("t-1", "small")
+    };
+    let text = CONFIG.replace("upstreams:\n", "upstreams:\n  other: { url: http://o }\n");
+    let told = proposal(&text, &[of("other")]);
+    assert!(
+        told.diff.contains("+  - match: { task: t-1, upstream: other }"),
+        "{}",
+        told.diff
+    );
+    assert!(
+        told.diff.contains("+    split: { other: 95, small: 5 }"),
+        "{}",
+        told.diff
+    );
+    let told = proposal(&text, &[of("an import")]);
+    assert!(told.diff.contains("+    split: { big: 95, small: 5 }"), "{}", told.diff);
+}
