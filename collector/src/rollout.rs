@@ -380,8 +380,11 @@ pub fn resume(control: &mut Control, route: &Route, by: &str, why: &str, now: i6
     let trips = control.trips.len();
     control.trips.retain(|trip| trip.stamp != route.stamp);
     // Whoever resumes knows why it was stopped.
-    let frozen = control.frozen.as_ref().map(|frozen| frozen.why.clone());
-    let known = frozen.or((was_back && control.action == "rollback").then(|| control.why.clone()));
+    let frozen = control.frozen.as_ref().filter(|frozen| !frozen.by_hand);
+    let is_taken_back = was_back && control.action == "rollback" && control.by == CONTROLLER;
+    let known = frozen
+        .map(|frozen| frozen.why.clone())
+        .or(is_taken_back.then(|| control.why.clone()));
     if let Some(why) = known
         .map(|why| key_of(&why))
         .filter(|why| !control.accepted.contains(why))
