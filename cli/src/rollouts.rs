@@ -28,12 +28,20 @@ use understudy_proxy::route::{OnDrift, ValidRoute};
 const SELDOM: Duration = Duration::from_secs(30);
 /// The shortest.
 const OFTEN: Duration = Duration::from_secs(1);
-/// How many times as long as the last look took: verdicts are of all calls that are kept.
+/// How many times as long as it took calls and scores are left alone after they were read: verdicts are of all that are kept.
 const REST: u32 = 4;
+
+/// What a controller remembers from look to look.
+#[derive(Default)]
+struct Memory {
+    ages: Ages,
+    /// Until then calls and scores are not read again.
+    rests_until: Option<Instant>,
+}
 
 /// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
 pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted, shadows: Live) {
-    let mut ages = Ages::default();
+    let mut memory = Memory::default();
     loop {
         let overrides = Overrides {
             data: Some(config.data.clone()),
@@ -46,8 +54,7 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
         if let Some(Ok(newer)) = newer {
             config = newer;
         }
-        let began = Instant::now();
-        if let Err(error) = look(&config, &store, &drifted, &shadows, &mut ages).await {
+        if let Err(error) = look(&config, &store, &drifted, &shadows, &mut memory).await {
             tracing::warn!(%error, "the rollouts could not be looked at: it is tried again");
         }
         let intervals = config
@@ -55,13 +62,14 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
             .all()
             .iter()
             .filter_map(|route| Some(route.rollout?.interval / 4));
-        let rest = intervals.min().unwrap_or(SELDOM).clamp(OFTEN, SELDOM);
-        tokio::time::sleep(rest.max(began.elapsed() * REST)).await;
+        tokio::time::sleep(intervals.min().unwrap_or(SELDOM).clamp(OFTEN, SELDOM)).await;
     }
 }
 
-async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live, ages: &mut Ages) -> Result<()> {
+async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live, memory: &mut Memory) -> Result<()> {
     let now = Timestamp::now().as_microsecond();
+    let began = Instant::now();
+    let rests = memory.rests_until.is_some_and(|until| began < until);
     // Read at most once a look, and only where a decision hangs on them.
     let mut evidence: Option<Option<CompiledBook>> = None;
     for route in config.routes.all().iter().filter(|route| !route.split.is_empty()) {
@@ -69,20 +77,24 @@ async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live,
         let control = control::current(store, &route.id).await?;
         let step = control.as_ref().and_then(|control| control.step.as_ref());
         shadows.step(&route.id, step.map_or(0, |step| step.began_at));
-        let mut facts = Facts {
+        let facts = Facts {
             now,
-            waited: step.map(|step| ages.waited(&route.id, step, now, Instant::now())),
+            waited: step.map(|step| memory.ages.waited(&route.id, step, now, Instant::now())),
             drifted: route.task.as_deref().and_then(|task| drifted.of(task)),
             ..Facts::default()
         };
-        if !is_idle(&route, control.as_ref(), &facts) {
+        // What needs no evidence is not kept waiting for it; without it no step is taken, and nothing is held against anyone.
+        let mut decided = rollout::decide(&route, control.as_ref(), &facts, false);
+        let is_open = matches!(decided, Move::Stay(_)) && !is_idle(&route, control.as_ref(), &facts);
+        if is_open && !rests {
             if evidence.is_none() {
                 evidence = Some(book(store).await?);
             }
             let task_book = evidence.as_ref().and_then(Option::as_ref);
-            facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+            let facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+            decided = rollout::decide(&route, control.as_ref(), &facts, false);
+            memory.rests_until = Some(Instant::now() + began.elapsed() * REST);
         }
-        let decided = rollout::decide(&route, control.as_ref(), &facts, false);
         if matches!(decided, Move::Stay(_)) {
             tracing::debug!(route = route.id, ?decided, "rollout");
             continue;

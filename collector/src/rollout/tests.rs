@@ -315,3 +315,23 @@ fn a_step_that_is_still_to_come_lasts_an_interval_from_when_it_is_seen() {
     );
     assert_eq!(counts_from(&step, 7200 * SECOND, SECOND), 3600 * SECOND);
 }
+
+#[test]
+fn without_evidence_a_drift_is_seen_and_no_step_is_taken() {
+    let bare = |now| Facts {
+        now,
+        ..Facts::default()
+    };
+    let mut hasty = route();
+    hasty.steps.as_mut().unwrap().min_calls = 0;
+    let decided = decide(&hasty, Some(&started()), &bare(99 * SECOND), false);
+    assert!(matches!(decided, Move::Stay(_)), "{decided:?}");
+    let drifted = Facts {
+        drifted: Some("since task book 1 the tools offered changed: 40 %".into()),
+        ..bare(SECOND)
+    };
+    assert!(matches!(
+        decide(&route(), Some(&started()), &drifted, false),
+        Move::Freeze(_)
+    ));
+}
