@@ -33,3 +33,4 @@ mod stores;
 mod translated;
 mod turns;
 mod usage;
+mod vault;
