@@ -317,14 +317,12 @@ impl Collector {
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
-        let thread = std::thread::Builder::new()
-            .name("ingest".into())
-            .spawn(move || {
-                if own_writer {
-                    give_way();
-                }
-                ingest.run(&told)
-            })?;
+        let thread = std::thread::Builder::new().name("ingest".into()).spawn(move || {
+            if own_writer {
+                give_way();
+            }
+            ingest.run(&told)
+        })?;
         Ok(Collector {
             finish,
             thread,
