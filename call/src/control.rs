@@ -36,6 +36,9 @@ pub struct Control {
     pub trips: Vec<Trip>,
     /// Why weights stay where they are, if they must.
     pub frozen: Option<Frozen>,
+    /// What froze it or took it back before, and a person resumed in spite of: it does not so again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
     /// The step that a rollout is at.
     pub step: Option<Step>,
     /// What a newer version wrote: kept, so that an older one loses nothing of it.

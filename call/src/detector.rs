@@ -33,6 +33,8 @@ const PRIOR_CALLS: f64 = 20.0;
 const PRIOR_LOSS: f64 = 0.01;
 /// Share of a stake's limit that is used: at the limit one call could end the bet for ever.
 const CAUTION: f64 = 0.9;
+/// The least level that alike calls lower one to.
+const LEAST_LEVEL: f64 = 1e3;
 
 /// Compares a canary with its concurrent baseline.
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ impl Tally {
 
 impl Detector {
     /// Nothing seen yet. The canary may be worse by `tolerance` (0 ≤ tolerance < 1); `run_length` is the least mean number of
-    /// steps to a false alarm.
+    /// calls to a false alarm.
     pub fn new(tolerance: f64, run_length: f64) -> Detector {
         Detector {
             tolerance: tolerance.clamp(0.0, 0.95),
@@ -155,13 +157,19 @@ impl Detector {
         (self.canary, self.baseline) = (canary, baseline);
         self.canary.clear();
         self.baseline.clear();
-        (self.evidence() >= self.level).then_some(self.counted)
+        (self.evidence() >= level(self.level, self.share)).then_some(self.counted)
     }
 
     /// Logarithm of the evidence: of the mean of all bets.
     pub fn evidence(&self) -> f64 {
         mean_of_logarithms(&self.bets)
     }
+}
+
+/// The logarithm of the level where a call counts for this share of one. An alarm within n calls has a probability of at most
+/// share · n / level then, so for as many calls to a false alarm a level that is lower by the share does.
+pub(crate) fn level(level: f64, share: f64) -> f64 {
+    (level + share.ln()).max(level.min(LEAST_LEVEL.ln()))
 }
 
 /// Logarithm of Π (1 + stake (loss − from)); most losses are 0 or 1.

@@ -7,7 +7,7 @@
 //! be off: both sides are held to it. Pure: no IO, no clock.
 
 use crate::dearer::{Dearer, Spent};
-use crate::detector::{Detector, Tally};
+use crate::detector::{Detector, Tally, level};
 use crate::slower::{Scores, Slower, Usual};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +16,10 @@ use std::sync::Arc;
 pub const RUN_LENGTH: f64 = 1e5;
 /// How much the 95th percentile itself must speak against a candidate whose durations are longer.
 const TAIL: f64 = 10.0;
+
+/// Milliseconds of a candidate's call that are left out of account: what a connection that is seldom used, and a busy machine, add
+/// to it, however fast it is. No answer of a model is so short that it would matter.
+const GRACE: f64 = 5.0;
 
 /// How much worse than the concurrent baseline a candidate may be; what is `None` is not guarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -111,6 +115,8 @@ impl Latency {
     }
 
     fn saw(&mut self, duration: f64, is_canary: bool, scores: &Arc<Scores>) -> Option<Tally> {
+        let grace = if is_canary { GRACE } else { 0.0 };
+        let duration = (duration - grace).max(0.0);
         self.whole.saw(duration, is_canary, scores);
         self.tail.count_as(scores.share);
         let told = if is_canary {
@@ -118,7 +124,7 @@ impl Latency {
         } else {
             self.tail.baseline(f64::from(duration > scores.p95))
         };
-        told.filter(|_| self.whole.is_longer(RUN_LENGTH.ln()))
+        told.filter(|_| self.whole.is_longer(level(RUN_LENGTH.ln(), scores.share)))
     }
 }
 

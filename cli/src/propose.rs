@@ -7,7 +7,7 @@ use crate::serve;
 use anyhow::{Context, Result};
 use edit::Edit;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use understudy_collector::cascade::{size_of, smallest_sufficient};
 use understudy_collector::verdict::{Decision, Verdict};
 use understudy_proxy::config::{Config, Overrides};
@@ -60,12 +60,18 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
             continue;
         }
         let size = |name: &str| size_of(config.upstreams.get(name));
-        let Some(Verdict { candidate, .. }) = smallest_sufficient(&verdicts, size) else {
+        let Some(Verdict {
+            candidate, addressed, ..
+        }) = smallest_sufficient(&verdicts, size)
+        else {
             continue;
         };
+        // What was imported may name an upstream of elsewhere.
+        let baseline = addressed.as_ref().filter(|name| config.upstreams.contains_key(*name));
+        let baseline = baseline.unwrap_or(&config.default_upstream);
         match stranger(config, candidate) {
             Some(why) => words.push(format!("{task}: {candidate} is ready{why}")),
-            None => routes.push(self::route(task, candidate, &config.default_upstream)),
+            None => routes.push(self::route(task, candidate, baseline, &config.default_upstream)),
         }
     }
     if !routes.is_empty() {
@@ -84,9 +90,22 @@ fn of_text(text: &str, path: &Path, config: &Config, verdicts: &[Verdict]) -> Re
     parse(&edit::apply(text, &edits), path)
         .context("the config that would be proposed is not valid; nothing is proposed")?;
     Ok(Proposal {
-        diff: edit::diff(&path.display().to_string(), text, &edits),
+        diff: edit::diff(&name_here(path), text, &edits),
         words,
     })
+}
+
+/// A file's path from the folder that the command runs in, where it is below that: what is absolute no tool would patch.
+fn name_here(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = path.strip_prefix(&here).unwrap_or(path);
+    let is_name = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    let parts: Vec<_> = path.components().filter(is_name).collect();
+    let parts = match path.components().any(|part| part == Component::ParentDir) {
+        true => &parts[parts.len().saturating_sub(1)..],
+        false => &parts[..],
+    };
+    parts.iter().collect::<PathBuf>().display().to_string()
 }
 
 /// Why a candidate can't be put into a split as the config is.
@@ -197,10 +216,15 @@ fn flow(weights: &BTreeMap<String, u32>) -> String {
     format!("{{ {} }}", pairs.join(", "))
 }
 
-fn route(task: &str, candidate: &str, baseline: &str) -> String {
+fn route(task: &str, candidate: &str, baseline: &str, default: &str) -> String {
     let rest = 100 - FIRST_WEIGHT;
+    // A split is of calls to its baseline.
+    let upstream = match baseline == default {
+        true => String::new(),
+        false => format!(", upstream: {baseline}"),
+    };
     format!(
-        "- match: {{ task: {task} }}\n  split: {{ {baseline}: {rest}, {candidate}: {FIRST_WEIGHT} }}\n  \
+        "- match: {{ task: {task}{upstream} }}\n  split: {{ {baseline}: {rest}, {candidate}: {FIRST_WEIGHT} }}\n  \
          rollout: {{ stepWeight: {FIRST_WEIGHT}, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }}\n  \
          guard: {{ error: 2%, invalid: 1%, fallback: 5%, p95_latency: 1.2x, agreement: 5% }}\n"
     )

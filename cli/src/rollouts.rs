@@ -3,13 +3,14 @@
 //! Routes are read from the config file anew at each look, since a running proxy takes them from there too.
 
 use crate::place::{book, verdict_config};
+use crate::shadow::Live;
 use crate::{log, serve};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_call::control::Control;
 use understudy_call::taskbook::CompiledBook;
 use understudy_collector::cascade;
@@ -17,7 +18,7 @@ use understudy_collector::control;
 use understudy_collector::drift::Drifted;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::replay::version_of;
-use understudy_collector::rollout::{self, CONTROLLER, Candidate, Facts, Move, Route, Steps};
+use understudy_collector::rollout::{self, Ages, CONTROLLER, Candidate, Facts, Move, Route, Steps, counts_from};
 use understudy_collector::store::Store;
 use understudy_collector::verdict::Verdict;
 use understudy_proxy::config::{Config, Overrides};
@@ -27,9 +28,20 @@ use understudy_proxy::route::{OnDrift, ValidRoute};
 const SELDOM: Duration = Duration::from_secs(30);
 /// The shortest.
 const OFTEN: Duration = Duration::from_secs(1);
+/// How many times as long as it took calls and scores are left alone after they were read: verdicts are of all that are kept.
+const REST: u32 = 4;
+
+/// What a controller remembers from look to look.
+#[derive(Default)]
+struct Memory {
+    ages: Ages,
+    /// Until then calls and scores are not read again.
+    rests_until: Option<Instant>,
+}
 
 /// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
-pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted) {
+pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store, drifted: Drifted, shadows: Live) {
+    let mut memory = Memory::default();
     loop {
         let overrides = Overrides {
             data: Some(config.data.clone()),
@@ -42,7 +54,7 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
         if let Some(Ok(newer)) = newer {
             config = newer;
         }
-        if let Err(error) = look(&config, &store, &drifted).await {
+        if let Err(error) = look(&config, &store, &drifted, &shadows, &mut memory).await {
             tracing::warn!(%error, "the rollouts could not be looked at: it is tried again");
         }
         let intervals = config
@@ -54,26 +66,35 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
     }
 }
 
-async fn look(config: &Config, store: &Store, drifted: &Drifted) -> Result<()> {
+async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live, memory: &mut Memory) -> Result<()> {
     let now = Timestamp::now().as_microsecond();
+    let began = Instant::now();
+    let rests = memory.rests_until.is_some_and(|until| began < until);
     // Read at most once a look, and only where a decision hangs on them.
     let mut evidence: Option<Option<CompiledBook>> = None;
     for route in config.routes.all().iter().filter(|route| !route.split.is_empty()) {
         let route = of_config(config, route);
         let control = control::current(store, &route.id).await?;
-        let mut facts = Facts {
+        let step = control.as_ref().and_then(|control| control.step.as_ref());
+        shadows.step(&route.id, step.map_or(0, |step| step.began_at));
+        let facts = Facts {
             now,
+            waited: step.map(|step| memory.ages.waited(&route.id, step, now, Instant::now())),
             drifted: route.task.as_deref().and_then(|task| drifted.of(task)),
             ..Facts::default()
         };
-        if !is_idle(&route, control.as_ref(), &facts) {
+        // What needs no evidence is not kept waiting for it; without it no step is taken, and nothing is held against anyone.
+        let mut decided = rollout::decide(&route, control.as_ref(), &facts, false);
+        let is_open = matches!(decided, Move::Stay(_)) && !is_idle(&route, control.as_ref(), &facts);
+        if is_open && !rests {
             if evidence.is_none() {
                 evidence = Some(book(store).await?);
             }
             let task_book = evidence.as_ref().and_then(Option::as_ref);
-            facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+            let facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+            decided = rollout::decide(&route, control.as_ref(), &facts, false);
+            memory.rests_until = Some(Instant::now() + began.elapsed() * REST);
         }
-        let decided = rollout::decide(&route, control.as_ref(), &facts, false);
         if matches!(decided, Move::Stay(_)) {
             tracing::debug!(route = route.id, ?decided, "rollout");
             continue;
@@ -94,8 +115,7 @@ fn is_idle(route: &Route, control: Option<&Control>, facts: &Facts) -> bool {
     let Some(steps) = &route.steps else {
         return route.task.is_none();
     };
-    let step = control.and_then(|control| control.step.as_ref());
-    let is_young = step.is_some_and(|step| step.began_at.max(step.checked_at) + steps.interval > facts.now);
+    let is_young = facts.waited.is_some_and(|waited| waited < steps.interval);
     is_young || control.is_some_and(|control| control.frozen.is_some())
 }
 
@@ -125,7 +145,8 @@ pub(crate) async fn gather(
 ) -> Result<Facts> {
     let mut facts = facts;
     if let Some(step) = control.and_then(|control| control.step.as_ref()) {
-        facts.canaried = rollout::canaried(store, &route.id, step.began_at).await?;
+        let since = counts_from(step, facts.now, facts.waited.unwrap_or_default());
+        facts.canaried = rollout::canaried(store, &route.id, since).await?;
     }
     if let Some(task) = &route.task {
         let settings = verdict_config(config);
@@ -142,7 +163,7 @@ pub(crate) async fn gather(
 
 /// A route as the rollout sees it; of several candidates the smallest steps first.
 pub(crate) fn of_config(config: &Config, route: &ValidRoute) -> Route {
-    let task = route.matching.task.clone().filter(|task| !task.contains('*'));
+    let task = route.task().map(str::to_owned);
     let mut candidates: Vec<Candidate> = Vec::new();
     for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
         let upstream = config.upstreams.get(&arm.upstream);

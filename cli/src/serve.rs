@@ -128,9 +128,9 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     }
     watchers.spawn_on(watch_controls(proxy.clone(), Box::new(controls), copy), cold.handle());
     if let Some(collector) = &collector {
-        let drifted = collector.drifted.clone();
+        let (drifted, shadows) = (collector.drifted.clone(), collector.shadows.clone());
         watchers.spawn_on(
-            rollouts::run(config.clone(), file.clone(), store.clone(), drifted),
+            rollouts::run(config.clone(), file.clone(), store.clone(), drifted, shadows),
             cold.handle(),
         );
     }
@@ -195,7 +195,13 @@ pub(crate) fn collect(
     let collector = Collector::start(config, &keys, store.clone(), metrics, false, reader, &cold)?;
     if is_first {
         watchers.spawn_on(
-            rollouts::run(config.clone(), file.clone(), store, collector.drifted.clone()),
+            rollouts::run(
+                config.clone(),
+                file.clone(),
+                store,
+                collector.drifted.clone(),
+                collector.shadows.clone(),
+            ),
             cold.handle(),
         );
     }

@@ -11,6 +11,7 @@ use understudy_collector::replay::{Arm, Judge};
 use understudy_collector::shadow::{Rule, RuleBudget, RuleJudge, RuleMatch, Shadows};
 use understudy_collector::store::Store;
 use understudy_proxy::config::{Config, JudgeConfig, Overrides, ShadowBudget, ShadowConfig, ShadowMatch};
+use understudy_proxy::guard::{Unwatched, unwatched};
 
 /// How often the file is read.
 const EVERY: Duration = Duration::from_millis(500);
@@ -48,11 +49,11 @@ impl Live {
             let upstream = config.upstreams.get(name);
             upstream.is_some_and(|upstream| upstream.key.is_some() || upstream.sign.is_some())
         };
-        for (route, _) in guarded().filter(|(route, _)| !can_be_asked(&route.baseline)) {
-            tracing::warn!(
-                route = route.id,
-                "guard.agreement asks the baseline again, which takes a key of its own (`key_env`): without one it is not watched"
-            );
+        for (route, _) in guarded() {
+            let of_agreement = |unwatched: &Unwatched| unwatched.metric == "agreement";
+            for Unwatched { candidate, why, .. } in unwatched(route, config).into_iter().filter(of_agreement) {
+                tracing::warn!(route = route.id, candidate, why, "the guard has nothing to go by");
+            }
         }
         let reverse = guarded().filter(|(route, _)| can_be_asked(&route.baseline));
         let reverse = reverse.map(|(route, _)| ShadowConfig {
@@ -74,6 +75,11 @@ impl Live {
         let rules: Vec<Rule> = shadows.iter().filter_map(|shadow| rule(shadow, config)).collect();
         self.shadows.apply(&rules);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(config.clone()));
+    }
+
+    /// The step that a route's rollout is in began then, microseconds since the epoch: its first calls are all compared.
+    pub(crate) fn step(&self, route: &str, began_at: i64) {
+        self.shadows.step(route, began_at);
     }
 
     /// Keeps the rules as the file says them, for as long as the future lives. A file that can't be used changes nothing:

@@ -117,8 +117,9 @@ impl Look {
         let (task, missing) = book.nearest_task(&features)?;
         let mut values = vec![
             (Aspect::System, hash(&mask_literals(&request.system_text()))),
-            (Aspect::Template, how_many(missing)),
             (Aspect::Tools, tools(request)),
+            // Names of tools are part of the template: after what says more.
+            (Aspect::Template, how_many(missing)),
         ];
         if let Some(response) = response {
             values.push((Aspect::Answer, hash(&kind(response))));
@@ -200,8 +201,9 @@ impl Drifted {
         self.lock().get(task).cloned()
     }
 
-    pub(crate) fn add(&self, task: &str, drift: &Drift) {
-        self.lock().insert(task.to_owned(), drift.to_string());
+    pub(crate) fn add(&self, task: &str, book: i32, drift: &Drift) {
+        let words = format!("since task book {book} {drift}");
+        self.lock().insert(task.to_owned(), words);
     }
 
     /// There is a newer book: what drifted was fitted anew.

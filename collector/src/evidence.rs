@@ -25,6 +25,8 @@ const MOST_UNPRICED: usize = 20;
 struct TaskCalls {
     spent: Vec<Spent>,
     volume: Volume,
+    /// Upstreams that they were addressed to, and how many.
+    addressed: BTreeMap<String, usize>,
     /// Models of answers whose cost is not known.
     unpriced: BTreeSet<String>,
     /// Calls of each conversation.
@@ -40,6 +42,12 @@ struct TaskCalls {
 impl TaskCalls {
     fn add(&mut self, call: CallRecord, scored: &BTreeSet<&str>, truths: &HashMap<String, Truth>) {
         self.volume.add(call.started_at);
+        if let Some(upstream) = &call.upstream {
+            match self.addressed.get_mut(upstream) {
+                Some(calls) => *calls += 1,
+                None => drop(self.addressed.insert(upstream.clone(), 1)),
+            }
+        }
         if call.outcome == Outcome::Ok && !is_by_candidate(&call) {
             self.spent.push(Spent::from(&call));
             if call.cost_usd.is_none() && self.unpriced.len() < MOST_UNPRICED {
@@ -209,11 +217,18 @@ fn of_task(
             volume: calls.volume,
             machine,
             unpriced: &unpriced,
+            addressed: most(&calls.addressed),
             now,
         };
         verdict(&evidence, config)
     };
     candidates.into_iter().map(of_candidate).collect()
+}
+
+/// Where most calls went.
+fn most(addressed: &BTreeMap<String, usize>) -> Option<&str> {
+    let (upstream, _) = addressed.iter().max_by_key(|(_, calls)| **calls)?;
+    Some(upstream)
 }
 
 /// Answers in an hour of work, over all replays of a version; `None` where none was timed.

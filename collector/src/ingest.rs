@@ -455,7 +455,7 @@ impl Ingest {
             {
                 tracing::warn!(task, %drift, "a task has drifted: see `tasks show`, and fit again");
                 self.metrics.count_drift(task);
-                self.drifted.add(task, drift);
+                self.drifted.add(task, book.version(), drift);
             }
             let is_erased = self.tombstones.covers_call(&row.record);
             holds_erased |= is_erased;

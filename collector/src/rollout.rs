@@ -9,6 +9,7 @@ use crate::store::{Store, StoreError};
 use crate::table::Columns;
 use crate::verdict::{Decision, Verdict};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use understudy_call::control::{Control, Frozen, Step};
 
 /// A split route as its config says.
@@ -61,6 +62,8 @@ pub struct Steps {
 pub struct Facts {
     /// Microseconds since the epoch.
     pub now: i64,
+    /// Microseconds since the step began, or since its last check failed, where a controller watched it; else told by `now`.
+    pub waited: Option<i64>,
     /// Calls that went to each candidate since the step began.
     pub canaried: BTreeMap<String, u64>,
     /// Verdicts on the route's task.
@@ -69,6 +72,60 @@ pub struct Facts {
     pub stale: Vec<String>,
     /// How its task drifted, if it did.
     pub drifted: Option<String>,
+}
+
+impl Facts {
+    /// Microseconds since the step began, or since its last check failed.
+    fn waited(&self, step: &Step) -> i64 {
+        self.waited.unwrap_or_else(|| by_wall_clock(step, self.now))
+    }
+}
+
+/// The same by the wall clock. One that jumped back makes a step that is still to come of one that began: of that the time
+/// is not known, so it counts from now.
+fn by_wall_clock(step: &Step, now: i64) -> i64 {
+    now.saturating_sub(step.began_at.max(step.checked_at)).max(0)
+}
+
+/// How long steps have lasted, as a controller sees it: by the wall clock until it first saw them, and from then on by one
+/// that never jumps.
+#[derive(Debug, Default)]
+pub struct Ages(BTreeMap<String, Age>);
+
+#[derive(Debug)]
+struct Age {
+    /// Which step, and which check of it.
+    of: (i64, i64),
+    /// Microseconds that it had lasted when it was first seen.
+    before: i64,
+    seen: Instant,
+}
+
+impl Ages {
+    /// Microseconds since the route's step began, or since its last check failed. `now` is what the wall clock says,
+    /// microseconds since the epoch.
+    pub fn waited(&mut self, route: &str, step: &Step, now: i64, instant: Instant) -> i64 {
+        let of = (step.began_at, step.checked_at);
+        if self.0.get(route).is_none_or(|age| age.of != of) {
+            let before = by_wall_clock(step, now);
+            let age = Age {
+                of,
+                before,
+                seen: instant,
+            };
+            self.0.insert(route.to_owned(), age);
+        }
+        self.0.get(route).map_or(0, |age| {
+            let since = instant.saturating_duration_since(age.seen).as_micros();
+            age.before.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+        })
+    }
+}
+
+/// From when on a step's calls are counted, microseconds since the epoch: a step that is still to come, as the wall clock has
+/// it, began as long ago as it was waited for.
+pub fn counts_from(step: &Step, now: i64, waited: i64) -> i64 {
+    step.began_at.min(now.saturating_sub(waited))
 }
 
 /// What is to be done with a route.
@@ -103,12 +160,19 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
             .any(|trip| trip.candidate == candidate.name && trip.stamp == route.stamp)
     };
     if at_work.is_empty() {
-        return stay("its weights are 0");
+        return match control.action == "rollback" && control.stamp == route.stamp {
+            true => Move::Stay(format!(
+                "taken back by {}: {} (`understudy rollout resume {}` begins anew)",
+                control.by, control.why, route.id
+            )),
+            false => stay("its weights are 0"),
+        };
     }
     let is_frozen = control.frozen.is_some();
+    let mut troubles = at_work.iter().flat_map(|candidate| troubles(route, candidate, facts));
     if !by_hand
         && !is_frozen
-        && let Some(why) = at_work.iter().find_map(|candidate| trouble(route, candidate, facts))
+        && let Some(why) = troubles.find(|why| !control.accepted.contains(&key_of(why)))
     {
         return if route.rollback_on_drift {
             Move::Rollback(why)
@@ -135,11 +199,7 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     if by_hand {
         return next(route, steps, control);
     }
-    let left = step
-        .began_at
-        .max(step.checked_at)
-        .saturating_add(steps.interval)
-        .saturating_sub(facts.now);
+    let left = steps.interval.saturating_sub(facts.waited(step));
     if left > 0 {
         return Move::Stay(format!(
             "the step lasts another {} s",
@@ -167,7 +227,10 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     };
     let calls = facts.canaried.get(name).copied().unwrap_or_default();
     if calls < steps.min_calls {
-        return Move::Stay(format!("{calls} of the step's {} calls have come", steps.min_calls));
+        return Move::Stay(format!(
+            "{calls} of the step's {} calls have gone to {name}",
+            steps.min_calls
+        ));
     }
     if route.task.is_some() {
         match facts.verdicts.iter().find(|verdict| verdict.candidate == *name) {
@@ -191,18 +254,28 @@ pub fn decide(route: &Route, control: Option<&Control>, facts: &Facts, by_hand: 
     }
 }
 
-/// Why a candidate's evidence does not hold any more.
-fn trouble(route: &Route, candidate: &Candidate, facts: &Facts) -> Option<String> {
-    if let Some(drifted) = &facts.drifted {
-        return Some(format!("its task drifted: {drifted}"));
+/// All reasons why a candidate's evidence does not hold any more.
+fn troubles(route: &Route, candidate: &Candidate, facts: &Facts) -> Vec<String> {
+    let name = &candidate.name;
+    let drift = facts
+        .drifted
+        .iter()
+        .map(|drifted| format!("its task drifted: {drifted}"));
+    let mut troubles: Vec<String> = drift.collect();
+    if route.task.is_none() {
+        return troubles;
     }
-    let (name, _) = (&candidate.name, route.task.as_ref()?);
     if facts.stale.contains(name) {
-        return Some(format!("the verdict on {name} is older than `verdict.max_age`"));
+        troubles.push(format!("the verdict on {name} is older than `verdict.max_age`"));
     }
-    let verdict = facts.verdicts.iter().find(|verdict| verdict.candidate == *name)?;
-    let (judged, now) = (verdict.candidate_version.as_ref()?, candidate.version.as_ref()?);
-    (judged != now).then(|| format!("{name} is version {now} now, the verdict is on {judged}"))
+    let verdict = facts.verdicts.iter().find(|verdict| verdict.candidate == *name);
+    let judged = verdict.and_then(|verdict| verdict.candidate_version.as_ref());
+    if let (Some(judged), Some(now)) = (judged, &candidate.version)
+        && judged != now
+    {
+        troubles.push(format!("{name} is version {now} now, the verdict is on {judged}"));
+    }
+    troubles
 }
 
 /// The next step: of the first candidate that can still grow.
@@ -293,11 +366,34 @@ pub fn put(control: &mut Control, route: &Route, decided: &Move, by: &str, now: 
 /// Who writes what nobody asked for.
 pub const CONTROLLER: &str = "rollout";
 
+/// By what a reason is known again: the figures of a drift move on.
+fn key_of(why: &str) -> String {
+    why.split(" changed: ").next().unwrap_or(why).to_owned()
+}
+
+/// Reasons that are remembered as known to whoever resumed.
+const ACCEPTED: usize = 8;
+
 /// Takes back a freeze, a rollback and trips: the route is as its config says, and a rollout begins anew.
 pub fn resume(control: &mut Control, route: &Route, by: &str, why: &str, now: i64) -> bool {
     let was_back = control.weight_is_zero(&route.stamp);
     let trips = control.trips.len();
     control.trips.retain(|trip| trip.stamp != route.stamp);
+    // Whoever resumes knows why it was stopped.
+    let frozen = control.frozen.as_ref().filter(|frozen| !frozen.by_hand);
+    let is_taken_back = was_back && control.action == "rollback" && control.by == CONTROLLER;
+    let known = frozen
+        .map(|frozen| frozen.why.clone())
+        .or(is_taken_back.then(|| control.why.clone()));
+    if let Some(why) = known
+        .map(|why| key_of(&why))
+        .filter(|why| !control.accepted.contains(why))
+    {
+        if control.accepted.len() >= ACCEPTED {
+            control.accepted.remove(0);
+        }
+        control.accepted.push(why);
+    }
     if control.frozen.take().is_none() && !was_back && control.trips.len() == trips {
         return false;
     }

@@ -26,6 +26,7 @@ use labels::Labels;
 use lane::{Errand, Lane};
 use purse::Purses;
 use results::Results;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,6 +60,8 @@ struct Shared {
     labels: Arc<Labels>,
     purses: Purses,
     results: Results,
+    /// When the step began that the rollout of a route is in.
+    steps: RwLock<BTreeMap<String, i64>>,
 }
 
 /// The shadows of a collector.
@@ -84,6 +87,7 @@ impl Shadows {
             rows,
             metrics,
             labels: Labels::new(store),
+            steps: RwLock::default(),
         });
         runtime.spawn(keep(Arc::downgrade(&shared)));
         Arc::new(Shadows {
@@ -139,7 +143,8 @@ impl Shadows {
                 // What one candidate answered says nothing of another.
                 (true, false) => continue,
             };
-            let is_early = errand == Errand::Reverse && self.shared.purses.step(&step_of(record, task)) < FIRST_OF_STEP;
+            let is_early = || self.shared.purses.step(&self.shared.step_of(record, task)) < FIRST_OF_STEP;
+            let is_early = errand == Errand::Reverse && is_early();
             let drawn = is_early || lane.rule.draws(&record.call_id);
             if !drawn || asked.contains(&lane.arm_name()) {
                 continue;
@@ -147,6 +152,12 @@ impl Shadows {
             asked.push(lane.arm_name());
             lane.send(record, errand, raw, known);
         }
+    }
+
+    /// The rollout of a route is in a step that began then, microseconds since the epoch; 0 = in none.
+    pub fn step(&self, route: &str, began_at: i64) {
+        let mut steps = self.shared.steps.write().unwrap_or_else(PoisonError::into_inner);
+        steps.insert(route.to_owned(), began_at);
     }
 
     /// What reverse shadows find, from now on. A listener that is too slow misses the oldest.
@@ -170,6 +181,19 @@ impl Shared {
     fn skip(&self, reason: &str) {
         self.metrics.shadow_skipped.with_label_values(&[reason]).inc();
     }
+
+    /// The rollout's step that a canaried call is of: a changed config begins a new one too.
+    fn step_of(&self, record: &CallRecord, task: &str) -> String {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let route = part(&record.route);
+        let steps = self.steps.read().unwrap_or_else(PoisonError::into_inner);
+        let began = steps.get(&route).copied().unwrap_or_default();
+        format!(
+            "{route} {task} {} {} {began}",
+            part(&record.arm),
+            part(&record.config_hash)
+        )
+    }
 }
 
 /// Stores answers and writes down what was spent, until the shadows are gone.
@@ -188,17 +212,6 @@ async fn keep(shared: std::sync::Weak<Shared>) {
             flushed = tokio::time::Instant::now();
         }
     }
-}
-
-/// The rollout's step that a canaried call is of: a changed config begins a new one.
-fn step_of(record: &CallRecord, task: &str) -> String {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!(
-        "{} {task} {} {}",
-        part(&record.route),
-        part(&record.arm),
-        part(&record.config_hash)
-    )
 }
 
 fn now_micros() -> i64 {

@@ -81,6 +81,8 @@ pub struct Evidence<'a> {
     pub machine: Machine,
     /// Models, and candidates, of which some calls have no known price.
     pub unpriced: &'a [String],
+    /// The upstream that most calls of the task were addressed to.
+    pub addressed: Option<&'a str>,
     /// Microseconds since the epoch.
     pub now: i64,
 }
@@ -179,6 +181,9 @@ pub struct Verdict {
     pub break_even_per_day: Option<f64>,
     /// Models of which some calls have no known price.
     pub unpriced: Vec<String>,
+    /// The upstream that most calls of the task were addressed to.
+    #[serde(skip)]
+    pub addressed: Option<String>,
     /// Place of this trial among all of the task, from 1.
     pub trial: Option<usize>,
     /// The chance of a wrong verdict that it may spend.
@@ -261,6 +266,7 @@ pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
         calls_per_gpu_hour: evidence.machine.calls_per_hour,
         break_even_per_day: break_even(&evidence.machine, &baseline),
         unpriced: evidence.unpriced.to_vec(),
+        addressed: evidence.addressed.map(str::to_owned),
         trial: current.as_ref().map(|current| current.rank),
         alpha: current.as_ref().map(|_| config.alpha * part),
         e_value: interval.map(|_| part * trial.e_value()),

@@ -9,6 +9,7 @@ mod history;
 mod overview;
 mod plot;
 mod report;
+mod splits;
 mod spread;
 mod task;
 mod texts;
@@ -16,6 +17,7 @@ mod view;
 mod words;
 
 pub use report::{Candidate, Day, Ready, Report, Settings, TaskReport};
+pub use splits::{Arm, Split};
 
 use crate::audit_log;
 use crate::books;

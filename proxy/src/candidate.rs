@@ -172,6 +172,7 @@ impl Part<'_> {
         let whole = Limited::new(incoming, MAX_ANSWER).collect().await;
         let whole = whole.map_err(|error: BoxError| Lost::error(Outcome::UpstreamTruncated, error.to_string()))?;
         let whole = whole.to_bytes();
+        call.attempt_answered();
         judge.judge(&whole)?;
         call.head.response_model = self.model_of(&whole);
         Ok(Reply::Whole(parts, self.client_answer(whole)?))

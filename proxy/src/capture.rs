@@ -100,6 +100,11 @@ impl Capture {
         self.ledger.dropped(reason, sequence);
     }
 
+    /// An empty copy of a body, or one that stays empty.
+    fn copy(&self, copied: bool) -> BodyCopy {
+        BodyCopy::new(self.budget.clone(), if copied { self.copy_limit } else { 0 })
+    }
+
     /// Begins a call: from here on it is counted.
     pub fn begin(self: &Arc<Self>, started: Instant, upstream: &str, api: Api) -> OpenCall {
         let call_id = Uuid::now_v7();
@@ -107,12 +112,8 @@ impl Capture {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.calls.with_label_values(&[upstream, api.as_str()]).inc();
         self.metrics.in_flight.inc();
-        let copy_limit = if api == Api::Other || self.bodies == Bodies::None || self.spool.is_none() {
-            0
-        } else {
-            self.copy_limit
-        };
-        let copy = || BodyCopy::new(self.budget.clone(), copy_limit);
+        let copied = api != Api::Other && self.bodies != Bodies::None && self.spool.is_some();
+        let copy = || self.copy(copied);
         OpenCall {
             head: FrameHead {
                 call_id: call_id.to_string(),
@@ -132,6 +133,7 @@ impl Capture {
             })),
             response: copy(),
             attempt: None,
+            answered: None,
             committed: false,
             watched: None,
             permit: None,
@@ -149,12 +151,14 @@ pub struct OpenCall {
     /// When its first byte came.
     pub started: Instant,
     /// What the guard is to be told at its end, where its route is guarded.
-    pub(crate) watched: Option<Watched>,
+    watched: Option<Watched>,
     /// Held while a candidate with `max_in_flight` works on it.
     pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
     request: Arc<Mutex<RequestCopy>>,
     response: BodyCopy,
     attempt: Option<(Attempt, Instant)>,
+    /// When the attempt's last byte came, where more was done with its answer then.
+    answered: Option<Instant>,
     committed: bool,
     capture: Arc<Capture>,
 }
@@ -177,6 +181,18 @@ impl OpenCall {
     /// Takes note of a piece of the request's body.
     pub fn request_piece(&self, piece: &Bytes) {
         self.lock_request().push(piece);
+    }
+
+    /// The guard is to be told of the call. Where bodies are not kept they are copied all the same if it looks at them, and
+    /// let go of once it did.
+    pub(crate) fn watch(&mut self, watched: Watched, request: Option<&Bytes>) {
+        if self.capture.bodies == Bodies::None && watched.looks_at_bodies() {
+            let mut copy = self.capture.copy(true);
+            request.into_iter().for_each(|body| copy.push(body));
+            self.lock_request().body = copy;
+            self.response = self.capture.copy(true);
+        }
+        self.watched = Some(watched);
     }
 
     /// An attempt at an upstream begins.
@@ -215,12 +231,18 @@ impl OpenCall {
         }
     }
 
+    /// The last byte of the attempt's answer came: what is done with it from now on is no time of the upstream's.
+    pub(crate) fn attempt_answered(&mut self) {
+        self.answered = Some(Instant::now());
+    }
+
     /// The attempt ended; `served` says whether the client got its answer.
     pub fn attempt_ends(&mut self, outcome: Outcome, served: bool, reason: Option<String>) {
+        let ended = self.answered.take().unwrap_or_else(Instant::now);
         if let Some((mut attempt, began)) = self.attempt.take() {
             attempt.outcome = outcome;
             attempt.served = served;
-            attempt.duration_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+            attempt.duration_ms = Some(ended.saturating_duration_since(began).as_secs_f64() * 1000.0);
             attempt.reason = reason.or(attempt.reason);
             self.head.attempts.push(attempt);
         }
@@ -302,9 +324,13 @@ impl OpenCall {
         self.head.response_bytes = self.response.seen();
         let scanned = self.lock_request().model.take().and_then(|scan| scan.model());
         self.head.request_model = self.head.request_model.take().or(scanned);
-        let (request, response) = self.take_copies();
+        let (mut request, mut response) = self.take_copies();
         if let Some(watched) = self.watched.take() {
             watched.ended(&self.head, &request, &response);
+        }
+        if self.capture.bodies == Bodies::None {
+            request.clear();
+            response.clear();
         }
         self.head.request_bytes = request.seen();
         self.head.body_note = self.head.body_note.or(request.note()).or(response.note());
@@ -324,7 +350,7 @@ impl OpenCall {
     }
 
     fn take_copies(&mut self) -> (BodyCopy, BodyCopy) {
-        let empty = || BodyCopy::new(self.capture.budget.clone(), 0);
+        let empty = || self.capture.copy(false);
         let request = {
             let mut shared = self.lock_request();
             std::mem::replace(&mut shared.body, empty())

@@ -67,8 +67,12 @@ pub async fn watch_task_book(proxy: Arc<Proxy>, source: Box<dyn TaskBookSource>,
         let asked = tokio::time::timeout(PATIENCE, source.newer_than(known)).await;
         match asked.unwrap_or(Err("no answer in time".into())) {
             Ok(newer) => {
+                let is_first = heard.is_none();
                 heard = Some(Instant::now());
                 known = proxy.book_version();
+                if is_first && newer.is_none() && known == 0 {
+                    proxy.check_tasks();
+                }
                 if let Some(json) = newer {
                     match TaskBook::from_json(&json) {
                         Ok(book) if book.version == known => {}

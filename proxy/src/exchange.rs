@@ -282,13 +282,10 @@ fn choose(
         && (chosen.candidate.is_some() || (chosen.not_canaried.is_none() && is_chat && is_accepted))
     {
         let task = chosen.task.as_ref().map(|assignment| assignment.task.as_str());
-        call.watched = Watched::of(
-            proxy,
-            route,
-            task,
-            chosen.candidate.as_deref(),
-            chosen.affinity_key.as_deref(),
-        );
+        let (candidate, key) = (chosen.candidate.as_deref(), chosen.affinity_key.as_deref());
+        if let Some(watched) = Watched::of(proxy, route, task, candidate, key) {
+            call.watch(watched, held.whole());
+        }
     }
     let arm = chosen.candidate.as_deref().unwrap_or(addressed);
     if chosen.split || chosen.candidate.is_some() {

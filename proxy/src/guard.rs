@@ -5,9 +5,11 @@
 //! The rules are [`understudy_call::guard`]'s; here is what of a call's end is told to them, and what follows.
 
 use crate::bill::Bill;
+use crate::config::{Bodies, Config};
 use crate::fallback::Reason;
 use crate::proxy::Proxy;
 use crate::route::ValidRoute;
+use crate::split::Arm;
 use crate::tee::BodyCopy;
 use crate::valid::Answered;
 use std::collections::{HashMap, HashSet};
@@ -86,6 +88,11 @@ impl Watched {
             conversation: affinity_key.map(hash),
             lost: None,
         })
+    }
+
+    /// Whether what it is told takes a look at request and answer.
+    pub(crate) fn looks_at_bodies(&self) -> bool {
+        self.limits.invalid.is_some() || self.limits.cost.is_some()
     }
 
     /// The call ended as its record says; what of the bodies was copied is there too.
@@ -195,29 +202,88 @@ fn duration(attempt: &Attempt, failed: bool, lost: Option<Reason>) -> Option<f64
     attempt.duration_ms.filter(|_| ran_out || !failed)
 }
 
-/// The candidates of a route that is guarded on cost whose price is not known, with what is missing; empty where all are
-/// known, or none is needed.
-pub fn unpriced<'a>(
-    route: &ValidRoute,
-    upstream: &dyn Fn(&str) -> Option<&'a UpstreamConfig>,
-    prices: &PriceTable,
-) -> Vec<(String, String)> {
-    let is_guarded = route.guard.is_some_and(|guard| guard.cost.is_some());
-    let candidates = route
-        .arms
-        .iter()
-        .filter(|arm| is_guarded && arm.upstream != route.baseline);
-    let told = candidates.filter_map(|arm| {
-        let config = upstream(&arm.upstream)?;
-        let model = config.model.as_deref();
-        let is_known = config.price.is_some() || model.is_none_or(|model| prices.lookup(model).is_some());
-        let words = format!(
-            "not guarded on cost: the price of {} is not known",
-            model.unwrap_or_default()
+/// A limit of a guard that has nothing to go by, or little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwatched {
+    /// The candidate that it does not watch.
+    pub candidate: String,
+    /// The limit: `error`, `invalid`, `fallback`, `p95_latency`, `cost`, `agreement`.
+    pub metric: &'static str,
+    /// What is missing, in a sentence.
+    pub why: String,
+}
+
+/// What the guard of a route can't watch under this config.
+pub fn unwatched(route: &ValidRoute, config: &Config) -> Vec<Unwatched> {
+    let Some(limits) = &route.guard else {
+        return Vec::new();
+    };
+    let of_baseline = |arm: &&Arm| arm.upstream == route.baseline;
+    let has_baseline = route.arms.iter().filter(of_baseline).any(|arm| arm.weight > 0);
+    let mut found = Vec::new();
+    for arm in route.arms.iter().filter(|arm| !of_baseline(arm)) {
+        let mut tell = |metric, why: String| {
+            let candidate = arm.upstream.clone();
+            found.push(Unwatched { candidate, metric, why });
+        };
+        let compared = [
+            ("error", limits.error),
+            ("invalid", limits.invalid),
+            ("p95_latency", limits.p95_latency),
+            ("cost", limits.cost),
+        ];
+        let compared = compared.iter().filter(|(_, limit)| limit.is_some() && !has_baseline);
+        for (metric, _) in compared {
+            let why = format!(
+                "not guarded on {metric} at its highest weight: {} has no calls then to be compared with",
+                route.baseline
+            );
+            tell(metric, why);
+        }
+        if limits.cost.is_some()
+            && let Some(model) = unpriced(config.upstreams.get(&arm.upstream), &config.prices)
+        {
+            tell(
+                "cost",
+                format!("not guarded on cost: the price of {model} is not known"),
+            );
+        }
+        if limits.agreement.is_some()
+            && let Some(why) = disagreements_unseen(route, config)
+        {
+            tell("agreement", why);
+        }
+    }
+    found
+}
+
+/// The model that a candidate is asked for, where its price is not known.
+fn unpriced<'a>(candidate: Option<&'a UpstreamConfig>, prices: &PriceTable) -> Option<&'a str> {
+    let candidate = candidate.filter(|candidate| candidate.price.is_none())?;
+    candidate
+        .model
+        .as_deref()
+        .filter(|model| prices.lookup(model).is_none())
+}
+
+/// Why the baseline is not asked again what a candidate answered, or seldom.
+fn disagreements_unseen(route: &ValidRoute, config: &Config) -> Option<String> {
+    let baseline = &route.baseline;
+    let has_key = |upstream: &UpstreamConfig| upstream.key.is_some() || upstream.sign.is_some();
+    if config.capture.bodies == Bodies::None {
+        return Some(
+            "not guarded on agreement: what is compared is kept calls, and `capture.bodies: none` keeps no text".into(),
         );
-        (!is_known).then(|| (arm.upstream.clone(), words))
-    });
-    told.collect()
+    }
+    if !config.upstreams.get(baseline).is_some_and(has_key) {
+        return Some(format!(
+            "not guarded on agreement: {baseline} is asked again with a key of its own, and has none here (`key_env`)"
+        ));
+    }
+    let percent = config.capture.sample * 100.0;
+    (percent < 100.0).then(|| {
+        format!("guarded on agreement by {percent} of 100 of its calls: the others are not kept (`capture.sample`)")
+    })
 }
 
 impl Guards {

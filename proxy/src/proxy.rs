@@ -5,7 +5,7 @@ use crate::capture::Capture;
 use crate::certificate::{Certificate, CertificateError};
 use crate::config::{Config, Exclude, Limits};
 use crate::control::{Controls, KnownControls, standing};
-use crate::guard::{Guards, unpriced};
+use crate::guard::{Guards, Unwatched, unwatched};
 use crate::metrics::Metrics;
 use crate::route::{Routes, glob, headers_match};
 use crate::socket::Patience;
@@ -104,6 +104,11 @@ impl Proxy {
         self.routing.load().routes.clone()
     }
 
+    /// The controls in force, by route.
+    pub fn controls(&self) -> Arc<Controls> {
+        self.controls.load_full()
+    }
+
     /// Opens upstreams and spool; listens nowhere yet.
     ///
     /// # Errors
@@ -185,9 +190,14 @@ impl Proxy {
             exclude,
             hash: config.hash.clone(),
         }));
-        self.check_tasks();
+        // At the start the task book is still to come.
+        if !old.hash.is_empty() {
+            self.check_tasks();
+        }
         for route in config.routes.all() {
-            for (candidate, why) in unpriced(route, &|name| config.upstreams.get(name), &self.prices) {
+            // Agreement is the collector's to watch, and to tell.
+            let mine = |unwatched: &Unwatched| unwatched.metric != "agreement";
+            for Unwatched { candidate, why, .. } in unwatched(route, config).into_iter().filter(mine) {
                 tracing::warn!(route = route.id, candidate, why, "the guard has nothing to go by");
             }
         }
@@ -247,7 +257,7 @@ impl Proxy {
             let sum: f64 = route.arms.iter().map(|arm| f64::from(arm.weight)).sum();
             let mut rest = sum;
             for arm in route.arms.iter().filter(|arm| arm.upstream != route.baseline) {
-                let weight = f64::from(standing(route, control, &arm.upstream, None).weight);
+                let weight = f64::from(standing(route, control, &arm.upstream, route.task()).weight);
                 rest -= weight;
                 let labels = [route.id.as_str(), arm.upstream.as_str()];
                 self.metrics
@@ -284,14 +294,21 @@ impl Proxy {
     }
 
     /// A route that names an unknown task warns and raises a gauge; it does not fail.
-    fn check_tasks(&self) {
+    pub(crate) fn check_tasks(&self) {
         let (routing, book) = (self.routing.load(), self.book.load());
         let unknown = routing.routes.all().iter().filter(|route| {
-            let task = route.matching.task.as_deref().filter(|task| !task.contains('*'));
-            task.is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
+            route
+                .task()
+                .is_some_and(|task| book.as_ref().is_none_or(|book| book.task(task).is_none()))
         });
         let count = unknown
-            .inspect(|route| tracing::warn!(route = route.id, "the task book has no such task"))
+            .inspect(|route| match book.is_some() {
+                true => tracing::warn!(route = route.id, "the task book has no such task"),
+                false => tracing::warn!(
+                    route = route.id,
+                    "it takes a task, and there is no task book yet: `understudy tasks fit`"
+                ),
+            })
             .count();
         self.metrics
             .unknown_task_routes

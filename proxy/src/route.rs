@@ -120,6 +120,13 @@ pub struct ValidRoute {
     pub stamp: String,
 }
 
+impl ValidRoute {
+    /// The task that it takes, where that is one.
+    pub fn task(&self) -> Option<&str> {
+        self.matching.task.as_deref().filter(|task| !task.contains('*'))
+    }
+}
+
 /// All routes, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routes(Vec<ValidRoute>);
@@ -173,7 +180,8 @@ impl Routes {
     pub fn need_body(&self, upstream: &str) -> bool {
         self.0.iter().any(|route| {
             let here = route.matching.upstream.as_deref().is_none_or(|name| name == upstream);
-            here && (route.matching.task.is_some() || route.matching.model.is_some() || !route.arms.is_empty())
+            let parts = !route.arms.is_empty() && route.baseline == upstream;
+            here && (route.matching.task.is_some() || route.matching.model.is_some() || parts)
         })
     }
 
@@ -191,7 +199,11 @@ impl Routes {
 
     /// The first route that takes the call.
     pub fn first_match(&self, facts: Facts<'_>) -> Option<&ValidRoute> {
-        self.0.iter().find(|route| matches(&route.matching, facts))
+        // A split shares out the calls of its baseline: no other provider's call is sent there.
+        let is_of = |route: &ValidRoute| route.arms.is_empty() || route.baseline == facts.upstream;
+        self.0
+            .iter()
+            .find(|route| is_of(route) && matches(&route.matching, facts))
     }
 }
 
@@ -504,6 +516,46 @@ mod tests {
         );
         assert_eq!(id(facts), "all");
         assert!(routes.need_body("openai") && routes.need_task());
+    }
+
+    #[test]
+    fn a_split_takes_calls_that_are_addressed_to_its_baseline_alone() {
+        let split = |upstream: Option<&str>| {
+            let matching = RouteMatch {
+                upstream: upstream.map(str::to_owned),
+                ..RouteMatch::default()
+            };
+            route(matching, &[("openai", 95), ("small", 5)])
+        };
+        let mut upstreams = upstreams();
+        let other = UpstreamConfig::new("anthropic", Url::parse("http://a").unwrap());
+        upstreams.insert("anthropic".into(), other);
+        let routes = Routes::new(
+            vec![split(None), route(RouteMatch::default(), &[])],
+            &upstreams,
+            "openai",
+        );
+        assert!(routes.is_err(), "the second would never be reached by its name");
+        let plain = Route {
+            name: Some("rest".into()),
+            ..Route::default()
+        };
+        let routes = Routes::new(vec![split(None), plain], &upstreams, "openai").unwrap();
+        let headers = HeaderMap::new();
+        let of = |upstream| {
+            let facts = Facts {
+                upstream,
+                path: "/v1/x",
+                headers: &headers,
+                model: None,
+                task: None,
+            };
+            routes.first_match(facts).unwrap().id.clone()
+        };
+        assert_eq!((of("openai"), of("anthropic")), ("all".into(), "rest".into()));
+        assert!(routes.need_body("openai") && !routes.need_body("anthropic"));
+        let named = Routes::new(vec![split(Some("openai"))], &upstreams, "anthropic").unwrap();
+        assert!(named.need_body("openai") && !named.need_body("anthropic"));
     }
 
     #[test]

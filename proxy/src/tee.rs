@@ -134,7 +134,8 @@ impl BodyCopy {
         }
     }
 
-    fn clear(&mut self) {
+    /// Lets go of the bytes; the length stays known.
+    pub(crate) fn clear(&mut self) {
         self.pieces.clear();
         self.small = BytesMut::new();
         self.budget.give_back(self.held);

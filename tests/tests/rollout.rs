@@ -18,15 +18,23 @@ struct Stage {
     baseline: Upstream,
     candidate: Upstream,
     is_broken: Arc<AtomicBool>,
+    /// Whether the baseline is.
+    is_out: Arc<AtomicBool>,
     home: Home,
 }
 
 impl Stage {
     fn new() -> Stage {
-        let is_broken = Arc::new(AtomicBool::new(false));
-        let broken = is_broken.clone();
+        let (is_broken, is_out) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (broken, out) = (is_broken.clone(), is_out.clone());
         Stage {
-            baseline: Upstream::start(|seen| answer_chat(seen, MODEL, FROM_BASELINE)),
+            baseline: Upstream::start(move |seen| match out.load(Ordering::SeqCst) {
+                true => json(
+                    503,
+                    &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
+                ),
+                false => answer_chat(seen, MODEL, FROM_BASELINE),
+            }),
             candidate: Upstream::start(move |seen| match broken.load(Ordering::SeqCst) {
                 true => json(
                     500,
@@ -35,6 +43,7 @@ impl Stage {
                 false => answer_chat(seen, "small-1", FROM_CANDIDATE),
             }),
             is_broken,
+            is_out,
             home: Home::new(),
         }
     }
@@ -173,27 +182,38 @@ fn a_trip_ends_with_a_changed_split_and_an_outage_of_the_baseline_trips_nothing(
     eventually("the new split is in force", || gauge(&program) == 0.4);
     program.terminate();
 
-    // The other way about: everything at the baseline fails.
-    let dead = Upstream::start(|_| {
-        json(
-            503,
-            &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
-        )
-    });
+    // The other way about: everything at the baseline fails, and the candidate goes on answering.
     let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
-    arm(&program, "introduction");
-    let alive = stage.config("baseline: 60, small: 40", guard);
-    program.terminate();
-    stage
-        .home
-        .write_config(&alive.replace(&stage.baseline.url(), &dead.url()));
-    let program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
+    arm(&program, "another introduction");
+    stage.is_out.store(true, Ordering::SeqCst);
+    let before = stage.candidate.count();
+    let mut failed = 0;
     for number in 0..300 {
         let request = Request::post(CHAT, chat_request(MODEL, "How are you?", false));
-        let request = request.header("x-understudy-conversation", &format!("{number}"));
+        let request = request.header("x-understudy-conversation", &format!("during {number}"));
+        let answer = request.header("authorization", "Bearer k").send(program.listen);
+        failed += usize::from(answer.status() == 503);
+    }
+    let canaried = stage.candidate.count() - before;
+    assert!(canaried > 60 && failed > 100, "{canaried} canaried, {failed} failed");
+    assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+
+    // Both are out: neither is that the candidate's fault. It is, once the baseline is back.
+    stage.is_broken.store(true, Ordering::SeqCst);
+    for number in 0..200 {
+        let request = Request::post(CHAT, chat_request(MODEL, "How are you?", false));
+        let request = request.header("x-understudy-conversation", &format!("both {number}"));
         request.header("authorization", "Bearer k").send(program.listen);
     }
     assert_eq!(program.scrape().sum("understudy_guard_trips_total", &[]), 0.0);
+    stage.is_out.store(false, Ordering::SeqCst);
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            arm(&program, &format!("{number}"));
+        }
+        gauge(&program) == 0.0
+    });
 }
 
 #[test]
@@ -234,6 +254,88 @@ fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one()
 }
 
 #[test]
+fn what_the_guard_needs_of_answers_it_sees_also_where_none_is_kept() {
+    let stage = Stage::new();
+    let empty = Upstream::start(|_| {
+        let choice =
+            serde_json::json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"});
+        json(
+            200,
+            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
+        )
+    });
+    let guard = "    guard: { invalid: 1%, agreement: 5%, cost: 1.2x }\ncapture: { bodies: none, sample: 50% }\n";
+    let config = stage.config("baseline: 80, small: 20", guard);
+    let config = config.replace(&stage.candidate.url(), &empty.url());
+    let program = stage.home.serve_config(&config);
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
+        }
+        gauge(&program) == 0.0
+    });
+    assert!(empty.count() <= 200, "it was asked {} times", empty.count());
+    let trips = program.scrape();
+    assert_eq!(trips.sum("understudy_guard_trips_total", &[("metric", "invalid")]), 1.0);
+
+    // What it can't see is said wherever somebody looks.
+    let seen = |words: &str| {
+        assert!(
+            words.contains("not guarded on cost: the price of small-135m"),
+            "{words}"
+        );
+        assert!(words.contains("not guarded on agreement"), "{words}");
+        assert!(words.contains("capture.bodies: none"), "{words}");
+    };
+    let checked = stage.home.run(&["check", "understudy.yaml"]);
+    assert!(checked.status.success());
+    seen(&String::from_utf8_lossy(&checked.stderr));
+    seen(stage.rollout("status")[0]["unguarded"].as_str().unwrap_or_default());
+    eventually("rows are kept", || {
+        let calls = stage
+            .home
+            .run(&["calls", "--config", "understudy.yaml", "--format", "jsonl"]);
+        String::from_utf8_lossy(&calls.stdout).lines().count() > 5
+    });
+    let calls = stage
+        .home
+        .run(&["calls", "--config", "understudy.yaml", "--format", "jsonl"]);
+    for line in String::from_utf8_lossy(&calls.stdout).lines() {
+        let call: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert!(
+            call["request_body"].is_null() && call["response_body"].is_null(),
+            "{call}"
+        );
+        assert!(call["request_bytes"].as_i64() > Some(20), "{call}");
+        assert!(call["response_bytes"].as_i64() > Some(20), "{call}");
+    }
+}
+
+#[test]
+fn a_split_leaves_calls_to_another_provider_alone() {
+    let stage = Stage::new();
+    let other = Upstream::start(|seen| answer_chat(seen, MODEL, "from another provider"));
+    let config = stage.config("baseline: 50, small: 50", "");
+    let config = config.replace(
+        "upstreams:\n",
+        &format!("upstreams:\n  other: {{ url: {} }}\n", other.url()),
+    );
+    let program = stage.home.serve_config(&config);
+    arm(&program, "introduction");
+    for number in 0..40 {
+        let path = format!("/other{CHAT}");
+        let answer = Request::post(&path, chat_request(MODEL, "How are you?", false))
+            .header("authorization", "Bearer k")
+            .header("x-understudy-conversation", &format!("{number}"))
+            .send(program.listen);
+        assert_eq!(chat_text(&answer.text()), "from another provider");
+    }
+    assert_eq!(stage.candidate.count(), 0);
+}
+
+#[test]
 fn a_candidate_that_costs_more_is_taken_out_and_one_without_a_price_is_told_as_not_guarded() {
     let stage = Stage::new();
     let prices = r#"{"models": [{"model": "small-1", "input": 1e-3, "output": 1e-3}]}"#;
@@ -250,7 +352,9 @@ fn a_candidate_that_costs_more_is_taken_out_and_one_without_a_price_is_told_as_n
     unpriced.terminate();
 
     let priced = config.replace("small-135m", "small-1");
-    let program = stage.home.serve_config(&format!("prices: prices.json\n{priced}"));
+    let program = stage
+        .home
+        .serve_config(&format!("prices: prices.json\n{priced}capture: {{ bodies: none }}\n"));
     assert!(stage.rollout("status")[0]["unguarded"].is_null());
     let (before, mut number) = (stage.candidate.count(), 0);
     eventually("it is taken out", || {
@@ -311,6 +415,13 @@ fn people_move_a_rollout_and_a_running_proxy_follows() {
         .run(&["audit", "--log", "--config", "understudy.yaml", "--format", "jsonl"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.matches("\"rollout\"").count() >= 6, "{log}");
+
+    // A weight that is in force but for the kill switch is not told without it.
+    let status = ["rollout", "status", "--config", "understudy.yaml"];
+    assert!(!String::from_utf8_lossy(&stage.home.run(&status).stderr).contains("bypass"));
+    stage.home.run(&["bypass", "on", "--config", "understudy.yaml"]);
+    assert!(String::from_utf8_lossy(&stage.home.run(&status).stderr).contains("bypass is on"));
+    stage.home.run(&["bypass", "off", "--config", "understudy.yaml"]);
 
     // `explain` sees what a live call would.
     stage.rollout("rollback");

@@ -231,3 +231,34 @@ fn what_was_held_against_a_candidate_is_forgotten_with_it() {
     watch.forget("small");
     assert_eq!(calls(&mut watch), Some(whole));
 }
+
+#[test]
+fn a_few_milliseconds_more_are_no_regression_and_many_are() {
+    let limits = Limits {
+        p95_latency: Some(1.2),
+        ..Limits::default()
+    };
+    let after = |slower: f64| {
+        let mut watch = Watch::new(limits);
+        let took = |call: usize| 1.0 + (call * 37 % 41) as f64 / 20.0;
+        (0..2_000).find(|call| {
+            let of_baseline = (0..19).any(|step| watch.baseline(&ok(took(call * 19 + step))).is_some());
+            of_baseline || watch.canary("small", &ok(took(*call) + slower)).is_some()
+        })
+    };
+    assert_eq!(after(4.0), None, "a cold connection");
+    let (soon, calls) = (
+        after(20.0),
+        "from the first calls of the baseline that tell how long they take",
+    );
+    assert!(soon.is_some_and(|call| call < 200), "{soon:?} {calls}");
+}
+
+#[test]
+fn the_level_is_counted_in_calls_and_has_an_end() {
+    let whole = RUN_LENGTH.ln();
+    assert_eq!(level(whole, 1.0), whole);
+    assert!((level(whole, 0.1) - 1e4f64.ln()).abs() < 1e-9);
+    assert!((level(whole, 0.0001) - 1e3f64.ln()).abs() < 1e-9);
+    assert_eq!(level(TAIL.ln(), 0.1), TAIL.ln(), "what is low stays");
+}

@@ -47,6 +47,14 @@ pub(crate) async fn watch(proxy: Arc<Proxy>, store: Store) {
     }
 }
 
+/// Whether the switch is on.
+///
+/// # Errors
+/// Where the store does not say.
+pub(crate) async fn is_on(store: &Store) -> Result<bool> {
+    Ok(newer(store, 0).await?.is_some_and(|(_, on)| on))
+}
+
 async fn newer(store: &Store, known: u32) -> Result<Option<(u32, bool)>> {
     let Some((number, key)) = store.latest(FOLDER).await?.filter(|(number, _)| *number > known) else {
         return Ok(None);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use understudy_proxy::certificate::Certificate;
 use understudy_proxy::config::{Config, Overrides};
+use understudy_proxy::guard::{Unwatched, unwatched};
 
 /// Says on stderr what is wrong, or what the file amounts to.
 pub(crate) fn run(file: &Path) -> ExitCode {
@@ -15,6 +16,11 @@ pub(crate) fn run(file: &Path) -> ExitCode {
     });
     match usable {
         Ok(config) => {
+            for route in config.routes.all() {
+                for Unwatched { candidate, why, .. } in unwatched(route, &config) {
+                    eprintln!("warning: route {}, {candidate}: {why}", route.id);
+                }
+            }
             eprintln!(
                 "{} is valid: {} upstreams, {} routes, store {}, config {}",
                 file.display(),

@@ -20,6 +20,7 @@ use understudy_proxy::choose::{Asked, Choice, Chosen};
 use understudy_proxy::control::{Controls, Standing, standing};
 use understudy_proxy::headers::{credential, take_ours};
 use understudy_proxy::route::{RouteMatch, ValidRoute, address};
+use understudy_proxy::split;
 
 /// The longest request.
 const MAX_REQUEST: u64 = 64 << 20;
@@ -109,7 +110,7 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
         affinity_key: chosen.affinity_key.clone(),
         split: route.map_or_else(Vec::new, |route| route.split.clone().into_iter().collect()),
         weights: route.map_or_else(Vec::new, |route| weights(route, control, task)),
-        bucket: bucket(&chosen, addressed),
+        bucket: bucket(&chosen, addressed, route),
         control: control.map(|control| {
             let Control {
                 version,
@@ -189,14 +190,22 @@ fn weights(route: &ValidRoute, control: Option<&Control>, task: Option<&str>) ->
     weights
 }
 
-/// Whose part of the split the conversation is in.
-fn bucket(chosen: &Chosen, addressed: &str) -> Option<String> {
-    match &chosen.bucket {
-        Some((candidate, Standing { weight, highest, .. })) => {
-            Some(format!("{candidate}, at a weight of {weight}, {highest} at most"))
-        }
-        None => chosen.split.then(|| addressed.to_owned()),
-    }
+/// Whose part of the split the conversation is in, and from which weight on it goes there.
+fn bucket(chosen: &Chosen, addressed: &str, route: Option<&ValidRoute>) -> Option<String> {
+    let Some((candidate, Standing { weight, highest, .. })) = &chosen.bucket else {
+        return chosen.split.then(|| addressed.to_owned());
+    };
+    let arm = route.and_then(|route| Some((route, route.arms.iter().find(|arm| arm.upstream == *candidate)?)));
+    let from = arm.zip(chosen.affinity_key.as_deref()).and_then(|((route, arm), key)| {
+        // A thousand steps tell it well enough where weights are large.
+        let step = (arm.weight / 1000).max(1) as usize;
+        let mut weights = (1..=arm.weight).step_by(step).chain([arm.weight]);
+        weights.find(|weight| split::keeps(arm, *weight, key, &route.id))
+    });
+    Some(match from {
+        Some(from) => format!("{candidate} from a weight of {from} on; it has {weight}, and {highest} at most"),
+        None => format!("{candidate}, at a weight of {weight}, {highest} at most"),
+    })
 }
 
 fn why(chosen: &Chosen, addressed: &str) -> String {
@@ -213,7 +222,9 @@ fn why(chosen: &Chosen, addressed: &str) -> String {
             }
         }
         (None, None, Some(_)) if chosen.bucket.is_some() => {
-            format!("it stays with {addressed}: the candidate's weight in force is too low for its conversation")
+            format!(
+                "it stays with {addressed}: the candidate's weight in force is too low for its conversation (see bucket)"
+            )
         }
         (None, None, Some(_)) if chosen.split => format!("its conversation falls to {addressed} in the split"),
         (None, None, Some(_)) => "its route has no split, so it goes where it is addressed".into(),

@@ -3,6 +3,7 @@
 use crate::args::ReportArguments;
 use crate::output::{self, Out, count};
 use crate::place::Place;
+use crate::rollouts::controls;
 use crate::{log, page};
 use anyhow::{Context, Result};
 use understudy_collector::web::{Settings, Web, file};
@@ -12,7 +13,7 @@ pub(crate) async fn run(arguments: ReportArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
     let store = place.existing_store()?;
     let settings = match &place.config {
-        Some(config) => page::settings(config),
+        Some(config) => page::settings(config, &config.routes, &controls(&store).await?),
         None => Settings {
             verdict: place.verdict(),
             ..Settings::default()

@@ -1,6 +1,7 @@
 //! `rollout`: the splits in force, and how a person moves them.
 
 use crate::args::{DataArguments, RolloutArguments, RolloutCommand, RowFormat};
+use crate::commands::bypass;
 use crate::output;
 use crate::place::{Place, Wrong, book};
 use crate::rollouts::{controls, gather, note, of_config};
@@ -11,12 +12,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_call::control::{Control, Trip};
+use understudy_call::taskbook::CompiledBook;
 use understudy_collector::rollout::{self, Facts, Move, Route};
 use understudy_collector::store::Store;
 use understudy_collector::verdict::Verdict;
 use understudy_collector::{control, rollout::weight};
 use understudy_proxy::config::Config;
-use understudy_proxy::guard::unpriced;
+use understudy_proxy::guard::unwatched;
 
 /// One candidate of a split.
 #[derive(Serialize)]
@@ -87,12 +89,23 @@ impl Desk {
         Ok(routes.swap_remove(at))
     }
 
-    fn unpriced(&self, route: &str) -> BTreeMap<String, String> {
-        let route = self.config.routes.get(route);
-        let upstream = |name: &str| self.config.upstreams.get(name);
-        route.map_or_else(BTreeMap::new, |route| {
-            unpriced(route, &upstream, &self.config.prices).into_iter().collect()
-        })
+    /// What the guard of a route can't watch, by candidate.
+    fn unguarded(&self, route: &Route, book: Option<&CompiledBook>) -> BTreeMap<String, String> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let Some(known) = self.config.routes.get(&route.id) else {
+            return BTreeMap::new();
+        };
+        let found = unwatched(known, &self.config);
+        if known.guard.is_some_and(|guard| guard.agreement.is_some()) && book.is_none() {
+            let why = "not guarded on agreement: calls are compared by task, and there is no task book yet (`understudy tasks fit`)";
+            for candidate in &route.candidates {
+                all.entry(candidate.name.clone()).or_default().push(why.to_owned());
+            }
+        }
+        for one in found {
+            all.entry(one.candidate).or_default().push(one.why);
+        }
+        all.into_iter().map(|(name, whys)| (name, whys.join("; "))).collect()
     }
 
     async fn rows(&self) -> Result<Vec<Row>> {
@@ -105,9 +118,9 @@ impl Desk {
                 ..Facts::default()
             };
             let facts = gather(&self.config, &self.store, book.as_ref(), &route, control, facts).await?;
-            let unpriced = self.unpriced(&route.id);
+            let unguarded = self.unguarded(&route, book.as_ref());
             rows.extend(of_route(&route, control, &facts).into_iter().map(|row| Row {
-                unguarded: unpriced.get(&row.candidate).cloned(),
+                unguarded: unguarded.get(&row.candidate).cloned(),
                 ..row
             }));
         }
@@ -133,7 +146,7 @@ fn of_route(route: &Route, control: Option<&Control>, facts: &Facts) -> Vec<Row>
             .filter(|trip| trip.candidate == candidate.name && trip.stamp == route.stamp)
             .cloned()
             .collect();
-        let is_out = trips.iter().any(|trip| trip.task.is_none());
+        let is_out = trips.iter().any(|trip| trip.task.is_none() || trip.task == route.task);
         let judged = |verdict: &&Verdict| verdict.candidate == candidate.name;
         Row {
             route: route.id.clone(),
@@ -164,7 +177,11 @@ fn of_route(route: &Route, control: Option<&Control>, facts: &Facts) -> Vec<Row>
 pub(crate) async fn run(command: RolloutCommand) -> Result<()> {
     match command {
         RolloutCommand::Status { format, config } => {
-            let rows = Desk::of(&config)?.rows().await?;
+            let desk = Desk::of(&config)?;
+            let rows = desk.rows().await?;
+            if bypass::is_on(&desk.store).await? {
+                eprintln!("bypass is on: whatever is in force, every call goes to its baseline");
+            }
             if rows.is_empty() {
                 eprintln!("no route of {} has a split", config.display());
             }

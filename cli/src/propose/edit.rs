@@ -37,7 +37,8 @@ pub(super) fn apply(text: &str, edits: &[Edit]) -> String {
 /// The unified diff of these changes, which are in order and apart.
 pub(super) fn diff(name: &str, text: &str, edits: &[Edit]) -> String {
     let old: Vec<&str> = text.lines().collect();
-    let mut out = format!("--- {name}\n+++ {name}\n");
+    // As git has them: `git apply` takes one folder off, and so does `patch -p1`.
+    let mut out = format!("--- a/{name}\n+++ b/{name}\n");
     let mut grown = 0;
     // Changes whose context would meet share a hunk.
     for hunk in edits.chunk_by(|one, next| next.at <= one.end() + 2 * CONTEXT) {

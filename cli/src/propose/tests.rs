@@ -25,7 +25,7 @@ fn proposal(text: &str, verdicts: &[Verdict]) -> Proposal {
 #[test]
 fn the_smallest_sufficient_candidate_is_proposed_as_a_diff_that_patch_takes() {
     let told = proposal(CONFIG, &[ready("t-1", "middle"), ready("t-1", "small")]);
-    let expected = "--- u.yaml\n+++ u.yaml\n@@ -4,6 +4,10 @@\n   small: { url: http://s, trusted: true, model: m-135m }\n   \
+    let expected = "--- a/u.yaml\n+++ b/u.yaml\n@@ -4,6 +4,10 @@\n   small: { url: http://s, trusted: true, model: m-135m }\n   \
          middle: { url: http://m, trusted: true, model: m-1b }\n routes: # in order\n+  - match: { task: t-1 }\n\
          +    split: { big: 95, small: 5 }\n\
          +    rollout: { stepWeight: 5, maxWeight: 50, interval: 10m, minCalls: 200, promote: manual }\n\
@@ -174,4 +174,64 @@ fn a_split_that_cant_be_changed_by_the_line_is_put_in_words() {
         "{}",
         told.diff
     );
+}
+
+#[test]
+fn a_diff_names_the_file_from_where_the_command_runs() {
+    let here = std::env::current_dir().unwrap();
+    for (path, name) in [
+        (PathBuf::from("deploy/u.yaml"), "deploy/u.yaml"),
+        (PathBuf::from("./u.yaml"), "u.yaml"),
+        (here.join("deploy/u.yaml"), "deploy/u.yaml"),
+        (PathBuf::from("/etc/understudy/u.yaml"), "etc/understudy/u.yaml"),
+        (PathBuf::from("../u.yaml"), "u.yaml"),
+    ] {
+        assert_eq!(name_here(&path), name);
+    }
+}
+
+#[test]
+fn git_and_patch_both_take_a_diff_of_a_file_in_a_folder() {
+    let told = proposal(CONFIG, &[ready("t-1", "small")]);
+    let diff = told.diff.replace("u.yaml", "deploy/u.yaml");
+    for tool in ["git apply p", "patch -p1 -i p"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("deploy")).unwrap();
+        std::fs::write(folder.path().join("deploy/u.yaml"), CONFIG).unwrap();
+        std::fs::write(folder.path().join("p"), &diff).unwrap();
+        let words: Vec<&str> = tool.split(' ').collect();
+        let ran = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .current_dir(folder.path())
+            .output();
+        let Ok(ran) = ran else {
+            eprintln!("skipped: {tool} is not here");
+            continue;
+        };
+        assert!(ran.status.success(), "{tool}: {ran:?}");
+        let now = std::fs::read_to_string(folder.path().join("deploy/u.yaml")).unwrap();
+        assert!(now.contains("split: { big: 95, small: 5 }"), "{tool}: {now}");
+    }
+}
+
+#[test]
+fn a_task_of_another_provider_gets_a_route_that_takes_its_calls() {
+    let of = |addressed: &str| Verdict {
+        addressed: Some(addressed.into()),
+        ..ready("t-1", "small")
+    };
+    let text = CONFIG.replace("upstreams:\n", "upstreams:\n  other: { url: http://o }\n");
+    let told = proposal(&text, &[of("other")]);
+    assert!(
+        told.diff.contains("+  - match: { task: t-1, upstream: other }"),
+        "{}",
+        told.diff
+    );
+    assert!(
+        told.diff.contains("+    split: { other: 95, small: 5 }"),
+        "{}",
+        told.diff
+    );
+    let told = proposal(&text, &[of("an import")]);
+    assert!(told.diff.contains("+    split: { big: 95, small: 5 }"), "{}", told.diff);
 }

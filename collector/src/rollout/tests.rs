@@ -131,9 +131,12 @@ fn checks_that_fail_too_often_take_it_back() {
     );
     assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
     assert_eq!(control.weights["small"], 0);
-    assert_eq!(
-        go(&mut control, &ripe(99 * SECOND)),
-        Move::Stay("its weights are 0".into())
+    let Move::Stay(told) = go(&mut control, &ripe(99 * SECOND)) else {
+        panic!("it is back");
+    };
+    assert!(
+        told.starts_with("taken back by rollout: ") && told.contains("resume r"),
+        "{told}"
     );
     assert!(resume(&mut control, &route(), "ann", "mended", 100 * SECOND));
     assert_eq!(go(&mut control, &ripe(101 * SECOND)), Move::Start);
@@ -143,7 +146,7 @@ fn checks_that_fail_too_often_take_it_back() {
 #[test]
 fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
     let drifted = Facts {
-        drifted: Some("the tools offered changed".into()),
+        drifted: Some("since task book 3 the tools offered changed: 40 % of the last 20".into()),
         ..ripe(0)
     };
     let stale = Facts {
@@ -161,17 +164,52 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
             "until a person resumes"
         );
         assert_eq!(control.weights["small"], 5, "at its weight");
-        assert!(resume(&mut control, &route(), "ann", "fitted anew", SECOND));
+        assert!(resume(&mut control, &route(), "ann", "known", SECOND));
+        let mut moved_on = facts.clone();
+        if let Some(drifted) = &mut moved_on.drifted {
+            *drifted = drifted.replace("40 %", "90 %");
+        }
+        for facts in [&facts, &moved_on] {
+            let decided = go(&mut control, facts);
+            assert!(!matches!(decided, Move::Freeze(_)), "who resumes knows of it");
+        }
         assert_eq!(go(&mut control, &ripe(11 * SECOND)), Move::Step("small".into(), 10));
+        for other in ["3 the system prompt changed: 40 %", "4 the tools offered changed: 40 %"] {
+            let other = Facts {
+                drifted: Some(format!("since task book {other}")),
+                ..ripe(12 * SECOND)
+            };
+            let decided = decide(&route(), Some(&control), &other, false);
+            assert!(matches!(decided, Move::Freeze(_)), "of another change nobody knows");
+        }
         let back = Route {
             rollback_on_drift: true,
             ..route()
         };
-        assert!(matches!(
-            decide(&back, Some(&started()), &facts, false),
-            Move::Rollback(_)
-        ));
+        let mut control = started();
+        let decided = decide(&back, Some(&control), &facts, false);
+        assert!(matches!(decided, Move::Rollback(_)));
+        put(&mut control, &back, &decided, CONTROLLER, 2 * SECOND);
+        assert!(resume(&mut control, &back, "ann", "known", 3 * SECOND));
+        assert_eq!(decide(&back, Some(&control), &facts, false), Move::Start);
     }
+}
+
+#[test]
+fn what_somebody_knows_of_hides_nothing_else() {
+    let mut control = started();
+    let drifted = Facts {
+        drifted: Some("since task book 1 the tools offered changed: 40 %".into()),
+        ..ripe(0)
+    };
+    assert!(matches!(go(&mut control, &drifted), Move::Freeze(_)));
+    assert!(resume(&mut control, &route(), "ann", "known", SECOND));
+    let mut other = drifted.clone();
+    other.verdicts[0].candidate_version = Some("v0".into());
+    let Move::Freeze(why) = go(&mut control, &other) else {
+        panic!("another version");
+    };
+    assert_eq!(why, "small is version v1 now, the verdict is on v0");
 }
 
 #[test]
@@ -221,4 +259,79 @@ fn a_verdict_that_turns_to_hold_takes_it_back_also_at_its_highest_weight() {
     assert!(matches!(go(&mut control, &held(11 * SECOND)), Move::Fail(_)));
     assert!(matches!(go(&mut control, &held(22 * SECOND)), Move::Rollback(_)));
     assert_eq!(control.weights["small"], 0);
+}
+
+/// A controller that looks every half second by a wall clock that goes its own way; what it writes and when, in seconds of a
+/// clock that doesn't.
+fn watched(mut control: Control, looks: u64, wall: impl Fn(i64) -> i64) -> Vec<(u64, Move)> {
+    let (mut ages, begun) = (Ages::default(), std::time::Instant::now());
+    let mut moves = Vec::new();
+    for look in 0..looks {
+        let now = wall(look as i64 * SECOND / 2);
+        let instant = begun + std::time::Duration::from_millis(500 * look);
+        let step = control.step.clone();
+        let facts = Facts {
+            waited: step.map(|step| ages.waited("r", &step, now, instant)),
+            ..ripe(now)
+        };
+        let decided = go(&mut control, &facts);
+        if !matches!(decided, Move::Stay(_)) {
+            moves.push((look / 2, decided));
+        }
+    }
+    moves
+}
+
+#[test]
+fn a_wall_clock_that_jumps_neither_holds_up_a_step_nor_hastens_it() {
+    let hour = 3600 * SECOND;
+    let steps = [
+        (0, Move::Start),
+        (10, Move::Step("small".into(), 10)),
+        (20, Move::Step("small".into(), 12)),
+    ];
+    let jumps = |by: i64| move |now: i64| 2 * hour + now + if now >= 4 * SECOND { by } else { 0 };
+    for by in [0, -hour, hour] {
+        assert_eq!(watched(Control::of("r"), 60, jumps(by)), steps, "{by}");
+    }
+}
+
+#[test]
+fn a_step_that_is_still_to_come_lasts_an_interval_from_when_it_is_seen() {
+    let mut control = Control::of("r");
+    put(&mut control, &route(), &Move::Start, CONTROLLER, 3600 * SECOND);
+    let moves = watched(control.clone(), 24, |now| now);
+    assert_eq!(moves, [(10, Move::Step("small".into(), 10))]);
+    // One that looks just once can't tell more than that.
+    let Move::Stay(why) = decide(&route(), Some(&control), &ripe(SECOND), false) else {
+        panic!("too soon");
+    };
+    assert_eq!(why, "the step lasts another 10 s");
+    let step = control.step.unwrap();
+    assert_eq!(
+        counts_from(&step, 20 * SECOND, 12 * SECOND),
+        8 * SECOND,
+        "its calls count"
+    );
+    assert_eq!(counts_from(&step, 7200 * SECOND, SECOND), 3600 * SECOND);
+}
+
+#[test]
+fn without_evidence_a_drift_is_seen_and_no_step_is_taken() {
+    let bare = |now| Facts {
+        now,
+        ..Facts::default()
+    };
+    let mut hasty = route();
+    hasty.steps.as_mut().unwrap().min_calls = 0;
+    let decided = decide(&hasty, Some(&started()), &bare(99 * SECOND), false);
+    assert!(matches!(decided, Move::Stay(_)), "{decided:?}");
+    let drifted = Facts {
+        drifted: Some("since task book 1 the tools offered changed: 40 %".into()),
+        ..bare(SECOND)
+    };
+    assert!(matches!(
+        decide(&route(), Some(&started()), &drifted, false),
+        Move::Freeze(_)
+    ));
 }

@@ -13,8 +13,8 @@ const LOOKED_BACK: u32 = 500;
 const CONTROL: &str = "control";
 /// Events kept.
 const EVENTS: usize = 200;
-/// What somebody only looked at is in the log, and not here.
-const LOOKS: [&str; 2] = ["read_content", "export"];
+/// What somebody only looked at is in the log, and not here; nor is what control objects tell.
+const LEFT_OUT: [&str; 4] = ["read_content", "export", "rollout", "trip"];
 
 /// Something that was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl History {
         let Ok(entry) = serde_json::from_slice::<Entry>(json) else {
             return;
         };
-        if LOOKS.contains(&entry.action.as_str()) {
+        if LEFT_OUT.contains(&entry.action.as_str()) {
             return;
         }
         let text = |name: &str| entry.details.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -114,9 +114,9 @@ fn step(control: &Value) -> Option<Event> {
     let action = Some(text("action")).filter(|action| !action.is_empty())?;
     Some(Event {
         at: control.get("at").and_then(Value::as_i64).unwrap_or_default(),
-        what: format!("rollout: {action}"),
+        what: action.to_owned(),
         by: text("by").to_owned(),
-        details: format!("{}{weights}", text("why")),
+        details: format!("{}: {}{weights}", text("route"), text("why")),
         task: None,
         route: Some(text("route").to_owned()),
     })
@@ -150,8 +150,11 @@ mod tests {
         history.refresh(&store).await.unwrap();
         append(&store, "bypass", "ops", 1, json!({ "on": true })).await.unwrap();
         append(&store, "read_content", "ops", 2, json!({})).await.unwrap();
+        append(&store, "rollout", "ops", 2, json!({ "route": "r" }))
+            .await
+            .unwrap();
         history.refresh(&store).await.unwrap();
-        append(&store, "rollout", "ops", 3, json!({ "task": "t", "weight": 5 }))
+        append(&store, "tasks", "ops", 3, json!({ "task": "t", "name": "bills" }))
             .await
             .unwrap();
         history.refresh(&store).await.unwrap();
@@ -160,7 +163,7 @@ mod tests {
             .iter()
             .map(|event| (event.what.as_str(), event.details.as_str()))
             .collect();
-        assert_eq!(seen, [("bypass", "on: true"), ("rollout", "task: t, weight: 5")]);
+        assert_eq!(seen, [("bypass", "on: true"), ("tasks", "task: t, name: bills")]);
         assert_eq!(history.events[1].task.as_deref(), Some("t"));
     }
 
@@ -194,9 +197,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("rollout: step", "all checks held (slm: 5)"),
+                ("step", "bills: all checks held (slm: 5)"),
                 ("bypass", "on: true"),
-                ("rollout: step", "all checks held (slm: 10)")
+                ("step", "bills: all checks held (slm: 10)")
             ]
         );
         assert_eq!(history.events[0].route.as_deref(), Some("bills"));

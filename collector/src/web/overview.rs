@@ -2,6 +2,7 @@
 
 use super::plot::{bubbles, savings, sign};
 use super::report::{Candidate, Ready, Report, TaskReport, time_of};
+use super::splits;
 use super::view::{Medium, View, badge, drifted, figure, name};
 use super::words::{count, counted, dollars, excerpt, percent, short, signed, time, unit};
 use maud::{Markup, html};
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 /// Things to look at first.
 const FIRST: usize = 3;
 /// Letters of a name in a table.
-const NAME: usize = 60;
+pub(super) const NAME: usize = 60;
 /// Models named whose price is unknown.
 const UNPRICED: usize = 8;
 
@@ -24,12 +25,15 @@ pub(super) fn overview(view: &View<'_>) -> Markup {
             section.card { h2 { "No calls are kept yet" } p { "Point an agent at the proxy: its base URL is all that changes. Calls show here within a minute or so." } }
         } @else if report.book.is_none() {
             section.card { h2 { "No tasks are found yet" } p { "When some hundred calls are kept, find what recurs in them: " code { "understudy tasks fit" } } }
+            (splits::card(&report.splits))
+            (events(report))
         } @else {
             (look_first(view))
             div.pair {
                 (savings_card(view))
                 (bubbles_card(view))
             }
+            (splits::card(&report.splits))
             (tasks(view))
             (unpriced(report))
             (events(report))
@@ -77,11 +81,10 @@ fn is_ready(task: &TaskReport) -> bool {
     task.candidates.iter().any(|own| own.ready == Ready::Promote)
 }
 
-/// Whether a share of its calls goes to this candidate by config already.
+/// Whether a share of its calls goes to this candidate already.
 fn is_split(task: &TaskReport, candidate: &Candidate) -> bool {
-    task.weights
-        .iter()
-        .any(|(arm, weight)| *arm == candidate.name && *weight > 0)
+    let share = task.split.as_ref().and_then(|split| split.share_of(&candidate.name));
+    share.is_some_and(|share| share > 0.0)
 }
 
 /// The few things that are worth doing now, the most worth first.
@@ -95,12 +98,19 @@ fn look_first(view: &View<'_>) -> Markup {
     let link =
         |task: &TaskReport| html! { a href=(view.task_href(&task.task.id)) { (excerpt(&task.task.name, NAME)) } };
     let mut items: Vec<Markup> = Vec::new();
+    for split in report.splits.iter().filter(|split| !split.tripped.is_empty()) {
+        items.push(html! { span.badge.hold { "tripped" } " " (excerpt(&split.route, NAME)) ". " (split.tripped.join(". ")) "." });
+    }
     for task in report.tasks.iter().filter(|task| task.drift.is_some()) {
         items.push(html! { span.badge.warn { "drifted" } " " (link(task)) ". " (task.drift.as_deref().unwrap_or_default()) ". What was rehearsed before may not hold now." });
     }
     let mut seen: Vec<&str> = Vec::new();
     for (task, own) in report.by_saving() {
-        if own.ready != Ready::Promote || seen.contains(&task.task.id.as_str()) {
+        let is_out = |split: &splits::Split| split.is_out(&own.name);
+        if own.ready != Ready::Promote
+            || task.split.as_ref().is_some_and(is_out)
+            || seen.contains(&task.task.id.as_str())
+        {
             continue;
         }
         seen.push(&task.task.id);

@@ -2,6 +2,7 @@
 
 use super::counts::{Counts, Took};
 use super::history::Event;
+use super::splits::Split;
 use crate::verdict::{Decision, Verdict};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -24,10 +25,8 @@ const DAYS: usize = 30;
 pub struct Settings {
     /// Settings of verdicts.
     pub verdict: crate::verdict::VerdictConfig,
-    /// Weights of routes that name a task: by task id, each arm and its weight.
-    pub splits: BTreeMap<String, Vec<(String, u32)>>,
-    /// The task that a route of this id is of.
-    pub routes: BTreeMap<String, String>,
+    /// The routes with a split, in order.
+    pub splits: Vec<Split>,
     /// The model of each upstream, where the config says one.
     pub models: BTreeMap<String, String>,
 }
@@ -171,8 +170,8 @@ pub struct TaskReport {
     pub drift: Option<String>,
     /// Those that were rehearsed: the readiest first.
     pub candidates: Vec<Candidate>,
-    /// Weights of the config's route of this task.
-    pub weights: Vec<(String, u32)>,
+    /// The split of its route.
+    pub split: Option<Split>,
     /// Who served its calls, day by day.
     pub days: Vec<Day>,
     /// Calls a month at the pace so far; null under a day of traffic.
@@ -227,6 +226,8 @@ pub struct Report {
     pub simulated: bool,
     /// The tasks, those with most calls first; ignored ones are left out.
     pub tasks: Vec<TaskReport>,
+    /// Routes with a split.
+    pub splits: Vec<Split>,
     /// What was done, the latest first.
     pub events: Vec<Event>,
 }
@@ -250,6 +251,11 @@ impl Report {
         let history = days_of(counts);
         let places = book.map(|book| book.tasks.as_slice()).unwrap_or_default();
         let drifted = counts.watch.drifted();
+        let of_route_of = |task: &str| {
+            // The first route that matches wins.
+            let mut splits = settings.splits.iter();
+            splits.find(|split| split.task.as_deref() == Some(task)).cloned()
+        };
         let of_task = |(at, task): (usize, &Task)| {
             let took = totals.get(task.id.as_str()).cloned().unwrap_or_default();
             let mut own: Vec<Candidate> = candidates.iter().filter(|own| own.task == task.id).cloned().collect();
@@ -276,7 +282,7 @@ impl Report {
                 narrow: task.narrow(),
                 drift: drifted.get(&at).map(ToString::to_string),
                 candidates: own,
-                weights: settings.splits.get(&task.id).cloned().unwrap_or_default(),
+                split: of_route_of(&task.id),
                 days: history.get(task.id.as_str()).cloned().unwrap_or_default(),
                 per_month: (days >= PROJECTED_FROM).then(|| took.calls as f64 / days * MONTH),
                 task: task.clone(),
@@ -284,7 +290,12 @@ impl Report {
             }
         };
         let of_task_of_route = |event: &Event| {
-            let task = event.route.as_ref().and_then(|route| settings.routes.get(route));
+            let of_event = |split: &&Split| event.route.as_ref() == Some(&split.route);
+            let task = settings
+                .splits
+                .iter()
+                .find(of_event)
+                .and_then(|split| split.task.as_ref());
             Event {
                 task: event.task.clone().or(task.cloned()),
                 ..event.clone()
@@ -320,6 +331,7 @@ impl Report {
             min_pairs: settings.verdict.min_pairs,
             simulated,
             tasks,
+            splits: settings.splits.clone(),
             events: events.iter().rev().map(of_task_of_route).collect(),
             ..Report::default()
         }

@@ -133,7 +133,6 @@ fn candidate(task: &TaskReport, own: &Candidate) -> Markup {
 
 fn split(view: &View<'_>, task: &TaskReport) -> Markup {
     let report = view.report;
-    let total: u32 = task.weights.iter().map(|(_, weight)| *weight).sum();
     let arms: std::collections::BTreeSet<&String> = task.days.iter().flat_map(|day| day.served.keys()).collect();
     let events: Vec<_> = report
         .events
@@ -144,10 +143,13 @@ fn split(view: &View<'_>, task: &TaskReport) -> Markup {
     html! {
         section.card {
             (view.head("Who serves it"))
-            @if task.weights.is_empty() {
-                p { "No route of the config names this task: every call goes where it is addressed." }
-            } @else {
-                p { "By config: " @for (at, (arm, weight)) in task.weights.iter().enumerate() { @if at > 0 { ", " } strong { (arm) } " " (percent(Some(f64::from(*weight) / f64::from(total.max(1))))) } "." }
+            @match &task.split {
+                None => p { "No route of the config names this task and splits it: every call goes where it is addressed." },
+                Some(split) => {
+                    p { "Now: " @for (at, arm) in split.arms.iter().enumerate() { @if at > 0 { ", " } strong { (arm.name) } " " (percent(Some(arm.in_force))) } "."
+                        @if split.arms.iter().any(|arm| arm.given != arm.in_force) { " By config: " @for (at, arm) in split.arms.iter().enumerate() { @if at > 0 { ", " } (arm.name) " " (percent(Some(arm.given))) } "." } }
+                    (split.notes())
+                }
             }
             @if !arms.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label="Calls by day and who served them" {
@@ -189,14 +191,10 @@ fn template(view: &View<'_>, task: &TaskReport) -> Markup {
     }
 }
 
-/// The share that a candidate has by config, if it has any.
-fn weight_of(task: &TaskReport, own: &Candidate) -> Option<f64> {
-    let total: u32 = task.weights.iter().map(|(_, weight)| *weight).sum();
-    let (_, weight) = task
-        .weights
-        .iter()
-        .find(|(arm, weight)| *arm == own.name && *weight > 0)?;
-    Some(f64::from(*weight) / f64::from(total))
+/// The share that a candidate has, if it has any.
+fn share_of(task: &TaskReport, own: &Candidate) -> Option<f64> {
+    let share = task.split.as_ref()?.share_of(&own.name)?;
+    (share > 0.0).then_some(share)
 }
 
 /// What to type next.
@@ -214,8 +212,9 @@ fn commands(view: &View<'_>, task: &TaskReport) -> Markup {
         section.card {
             (view.head("What to run"))
             @if let Some(own) = ready {
-                @match weight_of(task, own) {
-                    Some(share) => p { (name(own)) " has " (percent(Some(share))) " of its conversations by config. Change its weight there, step by step; weight 0 takes all back. Both are taken up while running." }
+                @match share_of(task, own) {
+                    _ if task.split.as_ref().is_some_and(|split| split.is_out(&own.name)) => p { (name(own)) " was taken out. What to do before it comes back: " code { "understudy rollout status --config u.yaml" } },
+                    Some(share) => p { (name(own)) " has " (percent(Some(share))) " of its conversations. " code { "understudy rollout status --config u.yaml" } " says what comes next; without a rollout change its weight in the config, step by step. Weight 0 takes all back." }
                     None => {
                         p { "Move the first " (FIRST_WEIGHT) " % to " (name(own)) ": these lines in the config are taken up while running. Weight 0 takes all back." }
                         pre tabindex="0" { code { "routes:\n  - match: { task: " (id) " }\n    split: { " (baseline) ": " (100 - FIRST_WEIGHT) ", " (own.name) ": " (FIRST_WEIGHT) " }" } }
