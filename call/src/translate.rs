@@ -17,6 +17,7 @@ use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
 mod bedrock_converse;
+mod blocks;
 mod chat;
 mod cohere_chat;
 mod fields;
@@ -25,9 +26,11 @@ pub mod ids;
 mod ollama;
 mod openai_responses;
 mod parts;
+mod schema;
 mod told;
 mod tool_calls;
 
+use blocks::Blocks;
 use chat::{Asked, Delta};
 use told::{Cut, Pieces, SmallAnswers};
 
@@ -91,13 +94,33 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
     between(api, Api::OpenaiChat, path_and_query, body)
 }
 
+/// Translates a request of OpenAI chat for an upstream that speaks `spoken`.
+///
+/// # Errors
+/// As [`between`].
+pub fn request_for(spoken: Api, chat: &[u8]) -> Result<Translated, Refusal> {
+    between(Api::OpenaiChat, spoken, "/v1/chat/completions", chat)
+}
+
+/// Whether a call of `api` has to be translated for a candidate that speaks `spoken`. Of the same API, calls of OpenAI chat
+/// and Anthropic are edited in place; in the others a candidate's model, ids or signatures can't be told from its baseline's
+/// so, and the call goes by chat as between any two.
+pub fn is_needed(api: Api, spoken: Api) -> bool {
+    api != spoken || !matches!(api, Api::OpenaiChat | Api::AnthropicMessages)
+}
+
+/// Whether an API's path names the model, and says whether the answer is streamed; its body then does neither.
+pub fn path_says_model(api: Api) -> bool {
+    matches!(api, Api::Gemini | Api::BedrockConverse)
+}
+
 /// Translates a request of `api` for a candidate that speaks `spoken`; `path` with its query, since Gemini names model and
 /// framing there.
 ///
 /// # Errors
 /// Where the candidate's API can't say what the request says.
 pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Result<Translated, Refusal> {
-    if api == spoken {
+    if !is_needed(api, spoken) {
         return Err(Refusal::Api(api));
     }
     let translate: fn(&Value) -> Result<Value, Refusal> = match api {
@@ -116,6 +139,8 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
         Api::OpenaiResponses => openai_responses::asking,
         Api::Gemini => gemini::asking,
         Api::Ollama => ollama::asking,
+        Api::CohereChat => cohere_chat::asking,
+        Api::BedrockConverse => bedrock_converse::asking,
         _ => return Err(Refusal::Api(spoken)),
     };
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
@@ -142,8 +167,7 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
         Api::OpenaiChat => chat,
         _ => {
             let mut said = say(&Asked::of(&chat)?)?;
-            // Gemini's path says both.
-            if spoken != Api::Gemini {
+            if !path_says_model(spoken) {
                 said["model"] = model.clone().into();
                 said["stream"] = parsed.stream.into();
             }
@@ -169,7 +193,8 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
     })
 }
 
-/// Where a request of `api` for this model goes, below the base URL of its provider; none where the API has no such path.
+/// Where a request of `api` for this model goes, below the base URL of its provider; none where the API is not spoken to
+/// candidates.
 pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
     const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'-')
@@ -181,6 +206,12 @@ pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
         Api::AnthropicMessages => "/v1/messages",
         Api::OpenaiResponses => "/v1/responses",
         Api::Ollama => "/api/chat",
+        Api::CohereChat => "/v2/chat",
+        Api::BedrockConverse => {
+            let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
+            let verb = if stream { "converse-stream" } else { "converse" };
+            return Some(format!("/model/{model}/{verb}"));
+        }
         Api::Gemini => {
             let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
             let verb = if stream {
@@ -276,12 +307,12 @@ impl Back {
     pub fn stream(&self) -> Result<Stream, Refusal> {
         let mut writer: Box<dyn Writer> = match self.api {
             Api::OpenaiChat => Box::new(chat::Chunks::new(self)),
-            Api::AnthropicMessages => Box::new(anthropic_messages::Events::new(self)),
+            Api::AnthropicMessages => Box::new(Blocks::new(self, anthropic_messages::Events::new(self))),
             Api::OpenaiResponses => Box::new(openai_responses::Events::new(self)),
             Api::Gemini => Box::new(gemini::Chunks::new(self)),
             Api::Ollama => Box::new(ollama::Lines::new(self)),
             Api::CohereChat => Box::new(cohere_chat::Events::new(self)),
-            Api::BedrockConverse => Box::new(bedrock_converse::Messages::new(self)),
+            Api::BedrockConverse => Box::new(Blocks::new(self, bedrock_converse::Messages)),
             other => return Err(Refusal::Api(other)),
         };
         let spoken = self.spoken;
@@ -297,6 +328,14 @@ impl Back {
             }
             Api::Gemini => Box::new(Pieces::new(spoken, Cut::Events, SmallAnswers(spoken))),
             Api::Ollama => Box::new(Pieces::new(spoken, Cut::Lines, SmallAnswers(spoken))),
+            Api::CohereChat => {
+                let events = cohere_chat::ChatEvents::default();
+                Box::new(Pieces::new(spoken, Cut::Events, events))
+            }
+            Api::BedrockConverse => {
+                let events = bedrock_converse::ConverseEvents::default();
+                Box::new(Pieces::new(spoken, Cut::Messages, events))
+            }
             other => return Err(Refusal::Api(other)),
         };
         writer.set_created(self.created);

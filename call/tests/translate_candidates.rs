@@ -23,7 +23,14 @@ mod rules;
 
 use recordings::{Exchange, exchanges};
 
-const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
+const CANDIDATES: [Api; 6] = [
+    Api::AnthropicMessages,
+    Api::OpenaiResponses,
+    Api::Gemini,
+    Api::Ollama,
+    Api::CohereChat,
+    Api::BedrockConverse,
+];
 
 const CLIENTS: [Api; 7] = [
     Api::OpenaiChat,
@@ -56,6 +63,8 @@ fn refused(api: Api, body: &Value) -> Result<(), String> {
         Api::AnthropicMessages => rules::messages(body),
         Api::OpenaiResponses => rules::responses(body),
         Api::Gemini => rules::gemini(body),
+        Api::CohereChat => rules::cohere(body),
+        Api::BedrockConverse => rules::converse(body),
         _ => rules::ollama(body),
     }
 }
@@ -104,7 +113,10 @@ fn recorded_requests_are_such_that_the_candidates_api_takes_them() {
         if !CLIENTS.contains(&api) {
             continue;
         }
-        for spoken in CANDIDATES.into_iter().filter(|spoken| *spoken != api) {
+        for spoken in CANDIDATES
+            .into_iter()
+            .filter(|spoken| translate::is_needed(api, *spoken))
+        {
             let name = format!("{} to {}", exchange.name, spoken.as_str());
             let counts = tally
                 .entry((api.as_str().to_owned(), spoken.as_str().to_owned()))
@@ -256,7 +268,7 @@ fn recorded_answers_of_candidates_come_back_in_every_clients_api() {
     let mut tally: BTreeMap<(&str, &str), [usize; 3]> = BTreeMap::new();
     for (exchange, spoken, recorded, streamed) in answers() {
         let assembled = wire::assemble(spoken, content_type(&exchange), &exchange.response).expect("an answer");
-        for api in CLIENTS.into_iter().filter(|api| *api != spoken) {
+        for api in CLIENTS.into_iter().filter(|api| translate::is_needed(*api, spoken)) {
             let name = format!("{} to {}", exchange.name, api.as_str());
             let counts = tally.entry((spoken.as_str(), api.as_str())).or_default();
             let whole = back(api, spoken, false).response(assembled.body.to_string().as_bytes());

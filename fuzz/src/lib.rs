@@ -65,7 +65,15 @@ pub fn parser(api: Api, data: &[u8]) {
 }
 
 /// What candidates speak.
-const SPOKEN: [Api; 5] = [Api::OpenaiChat, Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
+const SPOKEN: [Api; 7] = [
+    Api::OpenaiChat,
+    Api::AnthropicMessages,
+    Api::OpenaiResponses,
+    Api::Gemini,
+    Api::Ollama,
+    Api::CohereChat,
+    Api::BedrockConverse,
+];
 
 /// A request of one API is translated or refused; a candidate's answer to it, whole or streamed, goes back, the same
 /// bytes however it is cut. The input is a request and an answer, apart by a NUL byte.

@@ -11,8 +11,12 @@ use super::ids::{CallIds, is_tool_name};
 use super::{BROKE_OFF, Back, Refusal, Writer, error_said, sse_event, tool_calls};
 use crate::call::{Response, ToolCall, Usage};
 
+mod asking;
+mod reader;
 mod request;
 
+pub(super) use asking::asking;
+pub(super) use reader::ChatEvents;
 pub(super) use request::request;
 
 /// A chat answer in this API.

@@ -15,7 +15,7 @@ use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Outcome, ScoreRecord};
 use understudy_call::translate::{self, Back};
-use understudy_call::wire;
+use understudy_call::wire::{self, framing_named};
 use understudy_client::{Answer, AskError, Upstream, UpstreamConfig};
 
 /// Fields of a request that steer delivery, name a person, or keep state at the provider; none changes an answer.
@@ -204,7 +204,7 @@ impl Arm {
             true => call.api,
             false => self.upstream.config.api.unwrap_or(call.api),
         };
-        if speaks == call.api {
+        if self.is_baseline || !translate::is_needed(call.api, speaks) {
             let body = request_body(&call.request_body, self.model(), call.api);
             let seen_at = call.path.as_deref().map(without_stream);
             let (body, form) = self.shaped(call, call.api, body.ok_or(NO_OBJECT)?);
@@ -219,15 +219,16 @@ impl Arm {
         let seen_at = call.path.as_deref().unwrap_or_default();
         let translated = translate::between(call.api, speaks, seen_at, call.request_body.as_bytes());
         let translated = translated.map_err(|refusal| refusal.to_string())?;
-        // Gemini's body names no model: its path does.
-        let model = self.model().filter(|_| speaks != Api::Gemini);
+        let model = self.model().filter(|_| !translate::path_says_model(speaks));
         let body = request_body(&translated.body.to_string(), model, speaks);
         let mut body = body.ok_or(NO_OBJECT)?;
         let streams = call.request.stream;
         match speaks {
             // It streams unless it is told not to.
             Api::Ollama => drop(body.insert("stream".into(), streams.into())),
-            Api::AnthropicMessages | Api::OpenaiResponses if streams => drop(body.insert("stream".into(), true.into())),
+            Api::AnthropicMessages | Api::OpenaiResponses | Api::CohereChat if streams => {
+                body.insert("stream".into(), true.into());
+            }
             _ => {}
         }
         let (body, form) = self.shaped(call, speaks, body);
@@ -348,7 +349,7 @@ impl Reply {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,
             Some(response) if response.error.is_some() => Outcome::InStreamError,
-            Some(response) if response.partial && is_streamed(answer) => Outcome::UpstreamTruncated,
+            Some(response) if response.partial && is_streamed(api, answer) => Outcome::UpstreamTruncated,
             Some(_) => Outcome::Ok,
         };
         let translated = match (back, &parsed) {
@@ -364,7 +365,7 @@ impl Reply {
             answer: parsed,
             first_token_ms: Timing::of(api, answer.content_type.as_deref(), &answer.body, &answer.pieces)
                 .first_token_ms
-                .filter(|_| is_streamed(answer)),
+                .filter(|_| is_streamed(api, answer)),
             duration_ms: Some(answer.duration_ms),
             started: None,
             retries: 0,
@@ -374,9 +375,8 @@ impl Reply {
 }
 
 /// Whether an answer came as a stream: the time of the first output of another one says nothing.
-fn is_streamed(answer: &Answer) -> bool {
-    let content_type = answer.content_type.as_deref().unwrap_or_default();
-    content_type.starts_with("text/event-stream")
+fn is_streamed(api: Api, answer: &Answer) -> bool {
+    framing_named(api, "", answer.content_type.as_deref()).is_some()
 }
 
 /// The kept request as it is sent: whole, and with another model where one is given.
