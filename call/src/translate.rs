@@ -34,6 +34,17 @@ use blocks::Blocks;
 use chat::{Asked, Delta};
 use told::{Cut, Pieces, SmallAnswers};
 
+/// The APIs that agents speak whose calls are translated, and those that candidates speak: they are the same.
+pub const SPOKEN: [Api; 7] = [
+    Api::OpenaiChat,
+    Api::AnthropicMessages,
+    Api::OpenaiResponses,
+    Api::Gemini,
+    Api::Ollama,
+    Api::CohereChat,
+    Api::BedrockConverse,
+];
+
 /// Why a call can't be put to a candidate that speaks another API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -5,29 +5,26 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
-use understudy_call::translate::is_needed;
+use understudy_call::translate::{SPOKEN, is_needed};
 use understudy_call::wire;
 use understudy_tests::agents::Agent;
 use understudy_tests::contains;
 use understudy_tests::fixtures::{CHAT, MESSAGES, answer_chat, chat_text};
 use understudy_tests::http::{Answer, Request};
 use understudy_tests::program::{Home, Program};
-use understudy_tests::strict::Strict;
+use understudy_tests::strict::{Strict, say};
 use understudy_tests::upstream::{Seen, Step, Upstream, chunk, json as whole, stream, stream_head};
 
 const TURNS: usize = 9;
 const KEY: &str = "key-of-the-client";
 const CANDIDATE_KEY: &str = "key-of-the-candidate";
-const CANDIDATES: [Api; 6] = [
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-    Api::CohereChat,
-    Api::BedrockConverse,
-];
 
-/// A baseline that speaks every API, and a candidate for each of [`CANDIDATES`].
+/// All APIs but chat, whose candidates `turns.rs` has.
+fn candidates() -> impl Iterator<Item = Api> {
+    SPOKEN.into_iter().filter(|spoken| *spoken != Api::OpenaiChat)
+}
+
+/// A baseline that speaks every API, and a candidate for each of [`candidates`].
 struct Loops {
     baseline: Arc<Strict>,
     candidate: Arc<Strict>,
@@ -41,15 +38,15 @@ impl Loops {
         let (answering, acting) = (baseline.clone(), candidate.clone());
         let big = Upstream::start(move |seen| answering.answer(seen));
         let small = Upstream::start(move |seen| acting.answer(seen));
-        let candidates = CANDIDATES.map(|api| {
+        let candidate_of = |api: Api| {
             let (name, url) = (api.as_str(), small.url());
             format!("  {name}: {{ url: {url}, api: {name}, model: small-1, trusted: true }}\n")
-        });
+        };
         let home = Home::new();
         let program = home.serve_config(&format!(
             "default_upstream: baseline\nallow_pins: true\nexpose_headers: true\nupstreams:\n  baseline: {{ url: {} }}\n{}",
             big.url(),
-            candidates.concat()
+            candidates().map(candidate_of).collect::<String>()
         ));
         Loops {
             baseline,
@@ -119,7 +116,7 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
             let agent = Agent { api, way, streams };
             let hello = agent.first_message("Hello.");
             assert_eq!(stage.send(agent, "baseline", &[hello]).status(), 200);
-            for candidate in CANDIDATES.into_iter().filter(|candidate| is_needed(api, *candidate)) {
+            for candidate in candidates().filter(|candidate| is_needed(api, *candidate)) {
                 stage.converse(agent, ["baseline", candidate.as_str()]);
                 stage.converse(agent, [candidate.as_str(), "baseline"]);
             }
@@ -411,4 +408,58 @@ fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
             metrics.text
         );
     }
+}
+
+#[test]
+fn a_candidate_at_bedrock_is_asked_with_a_signature_of_the_operators() {
+    let baseline = Upstream::start(|seen| answer_chat(seen, "gpt-5", "from the baseline"));
+    let candidate = Upstream::start(|seen| say(seen, "from the candidate", None));
+    let home = Home::new();
+    home.write_config(&format!(
+        "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  small:\n    url: {}\n    api: bedrock_converse\n    \
+         model: eu.amazon.nova-micro-v1:0\n    sign: aws\n    aws: {{ region: eu-west-1, service: bedrock }}\n    trusted: true\n\
+         routes: [{{ split: {{ big: 0, small: 100 }} }}]\n",
+        baseline.url(),
+        candidate.url()
+    ));
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDOFTHEOPERATOR"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let program = home.serve(&["--config", "understudy.yaml"], &keys);
+    for (case, streamed, expected) in [
+        ("hello", false, "from the baseline"),
+        ("whole", false, "from the candidate"),
+        ("streamed", true, "from the candidate"),
+    ] {
+        let answer = Request::post(CHAT, request(streamed).to_string())
+            .header("authorization", &format!("Bearer {KEY}"))
+            .header("x-understudy-tag-case", case)
+            .send(program.listen);
+        assert_eq!(chat_text(&answer.text()), expected, "{case}: {}", answer.text());
+    }
+    let paths: Vec<String> = candidate
+        .requests()
+        .iter()
+        .map(|seen| seen.head.path().to_owned())
+        .collect();
+    assert_eq!(
+        paths,
+        ["converse", "converse-stream"].map(|verb| format!("/model/eu.amazon.nova-micro-v1%3A0/{verb}"))
+    );
+    for seen in candidate.requests() {
+        let signed = seen.head.header("authorization").unwrap_or_default();
+        assert!(
+            signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDOFTHEOPERATOR/")
+                && signed.contains("/eu-west-1/bedrock/aws4_request"),
+            "{signed}"
+        );
+        assert!(!contains(&seen.bytes(), KEY));
+    }
+    program.terminate();
+    assert_eq!(
+        home.row("streamed").response_model.as_deref(),
+        Some("eu.amazon.nova-micro-v1:0"),
+        "the API's answers name none"
+    );
 }

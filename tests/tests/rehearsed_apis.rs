@@ -4,9 +4,7 @@
 use serde_json::{Value, json};
 use understudy_call::call::Api;
 use understudy_call::record::ScoreRecord;
-use understudy_call::translate;
-use understudy_collector::scan::{ScoreFilter, scores};
-use understudy_collector::store::Store;
+use understudy_call::translate::{self, SPOKEN};
 use understudy_tests::fixtures::CHAT;
 use understudy_tests::http::Request;
 use understudy_tests::program::{Home, Program};
@@ -14,14 +12,6 @@ use understudy_tests::strict::{TOOL, say};
 use understudy_tests::upstream::{Seen, Step, Upstream};
 use understudy_tests::{contains, eventually};
 
-const APIS: [Api; 6] = [
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-    Api::CohereChat,
-    Api::BedrockConverse,
-];
 /// Calls of each task; every second one is streamed.
 const CALLS: usize = 240;
 const CLIENT_KEY: &str = "key-of-the-client";
@@ -129,7 +119,7 @@ impl Stage {
             let (url, api) = (self.candidate.url(), api.as_str());
             format!("  {name}: {{ url: {url}, api: {api}, model: {model}, key_env: CANDIDATE_KEY, trusted: true }}\n")
         };
-        let able: String = APIS.iter().map(|api| of(api.as_str(), *api, "small-1")).collect();
+        let able: String = SPOKEN.iter().map(|api| of(api.as_str(), *api, "small-1")).collect();
         let dull: String = DULL.iter().map(|api| of(&dull(*api), *api, "dull-1")).collect();
         format!(
             "default_upstream: baseline\nupstreams:\n  baseline: {{ url: {}, key_env: BASELINE_KEY }}\n{able}{dull}\
@@ -168,17 +158,6 @@ impl Stage {
             id == call || id.starts_with(prefix)
         });
         of_call.expect("a line")["task"].as_str().expect("a task").to_owned()
-    }
-
-    fn scores(&self) -> Vec<ScoreRecord> {
-        let store = Store::open(&self.home.data().to_string_lossy()).expect("a readable data directory");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime
-            .block_on(scores(&store, &ScoreFilter::default()))
-            .expect("readable scores")
     }
 
     /// All that the candidates were asked came in their APIs, with their own key, and masked.
@@ -221,7 +200,7 @@ fn verdict_of<'a>(verdicts: &'a Value, candidate: &str) -> &'a Value {
 #[test]
 fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
     let stage = Stage::new(CALLS);
-    let able = APIS.iter().map(|api| (api.as_str().to_owned(), *api));
+    let able = SPOKEN.iter().map(|api| (api.as_str().to_owned(), *api));
     let candidates: Vec<(String, Api)> = able.chain(DULL.map(|api| (dull(api), api))).collect();
     for (kind, prefix) in [("label", "mood"), ("tool_call", "item")] {
         let task = stage.task(prefix);
@@ -283,7 +262,7 @@ fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
         }
     }
     stage.assert_asked_well();
-    for row in stage.scores() {
+    for row in stage.home.scores() {
         let body: Value = serde_json::from_str(row.response_body.as_deref().expect("an answer")).expect("JSON");
         assert!(body["choices"][0]["message"].is_object(), "in the call's API: {body}");
         assert_eq!(
@@ -300,10 +279,10 @@ fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
         );
     }
     let timed = |name: &str| {
-        let rows = stage.scores().into_iter().filter(|row| row.candidate == name);
+        let rows = stage.home.scores().into_iter().filter(|row| row.candidate == name);
         rows.filter(|row| row.first_token_ms.is_some()).count()
     };
-    for api in APIS {
+    for api in SPOKEN {
         assert_eq!(
             timed(api.as_str()),
             CALLS,
@@ -315,7 +294,7 @@ fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
 #[test]
 fn a_live_call_is_shadowed_in_every_api_masked_and_with_the_candidates_key() {
     let stage = Stage::new(24);
-    let to: Vec<&str> = APIS.iter().map(|api| api.as_str()).collect();
+    let to: Vec<&str> = SPOKEN.iter().map(|api| api.as_str()).collect();
     let rule = format!(
         "shadow: [{{ match: {{ task: '*' }}, to: [{}], sample: 100% }}]\n",
         to.join(", ")
@@ -343,7 +322,7 @@ fn a_live_call_is_shadowed_in_every_api_masked_and_with_the_candidates_key() {
         let requests = stage.candidate.requests().into_iter();
         requests.filter(|seen| contains(&seen.body, words)).count()
     };
-    eventually("each candidate is asked", || about() == APIS.len());
+    eventually("each candidate is asked", || about() == SPOKEN.len());
     eventually("each answer is counted", || {
         let scrape = program.scrape();
         let counted = |name: &str| {
@@ -360,9 +339,13 @@ fn a_live_call_is_shadowed_in_every_api_masked_and_with_the_candidates_key() {
         body.contains(words)
     });
     let call = call.expect("the call is kept");
-    let rows = stage.scores().into_iter().filter(|row| row.call_id == call.call_id);
+    let rows = stage
+        .home
+        .scores()
+        .into_iter()
+        .filter(|row| row.call_id == call.call_id);
     let rows: Vec<ScoreRecord> = rows.collect();
-    assert_eq!(rows.len(), APIS.len(), "{rows:?}");
+    assert_eq!(rows.len(), SPOKEN.len(), "{rows:?}");
     for row in rows {
         assert_eq!(
             (row.source.as_deref(), row.kind.as_str(), row.agreement, row.valid),
