@@ -11,7 +11,7 @@
 
 use serde_json::Value;
 
-use crate::call::{Api, Operation, Response};
+use crate::call::{Api, Operation, Response, Usage};
 use crate::check::Demands;
 use crate::wire::{self, Assembled};
 
@@ -32,6 +32,7 @@ mod tool_calls;
 
 use blocks::Blocks;
 use chat::{Asked, Delta};
+use ids::CallIds;
 use told::{Cut, Pieces, SmallAnswers};
 
 /// The APIs that agents speak whose calls are translated, and those that candidates speak: they are the same.
@@ -318,12 +319,12 @@ impl Back {
     pub fn stream(&self) -> Result<Stream, Refusal> {
         let mut writer: Box<dyn Writer> = match self.api {
             Api::OpenaiChat => Box::new(chat::Chunks::new(self)),
-            Api::AnthropicMessages => Box::new(Blocks::new(self, anthropic_messages::Events::new(self))),
+            Api::AnthropicMessages => Box::new(Blocks::new(anthropic_messages::Events::new(self))),
             Api::OpenaiResponses => Box::new(openai_responses::Events::new(self)),
             Api::Gemini => Box::new(gemini::Chunks::new(self)),
             Api::Ollama => Box::new(ollama::Lines::new(self)),
-            Api::CohereChat => Box::new(cohere_chat::Events::new(self)),
-            Api::BedrockConverse => Box::new(Blocks::new(self, bedrock_converse::Messages)),
+            Api::CohereChat => Box::new(cohere_chat::Events::default()),
+            Api::BedrockConverse => Box::new(Blocks::new(bedrock_converse::Messages)),
             other => return Err(Refusal::Api(other)),
         };
         let spoken = self.spoken;
@@ -353,6 +354,11 @@ impl Back {
         Ok(Stream {
             reader,
             writer,
+            ids: CallIds::of_history(&self.request),
+            has_calls: false,
+            is_refused: false,
+            finish: None,
+            usage: Usage::default(),
             is_closed: false,
         })
     }
@@ -380,6 +386,9 @@ fn sse_event(data: &Value, out: &mut Vec<u8>) {
     let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
     out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }
+
+/// What a client is told of a call that its API could not take back in a history.
+const UNSAYABLE: &str = "the model called a tool by a name that can't be said";
 
 /// What a client is told where the candidate's stream ends without a finish word.
 const BROKE_OFF: &str = "the answer broke off";
@@ -414,23 +423,49 @@ trait Reader: Send {
     fn is_done(&self) -> bool;
 }
 
-/// Writes one API's stream.
+/// Writes one API's stream; where it fails, [`Writer::fail`] follows, and nothing after it.
 trait Writer: Send {
-    /// Appends what `delta` becomes; the first delta opens the stream.
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>);
-    /// When the answer was made, in seconds since 1970; told before the first delta, where the candidate says it.
+    /// When the answer was made, in seconds since 1970; told before the first piece, where the candidate says it.
     fn set_created(&mut self, _seconds: i64) {}
-    /// Appends what closes the stream. Where the chat stream ended without a finish reason, nothing that says that the
-    /// answer is complete.
-    ///
-    /// Called once, at `[DONE]` or at the end; nothing is written after it.
-    fn finish(&mut self, out: &mut Vec<u8>);
+    /// The answer begins.
+    fn start(&mut self, id: &str, out: &mut Vec<u8>);
+    /// More text; never empty.
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written;
+    /// More of a refusal; never empty.
+    fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        self.text(piece, out)
+    }
+    /// A tool call begins; its id is one that is free in the conversation.
+    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written;
+    /// More of the arguments of the call that began last; never empty.
+    fn arguments(&mut self, index: usize, piece: &str, out: &mut Vec<u8>);
+    /// The answer failed, before or after it began.
+    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>);
+    /// The answer is whole.
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) -> Written;
+}
+
+/// Why the client's API can't say what the model says, if it can't.
+type Written = Result<(), String>;
+
+/// How an answer ended.
+struct Ending<'a> {
+    /// The candidate's finish word.
+    word: &'a str,
+    has_calls: bool,
+    is_refused: bool,
+    usage: &'a Usage,
 }
 
 /// A streamed answer on its way to another API. Holds at most one unfinished event of the candidate's.
 pub struct Stream {
     reader: Box<dyn Reader>,
     writer: Box<dyn Writer>,
+    ids: CallIds,
+    has_calls: bool,
+    is_refused: bool,
+    finish: Option<String>,
+    usage: Usage,
     is_closed: bool,
 }
 
@@ -466,12 +501,66 @@ impl Stream {
             self.writer.set_created(seconds);
         }
         for delta in deltas {
-            self.writer.write(delta, &mut out);
+            if self.is_closed {
+                break;
+            }
+            if let Err((status, message)) = self.say(delta, &mut out) {
+                self.is_closed = true;
+                self.writer.fail(status, &message, &mut out);
+            }
         }
         if is_end && !std::mem::replace(&mut self.is_closed, true) {
-            self.writer.finish(&mut out);
+            let ended = match self.finish.as_deref() {
+                Some(word) => {
+                    let ending = Ending {
+                        word,
+                        has_calls: self.has_calls,
+                        is_refused: self.is_refused,
+                        usage: &self.usage,
+                    };
+                    self.writer.finish(&ending, &mut out)
+                }
+                None => Err(BROKE_OFF.into()),
+            };
+            if let Err(message) = ended {
+                self.writer.fail(500, &message, &mut out);
+            }
         }
         out
+    }
+
+    /// Writes a delta; the status and words of an error where the answer fails with it.
+    fn say(&mut self, delta: Delta, out: &mut Vec<u8>) -> Result<(), (u16, String)> {
+        let written = match delta {
+            Delta::Start { id } => {
+                self.writer.start(&id, out);
+                Ok(())
+            }
+            Delta::Text(piece) => self.writer.text(&piece, out),
+            Delta::Refusal(piece) => {
+                self.is_refused = true;
+                self.writer.refusal(&piece, out)
+            }
+            Delta::ToolCall { index, id, name } => {
+                self.has_calls = true;
+                let id = self.ids.next(&id, index);
+                self.writer.call(index, &id, &name, out)
+            }
+            Delta::Arguments { index, piece } => {
+                self.writer.arguments(index, &piece, out);
+                Ok(())
+            }
+            Delta::Finish(word) => {
+                self.finish = Some(word);
+                Ok(())
+            }
+            Delta::Usage(usage) => {
+                self.usage = usage;
+                Ok(())
+            }
+            Delta::Error(error) => return Err(error_said(&error)),
+        };
+        written.map_err(|message| (500, message))
     }
 }
 

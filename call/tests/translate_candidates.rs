@@ -99,10 +99,7 @@ fn recorded_requests_are_such_that_the_candidates_api_takes_them() {
         if !SPOKEN.contains(&api) {
             continue;
         }
-        for spoken in CANDIDATES
-            .into_iter()
-            .filter(|spoken| translate::is_needed(api, *spoken))
-        {
+        for spoken in candidates().filter(|spoken| translate::is_needed(api, *spoken)) {
             let name = format!("{} to {}", exchange.name, spoken.as_str());
             let counts = tally
                 .entry((api.as_str().to_owned(), spoken.as_str().to_owned()))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
 use understudy_call::translate::{SPOKEN, is_needed};
-use understudy_call::wire;
 use understudy_tests::agents::Agent;
+use understudy_tests::arms::{CANDIDATE_KEY, CLIENT_KEY, Canary, converse, pinned, served};
 use understudy_tests::contains;
 use understudy_tests::fixtures::{CHAT, MESSAGES, answer_chat, chat_text};
 use understudy_tests::http::{Answer, Request};
@@ -16,8 +16,6 @@ use understudy_tests::strict::{Strict, say};
 use understudy_tests::upstream::{Seen, Step, Upstream, chunk, json as whole, stream, stream_head};
 
 const TURNS: usize = 9;
-const KEY: &str = "key-of-the-client";
-const CANDIDATE_KEY: &str = "key-of-the-candidate";
 
 /// All APIs but chat, whose candidates `turns.rs` has.
 fn candidates() -> impl Iterator<Item = Api> {
@@ -56,45 +54,12 @@ impl Loops {
         }
     }
 
-    fn send(&self, agent: Agent, arm: &str, history: &[Value]) -> Answer {
-        Request::post(&agent.path(), agent.request(history).to_string())
-            .header("authorization", &format!("Bearer {KEY}"))
-            .header("x-understudy-route", arm)
-            .header("x-understudy-tag-case", &format!("{} at {arm}", agent.name()))
-            .send(self.program.listen)
-    }
-
     /// A whole conversation, whose arm changes at every turn.
     fn converse(&self, agent: Agent, arms: [&str; 2]) {
-        let mut history = vec![agent.first_message("Look it up, please.")];
-        for turn in 0.. {
-            let arm = arms[turn % 2];
-            let answer = self.send(agent, arm, &history);
-            let why = || {
-                let refused = (self.baseline.refused(), self.candidate.refused());
-                format!(
-                    "{}, turn {turn} at {arm}: {}\n{refused:#?}",
-                    agent.name(),
-                    answer.text()
-                )
-            };
-            assert_eq!(answer.status(), 200, "{}", why());
-            assert_eq!(answer.head.header("x-understudy-served-by"), Some(arm), "{}", why());
-            let assembled = wire::assemble(agent.api, answer.head.header("content-type"), &answer.body);
-            let assembled = assembled.unwrap_or_else(|error| panic!("{error}: {}", why()));
-            assert_eq!(assembled.streamed, agent.streams, "{}", why());
-            assert!(
-                answer.complete && !assembled.partial && assembled.error.is_none(),
-                "{}",
-                why()
-            );
-            if !agent.go_on(&mut history, &assembled.body) {
-                assert_eq!(turn + 1, TURNS, "{}", why());
-                break;
-            }
-        }
-        let last = history.last().map(Value::to_string).unwrap_or_default();
-        assert!(last.contains("All done."), "{}: {history:#?}", agent.name());
+        let why = || format!("{:#?}", (self.baseline.refused(), self.candidate.refused()));
+        let by = converse(&self.program, agent, arms, &why);
+        let expected: Vec<&str> = (0..TURNS).map(|turn| arms[turn % 2]).collect();
+        assert_eq!(by, expected, "{}", agent.name());
     }
 }
 
@@ -114,8 +79,9 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
     for (api, way) in agents {
         for streams in [false, true] {
             let agent = Agent { api, way, streams };
-            let hello = agent.first_message("Hello.");
-            assert_eq!(stage.send(agent, "baseline", &[hello]).status(), 200);
+            let hello = [agent.first_message("Hello.")];
+            let answer = pinned(&stage.program, agent, "baseline", "hello at baseline", &hello);
+            assert_eq!(answer.status(), 200);
             for candidate in candidates().filter(|candidate| is_needed(api, *candidate)) {
                 stage.converse(agent, ["baseline", candidate.as_str()]);
                 stage.converse(agent, [candidate.as_str(), "baseline"]);
@@ -130,12 +96,7 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
     stage.program.terminate();
     for row in stage.home.rows() {
         let case = row.tags.get("case").cloned().unwrap_or_default();
-        let served: Vec<&str> = row
-            .attempts
-            .iter()
-            .filter(|it| it.served)
-            .map(|it| it.upstream.as_str())
-            .collect();
+        let served = served(&row);
         assert!(case.ends_with(served[0]) && served.len() == 1, "{case}: {served:?}");
         assert_eq!(
             (row.input_tokens, row.output_tokens),
@@ -157,53 +118,21 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
 }
 
 /// A chat baseline and an Anthropic candidate, which takes all conversations once the client is known.
-struct Stage {
-    baseline: Upstream,
-    candidate: Upstream,
-    home: Home,
-    program: Program,
+fn stage(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Canary {
+    let big = |seen: &Seen| answer_chat(seen, "gpt-5", "from the baseline");
+    let stage = Canary::new(big, answer, Api::AnthropicMessages, more);
+    let hello = send(&stage, "hello", &request(false));
+    let said = chat_text(&hello.text());
+    assert_eq!(said, "from the baseline", "the first call of an unknown client");
+    stage
 }
 
-impl Stage {
-    fn new(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
-        let baseline = Upstream::start(|seen| answer_chat(seen, "gpt-5", "from the baseline"));
-        let candidate = Upstream::start(answer);
-        let home = Home::new();
-        home.write_config(&format!(
-            "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  \
-             small: {{ url: {}, api: anthropic_messages, model: haiku, key_env: CANDIDATE_KEY, trusted: true }}\n\
-             routes:\n  - name: canary\n    split: {{ big: 0, small: 100 }}\n    {more}\n",
-            baseline.url(),
-            candidate.url(),
-        ));
-        let program = home.serve(&["--config", "understudy.yaml"], &[("CANDIDATE_KEY", CANDIDATE_KEY)]);
-        let stage = Stage {
-            baseline,
-            candidate,
-            home,
-            program,
-        };
-        let hello = stage.send("hello", &request(false));
-        assert_eq!(
-            chat_text(&hello.text()),
-            "from the baseline",
-            "the first call of an unknown client"
-        );
-        stage
-    }
-
-    fn send(&self, case: &str, body: &Value) -> Answer {
-        Request::post(CHAT, body.to_string())
-            .header("authorization", &format!("Bearer {KEY}"))
-            .header("openai-organization", "org-of-the-client")
-            .header("x-understudy-tag-case", case)
-            .send(self.program.listen)
-    }
-
-    fn end(self) -> Home {
-        self.program.terminate();
-        self.home
-    }
+fn send(stage: &Canary, case: &str, body: &Value) -> Answer {
+    Request::post(CHAT, body.to_string())
+        .header("authorization", &format!("Bearer {CLIENT_KEY}"))
+        .header("openai-organization", "org-of-the-client")
+        .header("x-understudy-tag-case", case)
+        .send(stage.program.listen)
 }
 
 fn request(streamed: bool) -> Value {
@@ -244,7 +173,7 @@ fn answer_messages(seen: &Seen) -> Vec<Step> {
 
 #[test]
 fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
-    let stage = Stage::new("", answer_messages);
+    let stage = stage("", answer_messages);
     let asks_usage = json!({"include_usage": true});
     for (case, streamed, usage) in [
         ("whole", false, false),
@@ -255,7 +184,7 @@ fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
         if usage {
             body["stream_options"] = asks_usage.clone();
         }
-        let answer = stage.send(case, &body);
+        let answer = send(&stage, case, &body);
         let said = answer.text();
         assert_eq!(
             (answer.status(), chat_text(&said).as_str()),
@@ -275,11 +204,11 @@ fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
         assert_eq!(seen.head.path(), MESSAGES);
         assert_eq!(seen.head.header("x-api-key"), Some(CANDIDATE_KEY));
         assert_eq!(seen.head.header("anthropic-version"), Some("2023-06-01"));
-        assert!(!contains(&seen.bytes(), KEY) && seen.head.header("openai-organization").is_none());
+        assert!(!contains(&seen.bytes(), CLIENT_KEY) && seen.head.header("openai-organization").is_none());
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
         assert_eq!(
             (&body["model"], &body["system"]),
-            (&json!("haiku"), &json!("Be brief."))
+            (&json!("small-1"), &json!("Be brief."))
         );
         assert!(body["max_tokens"].as_i64() > Some(0), "{body}");
     }
@@ -326,8 +255,8 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
         ("empty", true, stream(&[])),
     ];
     for (case, streamed, steps) in faults {
-        let stage = Stage::new("", move |_| steps.clone());
-        let answer = stage.send(case, &request(streamed));
+        let stage = stage("", move |_| steps.clone());
+        let answer = send(&stage, case, &request(streamed));
         assert_eq!(
             chat_text(&answer.text()),
             "from the baseline",
@@ -348,7 +277,7 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
 #[test]
 fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_chat() {
     let begun = events("half", 3).concat();
-    let stage = Stage::new("hold: none", move |_| {
+    let stage = stage("hold: none", move |_| {
         let piece = Step::Send(chunk(begun.as_bytes()));
         let pause = Step::Pause(std::time::Duration::from_millis(30));
         vec![
@@ -359,7 +288,7 @@ fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_
             Step::Reset,
         ]
     });
-    let answer = stage.send("reset", &request(true));
+    let answer = send(&stage, "reset", &request(true));
     let said = answer.text();
     assert!(
         said.contains("half") && said.contains("\"error\":{") && !said.contains("[DONE]"),
@@ -371,7 +300,7 @@ fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_
 
 #[test]
 fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
-    let stage = Stage::new("", answer_messages);
+    let stage = stage("", answer_messages);
     let with = |key: &str, value: Value| {
         let mut body = request(false);
         body[key] = value;
@@ -389,7 +318,7 @@ fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
         ("stored", with("store", json!(true)), "state_at_provider"),
     ];
     for (case, body, _) in &calls {
-        let answer = stage.send(case, body);
+        let answer = send(&stage, case, body);
         assert_eq!(
             chat_text(&answer.text()),
             "from the baseline",
@@ -433,7 +362,7 @@ fn a_candidate_at_bedrock_is_asked_with_a_signature_of_the_operators() {
         ("streamed", true, "from the candidate"),
     ] {
         let answer = Request::post(CHAT, request(streamed).to_string())
-            .header("authorization", &format!("Bearer {KEY}"))
+            .header("authorization", &format!("Bearer {CLIENT_KEY}"))
             .header("x-understudy-tag-case", case)
             .send(program.listen);
         assert_eq!(chat_text(&answer.text()), expected, "{case}: {}", answer.text());
@@ -454,7 +383,7 @@ fn a_candidate_at_bedrock_is_asked_with_a_signature_of_the_operators() {
                 && signed.contains("/eu-west-1/bedrock/aws4_request"),
             "{signed}"
         );
-        assert!(!contains(&seen.bytes(), KEY));
+        assert!(!contains(&seen.bytes(), CLIENT_KEY));
     }
     program.terminate();
     assert_eq!(

@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::blocks::{Begun, BlockEvents, Ending, Piece};
+use super::blocks::{Begun, BlockEvents, Piece};
 use super::chat::finish_word;
 use super::fields::inexpressible;
 use super::ids::{CallIds, is_tool_name};
-use super::{Back, Refusal, tool_calls};
+use super::{Back, Ending, Refusal, tool_calls};
 use crate::call::{Response, Usage};
 use crate::wire::eventstream;
 
@@ -123,7 +123,7 @@ impl BlockEvents for Messages {
     fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) {
         let reason = stop_reason(ending.word, ending.has_calls);
         eventstream::write_event("messageStop", &json!({"stopReason": reason}), out);
-        let metadata = json!({"usage": usage(&ending.usage), "metrics": {"latencyMs": 0}});
+        let metadata = json!({"usage": usage(ending.usage), "metrics": {"latencyMs": 0}});
         eventstream::write_event("metadata", &metadata, out);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::blocks::{Begun, BlockEvents, Ending, Piece};
-use super::super::{Back, sse_event};
+use super::super::blocks::{Begun, BlockEvents, Piece};
+use super::super::{Back, Ending, sse_event};
 use super::answer::{opening, stop_reason, usage};
 
 /// The events of a message; holds the message as it is opened, but for its id.
@@ -55,7 +55,7 @@ impl BlockEvents for Events {
     fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) {
         let reason = stop_reason(ending.word, ending.has_calls, ending.is_refused);
         let delta = json!({"stop_reason": reason, "stop_sequence": null});
-        let event = json!({"type": "message_delta", "delta": delta, "usage": usage(&ending.usage)});
+        let event = json!({"type": "message_delta", "delta": delta, "usage": usage(ending.usage)});
         sse_event(&event, out);
         sse_event(&json!({"type": "message_stop"}), out);
     }
