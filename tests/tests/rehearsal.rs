@@ -64,7 +64,10 @@ fn a_replay_ends_with_its_budget_goes_on_where_it_ended_and_says_what_it_found()
         "{scores}"
     );
     assert!(scores["accuracy"].is_f64() && !scores["confusion"].as_array().expect("pairs").is_empty());
-    for wrong in [["--rate", "0"], ["--max-usd", "-1"]] {
+    let spoken = json_of(&replay(&home, &task, &small, &["--api", "ollama", "--max-calls", "1"]));
+    let asked = small.requests().pop().expect("a request");
+    assert_eq!((asked.head.path(), spoken[0]["asked"].as_u64()), ("/api/chat", Some(1)));
+    for wrong in [["--rate", "0"], ["--max-usd", "-1"], ["--api", "soap"]] {
         assert_eq!(replay(&home, &task, &small, &wrong).status.code(), Some(2), "{wrong:?}");
     }
 }

@@ -145,7 +145,9 @@ fn binary(events: &[(&str, Value)]) -> Vec<u8> {
 }
 
 /// What a stream says: text, calls, finish word, and tokens.
-fn said(spoken: Api, stream: &[u8]) -> (String, Vec<(String, String)>, Option<String>, [Option<i64>; 2]) {
+type Said = (String, Vec<(String, String)>, Option<String>, [Option<i64>; 2]);
+
+fn said(spoken: Api, stream: &[u8]) -> Said {
     let out = written(spoken, stream, stream.len());
     for size in [1, 7, 100] {
         assert_eq!(written(spoken, stream, size), out, "cut at {size}");
