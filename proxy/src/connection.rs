@@ -34,13 +34,23 @@ const MAX_RESETS: usize = 64;
 const MAX_UNSENT: u32 = 64 << 10;
 /// The least that hyper reads a head into.
 const MIN_BUFFER: usize = 8 * 1024;
-/// While the process ends, a connection on which nothing happened for so long is closed. A server that closes one at once
-/// may find that a request had just been sent on it, which then fails; after a while its client has used those it keeps.
-pub(crate) const LAST_CALL: Duration = Duration::from_secs(2);
+/// Once nothing more is accepted, a connection on which nothing happened for so long is closed.
+const QUIET: Duration = Duration::from_millis(500);
 
-/// Serves a connection until it ends; after `shutdown` turns true it ends with the calls at hand,
+/// How far the process is in ending, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It serves.
+    Open,
+    /// It is to end: each connection is told so with its next answer.
+    LastCall,
+    /// It accepts no more: who has no call open is closed.
+    Closing,
+}
+
+/// Serves a connection until it ends; from the last call on it ends with the calls at hand,
 /// and with those that are on their way.
-pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch::Receiver<bool>) {
+pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, stage: watch::Receiver<Stage>) {
     // Small pieces of a stream go out as they come; what a client does not take stays at its upstream.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -50,16 +60,14 @@ pub(crate) async fn serve(stream: TcpStream, proxy: Arc<Proxy>, shutdown: watch:
     let origins = &proxy.capture.origins;
     let address_id: AddressId = address.map(|address| origins.pseudonym("address", address.as_bytes()).into());
     let reason = match proxy.certificate.as_ref().map(|certificate| certificate.in_force()) {
-        None => sniff(stream, address_id, &proxy, shutdown).await.err(),
+        None => sniff(stream, address_id, &proxy, stage).await.err(),
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             match timeout(proxy.patience.header_read, handshake).await {
                 Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    speak_http2(stream, Bytes::new(), address_id, &proxy, shutdown)
-                        .await
-                        .err()
+                    speak_http2(stream, Bytes::new(), address_id, &proxy, stage).await.err()
                 }
-                Ok(Ok(stream)) => sniff(stream, address_id, &proxy, shutdown).await.err(),
+                Ok(Ok(stream)) => sniff(stream, address_id, &proxy, stage).await.err(),
                 Ok(Err(_)) => Some("tls"),
                 Err(_) => Some("header_read"),
             }
@@ -81,15 +89,15 @@ async fn sniff<T: Transport + 'static>(
     mut stream: T,
     address_id: AddressId,
     proxy: &Arc<Proxy>,
-    shutdown: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) -> Result<(), Refused> {
     let mut ahead = BytesMut::with_capacity(1024);
-    let mut going_down = shutdown.clone();
+    let mut ending = stage.clone();
     let first = async {
         while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
             let read = tokio::select! {
                 read = stream.read_buf(&mut ahead) => read?,
-                () = linger(&mut going_down), if ahead.is_empty() => 0,
+                () = linger(&mut ending), if ahead.is_empty() => 0,
             };
             if read == 0 {
                 return Ok(false);
@@ -108,9 +116,9 @@ async fn sniff<T: Transport + 'static>(
         Ok(Ok(_)) => {}
     }
     if ahead.starts_with(PREFACE) {
-        speak_http2(stream, ahead.freeze(), address_id, proxy, shutdown).await
+        speak_http2(stream, ahead.freeze(), address_id, proxy, stage).await
     } else {
-        speak_http1(stream, ahead.freeze(), address_id, proxy, shutdown).await
+        speak_http1(stream, ahead.freeze(), address_id, proxy, stage).await
     }
 }
 
@@ -119,7 +127,7 @@ async fn speak_http1<T: Transport + 'static>(
     ahead: Bytes,
     address_id: AddressId,
     proxy: &Arc<Proxy>,
-    shutdown: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) -> Result<(), Refused> {
     let mut http = http1::Builder::new();
     // Deadlines are the socket's, a FIN is its affair too.
@@ -132,9 +140,9 @@ async fn speak_http1<T: Transport + 'static>(
         .max_buf_size(proxy.limits.head.max(MIN_BUFFER));
     let line = Arc::new(Line::from_address(address_id));
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
-    let service = service_fn(|request| answer(proxy.clone(), line.clone(), shutdown.clone(), request));
+    let service = service_fn(|request| answer(proxy.clone(), line.clone(), stage.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-    let may_end = until_idle(&line, shutdown.clone());
+    let may_end = until_idle(&line, stage.clone());
     until_end(connection, |connection| connection.graceful_shutdown(), may_end).await
 }
 
@@ -143,7 +151,7 @@ async fn speak_http2<T: Transport + 'static>(
     ahead: Bytes,
     address_id: AddressId,
     proxy: &Arc<Proxy>,
-    shutdown: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) -> Result<(), Refused> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -158,27 +166,27 @@ async fn speak_http2<T: Transport + 'static>(
     line.free();
     let of_call = move || Arc::new(Line::from_address(address_id.clone()));
     let socket = ClientSocket::new(stream, ahead, line.clone(), proxy.patience);
-    let service = service_fn(|request| answer(proxy.clone(), of_call(), shutdown.clone(), request));
+    let service = service_fn(|request| answer(proxy.clone(), of_call(), stage.clone(), request));
     let connection = http.serve_connection(TokioIo::new(socket), service);
     // HTTP/2 says for itself which requests it still takes.
-    let mut going_down = shutdown.clone();
-    let may_end = async move { drop(going_down.wait_for(|down| *down).await) };
+    let mut ending = stage.clone();
+    let may_end = async move { drop(ending.wait_for(|stage| *stage >= Stage::LastCall).await) };
     until_end(connection, |connection| connection.graceful_shutdown(), may_end).await
 }
 
-/// Waits until the process is to end, and then for as long as a request may still be on its way.
-async fn linger(shutdown: &mut watch::Receiver<bool>) {
+/// Waits until nothing more is accepted, and then for as long as a request may still be on its way.
+async fn linger(stage: &mut watch::Receiver<Stage>) {
     // A sender that is gone means that the process is ending anyway.
-    let _ = shutdown.wait_for(|down| *down).await;
-    tokio::time::sleep(LAST_CALL).await;
+    let _ = stage.wait_for(|stage| *stage == Stage::Closing).await;
+    tokio::time::sleep(QUIET).await;
 }
 
-/// Waits until the process is to end and nothing happens on a connection.
-async fn until_idle(line: &Line, mut shutdown: watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|down| *down).await;
+/// Waits until nothing more is accepted and nothing happens on a connection.
+async fn until_idle(line: &Line, mut stage: watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Closing).await;
     loop {
         let before = (line.phase(), line.accepted());
-        tokio::time::sleep(LAST_CALL).await;
+        tokio::time::sleep(QUIET).await;
         if before.0 == Phase::Head && before == (line.phase(), line.accepted()) {
             return;
         }
@@ -189,14 +197,14 @@ async fn until_idle(line: &Line, mut shutdown: watch::Receiver<bool>) {
 fn answer(
     proxy: Arc<Proxy>,
     line: Arc<Line>,
-    shutdown: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Download>, Infallible>> {
     let (method, version) = (request.method().clone(), request.version());
     let request = Upload::of(request, line.clone(), proxy.limits.max_body);
     async move {
         let mut response = Download::of(exchange(proxy, request).await, line, &method, version);
-        let is_last = *shutdown.borrow() && version <= Version::HTTP_11;
+        let is_last = *stage.borrow() >= Stage::LastCall && version <= Version::HTTP_11;
         if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // The client sends its next request elsewhere.
             let close = HeaderValue::from_static("close");

@@ -4,7 +4,7 @@
 //! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
 //! ended, or `drain` has passed, whichever comes first.
 
-use crate::connection::{self, LAST_CALL};
+use crate::connection::{self, Stage};
 use crate::proxy::Proxy;
 use async_trait::async_trait;
 use listenfd::ListenFd;
@@ -47,6 +47,11 @@ const BACKLOG: i32 = 4096;
 
 /// How long nothing is accepted after the system has refused to: it has no file descriptor or memory left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// How long connections are accepted and kept ones served while the process ends. A server that closes a kept connection
+/// at once may find that a request had just been sent on it, which then fails; after a while its client has used those it
+/// keeps.
+const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// How often the drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
@@ -161,15 +166,15 @@ struct Accepting {
 impl Accepting {
     async fn accept(&self, socket: TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(socket)?;
-        let going_down = shutdown.clone();
-        let mut over = pin!(self.over(&mut shutdown));
+        let (stage, at) = watch::channel(Stage::Open);
+        let mut over = pin!(self.over(&mut shutdown, &stage));
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
                 () = &mut over => break,
             };
             match accepted {
-                Ok((stream, _)) => self.serve(stream, &going_down),
+                Ok((stream, _)) => self.serve(stream, &at),
                 Err(error) => {
                     tracing::error!(%error, "accepting a connection failed");
                     tokio::time::sleep(EXHAUSTED).await;
@@ -180,35 +185,37 @@ impl Accepting {
         while !self.is_held
             && let Ok(Ok((stream, _))) = timeout(Duration::ZERO, socket.accept()).await
         {
-            self.serve(stream, &going_down);
+            self.serve(stream, &at);
         }
         Ok(())
     }
 
     /// Waits until the process is to end and its kept connections have ended or had time for a last call each.
     /// Each answer closes one then, and who finds none left opens a new one, which is served here as well.
-    async fn over(&self, shutdown: &mut ShutdownWatch) {
+    async fn over(&self, shutdown: &mut ShutdownWatch, stage: &watch::Sender<Stage>) {
         // A sender that is gone means that the process is ending anyway.
         let _ = shutdown.wait_for(|down| *down).await;
+        stage.send_replace(Stage::LastCall);
         let began = Instant::now();
         while self.open.load(Ordering::Acquire) > 0 && began.elapsed() < LAST_CALL {
             tokio::time::sleep(DRAIN_POLL).await;
         }
+        stage.send_replace(Stage::Closing);
     }
 
     /// Counted from here on, so that the drain misses none.
-    fn serve(&self, stream: TcpStream, shutdown: &ShutdownWatch) {
+    fn serve(&self, stream: TcpStream, stage: &watch::Receiver<Stage>) {
         let before = self.open.fetch_add(1, Ordering::AcqRel);
         let connection = Connection(self.open.clone());
         if before >= self.proxy.limits.connections {
             self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
             return;
         }
-        let (proxy, shutdown, mut cut) = (self.proxy.clone(), shutdown.clone(), self.cut.clone());
+        let (proxy, stage, mut cut) = (self.proxy.clone(), stage.clone(), self.cut.clone());
         tokio::spawn(async move {
             let _connection = connection;
             tokio::select! {
-                () = connection::serve(stream, proxy, shutdown) => {}
+                () = connection::serve(stream, proxy, stage) => {}
                 // Its open call is dropped with it, and so recorded.
                 _ = cut.wait_for(|cut| *cut) => {}
             }
