@@ -153,9 +153,9 @@ fn the_first_event_of_a_translated_stream_that_is_not_held_is_not_held_back() {
 
 #[test]
 fn a_candidate_that_fails_before_its_first_event_is_covered_by_the_baseline() {
-    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"cut"}});
+    let cut_call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"cut"}});
     let mut broken = chat_answer("small-1", "");
-    broken["choices"][0]["message"]["tool_calls"] = json!([call]);
+    broken["choices"][0]["message"]["tool_calls"] = json!([cut_call]);
     let error = r#"{"error":{"message":"out of memory","type":"server_error"}}"#;
     let faults: Vec<(&str, bool, Vec<Step>)> = vec![
         ("status", false, whole(503, &json!({"error": "busy"}))),
