@@ -60,14 +60,17 @@ fn right(body: &str) -> (String, Option<Value>) {
     (label.to_owned(), None)
 }
 
-/// A model that knows; `dull-1` is wrong about all that has to do with birches.
+/// A model that knows; `dull-1` is wrong about all that has to do with birches: another label, or words in place of a call.
 fn model(seen: &Seen) -> Vec<Step> {
     let body = String::from_utf8_lossy(&seen.body).into_owned();
     let (text, arguments) = right(&body);
     if contains(&seen.bytes(), "dull-1") && body.contains("birch") {
-        let other = if text == "positive" { "negative" } else { "positive" };
-        let text = if arguments.is_some() { "" } else { other };
-        return say(seen, text, arguments.map(|_| json!({"q": "shelf"})));
+        let other = match (arguments, &*text) {
+            (Some(_), _) => "Somewhere in the house.",
+            (None, "positive") => "negative",
+            (None, _) => "positive",
+        };
+        return say(seen, other, None);
     }
     say(seen, &text, arguments)
 }
@@ -254,9 +257,8 @@ fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
             assert_eq!(said, expected, "{name}: {verdict:#}");
             let agreement = verdict["agreement"].as_f64().expect("a share");
             let due = if is_able { 1.0 } else { 1.0 - wrong };
-            // The last conversation is not closed yet; and an argument that is wrong is no call that is.
-            let is_due = (agreement - due).abs() < 0.01 || (kind == "tool_call" && (due..1.0).contains(&agreement));
-            assert!(is_due, "{name}: {verdict:#}");
+            // The last conversation is not closed yet.
+            assert!((agreement - due).abs() < 0.01, "{name}: {verdict:#}");
             assert_eq!(verdict["floor"].as_f64(), Some(1.0), "{name}: {verdict:#}");
         }
     }
@@ -270,12 +272,9 @@ fn a_replay_in_any_api_comes_to_the_verdict_that_the_answers_deserve() {
             "{}",
             row.candidate
         );
-        assert_eq!(
-            row.tool_calls.len(),
-            usize::from(row.kind == "tool_call"),
-            "{}",
-            row.candidate
-        );
+        let calls = usize::from(row.kind == "tool_call");
+        let is_dull = row.candidate.starts_with("dull");
+        assert!(row.tool_calls.len() == calls || is_dull, "{}", row.candidate);
     }
     let timed = |name: &str| {
         let rows = stage.home.scores().into_iter().filter(|row| row.candidate == name);
