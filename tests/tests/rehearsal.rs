@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::process::Output;
 use understudy_tests::fixtures::answer_chat;
 use understudy_tests::program::Home;
+use understudy_tests::strict::say;
 use understudy_tests::upstream::Upstream;
 
 /// Made-up calls of three tasks; `mood` is one of labels.
@@ -169,4 +170,26 @@ fn a_judge_is_neither_arm_sees_no_names_and_both_orders_and_is_told_how_far_to_b
             "{name}: {words}"
         );
     }
+}
+
+#[test]
+fn a_judge_is_asked_in_the_api_that_it_speaks() {
+    let (home, task) = home();
+    let small = Upstream::start(|seen| answer_chat(seen, "small-1", "negative"));
+    let judge = Upstream::start(|seen| say(seen, "They are alike.\nTIE", None));
+    home.write_config(&format!(
+        "default_upstream: llm\nupstreams:\n  llm: {{ url: 'http://127.0.0.1:9' }}\n  \
+         third: {{ url: {}, api: bedrock_converse, model: judge-1 }}\n",
+        judge.url()
+    ));
+    let options = ["--config", "understudy.yaml", "--judge", "third", "--max-calls", "30"];
+    let judged = json_of(&replay(&home, &task, &small, &options))[0]["judged"].clone();
+    let paths = judge.requests().into_iter().map(|seen| seen.head.path().to_owned());
+    assert!(paths.into_iter().all(|path| path == "/model/judge-1/converse"));
+    assert!(judged["ties"].as_u64() > Some(0), "{judged}");
+    assert_eq!(
+        (judged["ties"].clone(), judged["wins"].as_u64()),
+        (judged["pairs"].clone(), Some(0)),
+        "{judged}"
+    );
 }
