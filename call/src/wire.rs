@@ -31,7 +31,7 @@ pub mod splice;
 pub mod sse;
 
 pub use bedrock_converse::open_request_to_count;
-pub use bedrock_invoke::usage_in_headers;
+pub use bedrock_invoke::{USAGE_HEADERS, usage_in_headers};
 pub use detect::{Endpoint, detect, endpoint, model_in_path, streams_by_path};
 pub use end_mark::EndMark;
 pub use framing::{Event, Events, Framing, framing_named};

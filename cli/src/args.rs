@@ -116,6 +116,11 @@ pub(crate) enum Command {
     /// Reads lines `{id, text}` from FILE, or from standard input where it is `-`. Gives lines `{id, text}` with surrogates
     /// put in, or with `--format spans` lines `{id, spans: [{start, end, type}]}`, counted in Unicode code points.
     Mask(MaskArguments),
+    /// Put masked values back into text or JSON, where a vault was kept (`mask.vault: on`) and its key is there.
+    ///
+    /// Lines that name a `call_id` get back that call's values, all else those of all calls. Each use is in the audit log.
+    /// Credentials are never in the vault.
+    Restore(RestoreArguments),
     /// Find the tasks that agents repeat, look at them, name them.
     #[command(subcommand)]
     Tasks(TasksCommand),
@@ -343,7 +348,7 @@ pub(crate) enum KeysCommand {
     },
     /// Make those that are missing; none is ever replaced.
     Make {
-        /// Which: spool, store, origin, surrogate, content, metrics [default: the first four].
+        /// Which: spool, store, origin, surrogate, content, metrics, vault [default: the first four].
         #[arg(value_name = "KEY")]
         keys: Vec<String>,
         #[command(flatten)]
@@ -406,6 +411,16 @@ pub(crate) struct MaskArguments {
     /// What to give.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: MaskFormat,
+    #[command(flatten)]
+    pub(crate) place: DataArguments,
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// Text or JSON lines, as `calls --format jsonl` prints them; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
     #[command(flatten)]
     pub(crate) place: DataArguments,
 }

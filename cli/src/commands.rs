@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub(crate) mod mask;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod restore;
 pub(crate) mod rollout;
 pub(crate) mod tasks;
 pub(crate) mod verdict;

@@ -63,7 +63,8 @@ pub(crate) async fn here(place: &Place, store: &Store, limit: Duration) -> Resul
         serve::row_maker(config, &keys)?,
         Metrics::register(&Registry::new(), None)?,
         Handle::current(),
-    )?;
+    )?
+    .with_vault(serve::vault(config, false)?);
     let drained = tokio::task::spawn_blocking(move || ingest.drain_within(limit)).await;
     let is_drained = drained.context("draining the spool")?;
     Ok(words.filter(|_| !is_drained))

@@ -12,6 +12,9 @@ use understudy_collector::table::TableKeys;
 /// Who has the first reads what was said; who has the second reads all else.
 pub(crate) const TABLE_KEYS: [&str; 2] = ["content", "metrics"];
 
+/// Who has it reads what was masked, where there is a vault.
+pub(crate) const VAULT_KEY: &str = "vault";
+
 /// Reads the four keys in `dir`. Missing ones are made where `may_create`, and that is said on stderr.
 ///
 /// # Errors
@@ -84,6 +87,27 @@ pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result
         return Ok(for_tables(dir, false, false)?.only_reading());
     }
     for_tables(dir, encrypt, may_create)
+}
+
+/// All generations of the vault's key, the current one first. A missing one is made where `may_create`, and that is said on
+/// stderr.
+///
+/// # Errors
+/// Where it is missing and may not be made, or is no key.
+pub(crate) fn for_vault(dir: &Path, may_create: bool) -> Result<Vec<Key>> {
+    let all = generations(dir, VAULT_KEY)?;
+    if !path(dir, VAULT_KEY).exists() {
+        if !may_create || !all.is_empty() {
+            bail!(
+                "`mask.vault: on` needs vault.key in {}: all processes that mask must share it. Put it back from your copy, \
+                 or for a new vault make it once (`understudy keys make vault`)",
+                dir.display()
+            );
+        }
+        make(dir, &[VAULT_KEY])?;
+        return generations(dir, VAULT_KEY);
+    }
+    Ok(all)
 }
 
 /// Whether both keys of tables are there: without a config, that says that the store is encrypted.

@@ -77,6 +77,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Erase(arguments) => done(block_on(commands::erase::run(arguments))),
         Command::Keys(command) => done(block_on(commands::keys::run(command))),
         Command::Job(command) => done(block_on(commands::job::run(command))),
+        Command::Restore(arguments) => done(block_on(commands::restore::run(arguments))),
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),

@@ -26,6 +26,7 @@ use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Ru
 use understudy_collector::row::RowMaker;
 use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
+use understudy_collector::vault::Vault;
 use understudy_proxy::admin::{self, Door, Gate};
 use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
 use understudy_proxy::listener::Listener;
@@ -37,6 +38,9 @@ use understudy_proxy::{
 
 /// The longest that a start without a local copy waits for the controls in force.
 const CONTROLS_AT_START: Duration = Duration::from_secs(2);
+/// How nice the thread of a collector is that runs beside the calls: it gets a tenth of what each of theirs does.
+#[cfg(target_os = "linux")]
+const COLLECTOR_NICE: i32 = 10;
 
 /// What `serve` is asked to do.
 pub(crate) struct Serve {
@@ -241,6 +245,15 @@ fn cold_runtime() -> Result<Runtime> {
         .context("starting the threads of the cold path")
 }
 
+/// Lets the threads of calls go first where there is too little processor for all: what waits in the spool can wait.
+fn give_way() {
+    // Without a process id it is about the calling thread, on Linux alone.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, COLLECTOR_NICE) {
+        tracing::debug!(%error, "the collector's thread keeps its priority");
+    }
+}
+
 /// A collector on a thread of its own.
 pub(crate) struct Collector {
     finish: Arc<AtomicBool>,
@@ -293,13 +306,19 @@ impl Collector {
             metrics,
             runtime.handle().clone(),
         )?
-        .with_shadows(shadows);
+        .with_shadows(shadows)
+        .with_vault(vault(config, own_writer && config.store_is_local())?);
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
-            .spawn(move || ingest.run(&told))?;
+            .spawn(move || {
+                if own_writer {
+                    give_way();
+                }
+                ingest.run(&told)
+            })?;
         Ok(Collector {
             finish,
             thread,
@@ -316,6 +335,14 @@ impl Collector {
         }
         self.shadows.finish();
     }
+}
+
+/// The vault, where config asks for one.
+pub(crate) fn vault(config: &Config, may_create: bool) -> Result<Option<Vault>> {
+    if !config.mask.vault {
+        return Ok(None);
+    }
+    Ok(Vault::new(keys::for_vault(&config.keys_dir(), may_create)?))
 }
 
 /// What makes rows of calls, by config.

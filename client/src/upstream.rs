@@ -20,6 +20,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::path::PathBuf;
 use std::time::Duration;
+use thread_local::ThreadLocal;
 use understudy_call::call::Api;
 use understudy_call::translate;
 use url::Url;
@@ -165,6 +166,38 @@ pub enum OpenError {
     },
 }
 
+/// Connections to an upstream, kept apart for each thread that calls it: one is used where it was made, so that no call
+/// wakes another thread.
+struct Pools {
+    connector: Connector,
+    of_threads: ThreadLocal<Client<Connector, RequestBody>>,
+}
+
+impl Pools {
+    fn new(connector: Connector) -> Pools {
+        Pools {
+            connector,
+            of_threads: ThreadLocal::new(),
+        }
+    }
+
+    /// The pool of this thread.
+    fn here(&self) -> &Client<Connector, RequestBody> {
+        self.of_threads.get_or(|| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(90))
+                .pool_max_idle_per_host(4096)
+                // The longest head of a response, and what a stream that its client does not read may hold.
+                .http1_max_buf_size(128 * 1024)
+                .http1_max_headers(256)
+                // The host header is ours to set: a client's must not choose a virtual host.
+                .set_host(false)
+                .build(self.connector.clone())
+        })
+    }
+}
+
 /// An upstream that can be called; cheap to share behind an `Arc`.
 pub struct Upstream {
     /// As configured.
@@ -173,9 +206,9 @@ pub struct Upstream {
     authority: Authority,
     host: HeaderValue,
     base_path: String,
-    client: Client<Connector, RequestBody>,
+    pools: Pools,
     /// Speaks HTTP/1.1 alone, whatever the upstream offers: only that can be upgraded.
-    upgrades: Client<Connector, RequestBody>,
+    upgrades: Pools,
     timeouts: Timeouts,
 }
 
@@ -243,21 +276,8 @@ impl Upstream {
                 .https_or_http()
                 .enable_http1()
         };
-        let client = || {
-            let mut client = Client::builder(TokioExecutor::new());
-            client
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(Duration::from_secs(90))
-                .pool_max_idle_per_host(4096)
-                // The longest head of a response, and what a stream that its client does not read may hold.
-                .http1_max_buf_size(128 * 1024)
-                .http1_max_headers(1000)
-                // The host header is ours to set: a client's must not choose a virtual host.
-                .set_host(false);
-            client
-        };
-        let upgrades = client().build(connector().wrap_connector(connect.clone()));
-        let client = client().build(connector().enable_http2().wrap_connector(connect));
+        let upgrades = Pools::new(connector().wrap_connector(connect.clone()));
+        let pools = Pools::new(connector().enable_http2().wrap_connector(connect));
         let base_path = config.url.path().trim_end_matches('/').to_owned();
         Ok(Upstream {
             config,
@@ -265,7 +285,7 @@ impl Upstream {
             authority,
             host: host_header,
             base_path,
-            client,
+            pools,
             upgrades,
             timeouts,
         })
@@ -299,7 +319,7 @@ impl Upstream {
     /// # Errors
     /// Where no head came, with its kind.
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.send_by(&self.client, request).await
+        self.send_by(self.pools.here(), request).await
     }
 
     /// As [`Upstream::send`], for a request that asks to change the protocol of its connection.
@@ -307,7 +327,7 @@ impl Upstream {
     /// # Errors
     /// As there.
     pub async fn upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.send_by(&self.upgrades, request).await
+        self.send_by(self.upgrades.here(), request).await
     }
 
     async fn send_by(

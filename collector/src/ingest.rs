@@ -22,12 +22,13 @@ use crate::shadow::Shadows;
 use crate::store::{Store, StoreError, jittered};
 use crate::table::{TableError, call_key, call_partition, calls_to_parquet};
 use crate::thread::{Threads, Trail};
+use crate::vault::{self, Vault};
 use accounts::Accounts;
 use drain::Drain;
 use known::Known;
 use position::{Journal, PositionError};
 use segments::{Chunk, OpenSegment, Segments, SpoolReadError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -139,6 +140,7 @@ pub struct Ingest {
     drifted: Drifted,
     accounts: Accounts,
     shadows: Option<Arc<Shadows>>,
+    vault: Option<Vault>,
     book_asked: Option<Instant>,
     /// What is erased, as far as it was looked.
     tombstones: Tombstones,
@@ -157,6 +159,8 @@ pub struct Ingest {
 #[derive(Default)]
 struct Batch {
     rows: Vec<CallRecord>,
+    /// What was masked in them, sealed.
+    vault: Vec<vault::Line>,
     /// Numbers of their frames.
     numbers: Numbers,
     /// Where the frames after the last row begin.
@@ -214,6 +218,7 @@ impl Ingest {
             drifted: Drifted::default(),
             accounts: Accounts::default(),
             shadows: None,
+            vault: None,
             book_asked: None,
             tombstones: Tombstones::default(),
             looked: None,
@@ -231,6 +236,12 @@ impl Ingest {
     /// Offers each row to these as it is read.
     pub fn with_shadows(mut self, shadows: Arc<Shadows>) -> Ingest {
         self.shadows = Some(shadows);
+        self
+    }
+
+    /// Keeps what is masked in this, too.
+    pub fn with_vault(mut self, vault: Option<Vault>) -> Ingest {
+        self.vault = vault;
         self
     }
 
@@ -266,7 +277,13 @@ impl Ingest {
             }
         }
         self.gauge_now();
-        if let Err(error) = self.publish(finish, true) {
+        self.tell_the_end(finish);
+    }
+
+    /// The last words to the store.
+    fn tell_the_end(&mut self, finish: &AtomicBool) {
+        let told = self.publish(finish, true);
+        if let Err(error) = told.and_then(|()| self.tell_presence(finish, true)) {
             tracing::warn!(%error, "the accounts could not be stored: they are at the next start");
         }
     }
@@ -449,6 +466,11 @@ impl Ingest {
                 (None, Some(shadows)) => shadows.learn(&row.record),
                 (None, None) => {}
             }
+            match self.vault.as_ref().map(|vault| vault.seal(&row.record, &row.replaced)) {
+                Some(Ok(line)) => self.batch.vault.extend(line),
+                Some(Err(error)) => tracing::error!(%error, call = row.record.call_id, "a call can't be restored"),
+                None => {}
+            }
             self.batch.rows.push(row.record);
             self.batch.numbers.insert(number);
         }
@@ -504,12 +526,26 @@ impl Ingest {
             let noted = self.batch.left_out.put(&self.store, &name);
             within(&self.runtime, finish, &mut meanwhile, noted)?;
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut vault_keys) = (Vec::new(), Vec::new());
         let mut partitions: BTreeMap<String, Vec<&CallRecord>> = BTreeMap::new();
         for row in &self.batch.rows {
             partitions.entry(call_partition(row)).or_default().push(row);
         }
         for (partition, rows) in partitions {
+            let ids: HashSet<&str> = rows.iter().map(|row| row.call_id.as_str()).collect();
+            let lines: Vec<&vault::Line> = self
+                .batch
+                .vault
+                .iter()
+                .filter(|line| ids.contains(&*line.call_id))
+                .collect();
+            // First: rows that the store has are not put again.
+            if let (Some(row), false) = (rows.first(), lines.is_empty()) {
+                let key = vault::key_beside(&call_key(row, segment, first, last));
+                let put = self.store.put(&key, vault::to_bytes(lines));
+                within(&self.runtime, finish, &mut meanwhile, put)?;
+                vault_keys.push(key);
+            }
             let known = self.known.in_partition(&self.store, segment, &partition);
             let known = within(&self.runtime, finish, &mut meanwhile, known)?;
             let is_new = |row: &&CallRecord| !known.contains(&row.call_id);
@@ -530,6 +566,10 @@ impl Ingest {
             for key in keys {
                 let swept = sweep_object(&self.store, &key, &self.tombstones);
                 self.runtime.block_on(swept).map_err(Box::new)?;
+            }
+            for key in vault_keys {
+                let swept = vault::sweep(&self.store, &key, &self.tombstones);
+                within(&self.runtime, finish, &mut meanwhile, swept)?;
             }
         }
         Ok(())
@@ -680,7 +720,7 @@ impl Ingest {
         if self.lock.is_none() {
             return Ok(());
         }
-        if let Err(error) = self.tell_presence(finish, now) {
+        if !now && let Err(error) = self.tell_presence(finish, false) {
             tracing::warn!(%error, "the store could not be told of this collector: erasures do not wait for it");
         }
         if !(now || self.accounts.is_due()) {

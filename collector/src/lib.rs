@@ -31,5 +31,6 @@ pub mod store;
 pub mod table;
 pub mod tally;
 pub mod thread;
+pub mod vault;
 pub mod verdict;
 pub mod web;

@@ -26,6 +26,7 @@ mod pattern;
 mod person;
 mod phone;
 mod record;
+mod restore;
 mod scan;
 mod scene;
 mod secret;
@@ -39,6 +40,7 @@ pub use draft::{Draft, Known, Values};
 pub use json::JsonError;
 pub use kind::{Counts, Kind, Span, spans_in_code_points};
 pub use pattern::Pattern;
+pub use restore::{Replaced, Restorer};
 pub use surrogate::SurrogateStyle;
 
 use dictionary::Dictionaries;
@@ -144,11 +146,14 @@ pub struct Mask {
     seen: Seen,
 }
 
+/// Surrogates by value, for each kind.
+type Made = [HashMap<String, String>; Kind::ALL.len()];
+
 /// Puts surrogates in, those of one client where they are apart by client.
 pub struct Pen<'m> {
     surrogates: Cow<'m, Surrogates>,
-    /// Those made so far, by value: in a conversation most come again.
-    made: RefCell<HashMap<String, (Kind, String)>>,
+    /// Those made so far, by kind and value: in a conversation most come again.
+    made: RefCell<Made>,
 }
 
 /// Text that no built-in rule takes for anything: most keys and many values of JSON.
@@ -325,6 +330,11 @@ impl Pen<'_> {
         }
     }
 
+    /// What it has replaced.
+    pub fn into_replaced(self) -> Replaced {
+        Replaced(self.made.into_inner())
+    }
+
     fn edits_of(&self, draft: &Draft<'_>, known: &Known) -> Vec<Edit> {
         let Draft {
             text, leaves, found, ..
@@ -361,12 +371,12 @@ impl Pen<'_> {
     }
 
     fn surrogate(&self, kind: Kind, value: &str) -> String {
-        let mut made = self.made.borrow_mut();
-        if let Some((_, surrogate)) = made.get(value).filter(|(of, _)| *of == kind) {
+        let made = &mut self.made.borrow_mut()[kind as usize];
+        if let Some(surrogate) = made.get(value) {
             return surrogate.clone();
         }
         let surrogate = self.surrogates.of(kind, value);
-        made.insert(value.to_owned(), (kind, surrogate.clone()));
+        made.insert(value.to_owned(), surrogate.clone());
         surrogate
     }
 }

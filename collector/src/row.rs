@@ -15,7 +15,7 @@ pub(crate) use media::is_missing_in as is_media_missing_in;
 pub(crate) use timing::Timing;
 
 use crate::drift::Look;
-use crate::mask::{Mask, Values};
+use crate::mask::{Mask, Replaced, Values};
 use crate::thread::Trail;
 use masking::{Bodies, Drafts, Masked};
 use plain::Plain;
@@ -54,6 +54,8 @@ pub struct Row {
     pub trail: Trail,
     /// Sensitive values that it told, for the later calls of its conversation.
     pub told: Values,
+    /// What was replaced in it, for the vault.
+    pub replaced: Replaced,
     /// What a drift of its task is told by, where there is a task book.
     pub look: Option<Look>,
 }
@@ -92,8 +94,9 @@ impl RowMaker {
         let told = drafts.told();
         let mut known = told.clone();
         known.add(&told_before(&digests.trail).unwrap_or_default(), usize::MAX);
-        let masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
+        let mut masked = drafts.finish(&self.mask, head.client_id.as_deref(), &known);
 
+        let replaced = std::mem::take(&mut masked.replaced);
         // What the mask has left as it was is not read again.
         let request = masked.request.as_deref().zip(asking.as_ref());
         let request = request.and_then(|(text, body)| match *body.bytes == *text.as_bytes() {
@@ -145,6 +148,7 @@ impl RowMaker {
             record,
             trail: digests.trail,
             told,
+            replaced,
             look: looked_at.and_then(|(book, request)| Look::at(book, request, answer)),
         }
     }

@@ -206,8 +206,13 @@ impl OpenCall {
         self.head.content_type = headers::text(headers, header::CONTENT_TYPE);
         let encoding = headers::text(headers, header::CONTENT_ENCODING);
         self.head.content_encoding = encoding.filter(|encoding| encoding != "identity");
-        let counted = wire::usage_in_headers(|name| headers.get(name)?.to_str().ok());
-        self.head.header_usage = (counted != Usage::default()).then_some(counted);
+        if headers
+            .keys()
+            .any(|name| name.as_str().starts_with(wire::USAGE_HEADERS))
+        {
+            let counted = wire::usage_in_headers(|name| headers.get(name)?.to_str().ok());
+            self.head.header_usage = (counted != Usage::default()).then_some(counted);
+        }
     }
 
     /// The attempt ended; `served` says whether the client got its answer.

@@ -144,6 +144,8 @@ pub struct MaskConfig {
     pub surrogates: MaskSurrogates,
     /// How far equal values get equal surrogates.
     pub scope: MaskScope,
+    /// Whether what was replaced is kept, sealed, so that it can be restored.
+    pub vault: bool,
 }
 
 /// Sizes beyond which something else happens.
@@ -367,6 +369,11 @@ impl Validation<'_> {
                 "admin: {admin} is not a loopback address: use 127.0.0.1, or say who may connect, as in `admin_tokens: [{{ role: operator, token_env: UNDERSTUDY_ADMIN_TOKEN }}]`"
             )));
         }
+        if file.mask.vault == raw::Switch::On && file.mask.surrogates != MaskSurrogates::Consistent {
+            return Err(self.invalid(
+                "mask.vault: only consistent surrogates can be restored: say `surrogates: consistent`, or leave out `vault`",
+            ));
+        }
         let keep_of_routes = self.keep_of_routes(&file)?;
         let shadow = self.shadows(&file, &upstreams)?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
@@ -399,6 +406,7 @@ impl Validation<'_> {
                 allow: file.mask.allow,
                 surrogates: file.mask.surrogates,
                 scope: file.mask.surrogate_scope,
+                vault: file.mask.vault == raw::Switch::On,
             },
             prices: Arc::new(self.prices(file.prices.as_deref())?),
             limits: self.limits(&file.limits)?,

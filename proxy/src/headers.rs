@@ -134,11 +134,13 @@ const SESSION_HEADERS: [&str; 13] = [
 
 /// The session that a known agent names.
 pub fn known_session(headers: &HeaderMap) -> Option<&[u8]> {
-    SESSION_HEADERS
+    let rank = |name: &HeaderName| SESSION_HEADERS.iter().position(|known| name.as_str() == *known);
+    headers
         .iter()
-        .filter_map(|name| headers.get(*name))
-        .map(HeaderValue::as_bytes)
-        .find(|value| !value.is_empty())
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Some((rank(name)?, value.as_bytes())))
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, value)| value)
 }
 
 /// Headers that carry a client's credential.

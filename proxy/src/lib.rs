@@ -41,6 +41,7 @@ mod target;
 pub mod tee;
 mod tunnel;
 mod valid;
+mod workers;
 
 pub use control::{
     ControlSource, ControlWritten, ControlsRead, NewestBook, TaskBookSource, load_controls, load_task_book,

@@ -4,8 +4,9 @@
 //! pingora's grace period is a fixed sleep, so the end of the drain is decided here: when the last connection has
 //! ended, or `drain` has passed, whichever comes first.
 
-use crate::connection::{self, Stage};
+use crate::connection::Stage;
 use crate::proxy::Proxy;
+use crate::workers::Workers;
 use async_trait::async_trait;
 use listenfd::ListenFd;
 use pingora_core::server::configuration::ServerConf;
@@ -14,7 +15,6 @@ use pingora_core::services::Service;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -89,20 +89,21 @@ impl Listener {
 
     /// Accepts until `stop` turns true, then lets open calls end for `drain` at most. Blocks until then.
     pub fn run(self, proxy: Arc<Proxy>, threads: usize, drain: Duration, stop: watch::Receiver<bool>) {
-        let open = Arc::new(AtomicUsize::new(0));
-        let waited_for = proxy.clone();
         let (stopped, has_stopped) = mpsc::channel();
-        let (cut, is_cut) = watch::channel(false);
+        let workers = match Workers::start(&proxy, threads) {
+            Ok(workers) => Arc::new(workers),
+            Err(error) => return tracing::error!(%error, "starting the threads of calls failed"),
+        };
         let accepting = Accepting {
-            proxy,
-            open: open.clone(),
-            cut: is_cut,
+            proxy: proxy.clone(),
+            workers: workers.clone(),
             socket: Some(self.socket),
             is_held: self.is_held,
             stopped,
         };
         let conf = ServerConf {
-            threads,
+            // For accepting alone.
+            threads: 1,
             // Longer than any drain: the process ends when `run` returns, not when pingora wakes.
             grace_period_seconds: Some(drain.as_secs() + 3600),
             ..ServerConf::default()
@@ -122,7 +123,7 @@ impl Listener {
         // Blocks while calls are accepted; a sender that is gone means that the server's thread has ended.
         let _ = has_stopped.recv();
         // What is left are connections, and tunnels that were connections.
-        let left = || open.load(Ordering::Acquire) + waited_for.tunnels.open();
+        let left = || workers.open() + proxy.tunnels.open();
         let began = Instant::now();
         while left() > 0 && began.elapsed() < drain {
             std::thread::sleep(DRAIN_POLL);
@@ -132,8 +133,8 @@ impl Listener {
             left => tracing::warn!(connections = left, "timeouts.drain has passed: open calls are cut"),
         }
         // What is still open ends here rather than with the process, so that its record is written.
-        cut.send_replace(true);
-        waited_for.tunnels.cut();
+        workers.cut.send_replace(true);
+        proxy.tunnels.cut();
         while left() > 0 && began.elapsed() < drain + CUT {
             std::thread::sleep(DRAIN_POLL);
         }
@@ -155,9 +156,7 @@ impl ShutdownSignalWatch for Stop {
 /// pingora's service over a socket that is bound already, so that a free port is known before it accepts.
 struct Accepting {
     proxy: Arc<Proxy>,
-    open: Arc<AtomicUsize>,
-    /// Turns true when the drain is over.
-    cut: watch::Receiver<bool>,
+    workers: Arc<Workers>,
     socket: Option<TcpListener>,
     is_held: bool,
     stopped: mpsc::Sender<()>,
@@ -197,29 +196,21 @@ impl Accepting {
         let _ = shutdown.wait_for(|down| *down).await;
         stage.send_replace(Stage::LastCall);
         let began = Instant::now();
-        while self.open.load(Ordering::Acquire) > 0 && began.elapsed() < LAST_CALL {
+        while self.workers.open() > 0 && began.elapsed() < LAST_CALL {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         stage.send_replace(Stage::Closing);
     }
 
-    /// Counted from here on, so that the drain misses none.
     fn serve(&self, stream: TcpStream, stage: &watch::Receiver<Stage>) {
-        let before = self.open.fetch_add(1, Ordering::AcqRel);
-        let connection = Connection(self.open.clone());
-        if before >= self.proxy.limits.connections {
+        if self.workers.open() >= self.proxy.limits.connections {
             self.proxy.metrics.rejected.with_label_values(&["connections"]).inc();
             return;
         }
-        let (proxy, stage, mut cut) = (self.proxy.clone(), stage.clone(), self.cut.clone());
-        tokio::spawn(async move {
-            let _connection = connection;
-            tokio::select! {
-                () = connection::serve(stream, proxy, stage) => {}
-                // Its open call is dropped with it, and so recorded.
-                _ = cut.wait_for(|cut| *cut) => {}
-            }
-        });
+        match stream.into_std() {
+            Ok(stream) => self.workers.take(stream, stage.clone()),
+            Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
+        }
     }
 }
 
@@ -236,14 +227,5 @@ impl Service for Accepting {
 
     fn name(&self) -> &str {
         "proxy"
-    }
-}
-
-/// Counts a connection while it lives.
-struct Connection(Arc<AtomicUsize>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

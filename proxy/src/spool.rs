@@ -224,10 +224,11 @@ impl Spool {
         }
         queue.entries.push(entry);
         // The writer takes all that is queued at once: only the first entry need wake it.
-        if queue.entries.len() == 1 {
+        let is_first = queue.entries.len() == 1;
+        drop(queue);
+        if is_first {
             self.shared.arrived.notify_one();
         }
-        drop(queue);
         waiting.map_or(Submitted::Slow, Submitted::Waiting)
     }
 

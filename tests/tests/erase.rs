@@ -22,7 +22,7 @@ fn config(upstream: &Upstream, more: &str) -> String {
     )
 }
 
-fn call(program: &Program, key: &str, text: &str) {
+pub(crate) fn call(program: &Program, key: &str, text: &str) {
     let answer = Request::post(CHAT, chat_request("gpt-4o", text, false))
         .header("authorization", &format!("Bearer {key}"))
         .send(program.listen);

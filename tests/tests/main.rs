@@ -34,3 +34,4 @@ mod stores;
 mod translated;
 mod turns;
 mod usage;
+mod vault;

@@ -120,11 +120,14 @@ fn embedding(body: &Value) -> Response {
     }
 }
 
+/// What the names of all headers begin with in which Bedrock says what it counted.
+pub const USAGE_HEADERS: &str = "x-amzn-bedrock-";
+
 /// What Bedrock counted for an answer that doesn't say, from the headers of the response (`header` gives the one of a
 /// lower-case name); nothing for other providers.
 pub fn usage_in_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Usage {
     let count = |name: &str| {
-        header(&format!("x-amzn-bedrock-{name}-token-count"))?
+        header(&format!("{USAGE_HEADERS}{name}-token-count"))?
             .trim()
             .parse()
             .ok()

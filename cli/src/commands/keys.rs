@@ -1,7 +1,7 @@
 //! `keys`: the deployment's keys: which there are, making missing ones, beginning a new generation of one.
 
 use crate::args::KeysCommand;
-use crate::keys::{self, TABLE_KEYS};
+use crate::keys::{self, TABLE_KEYS, VAULT_KEY};
 use crate::place::{Place, Wrong};
 use crate::{log, output};
 use anyhow::Result;
@@ -66,7 +66,7 @@ pub(crate) async fn run(command: KeysCommand) -> Result<()> {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    Keys::NAMES.into_iter().chain(TABLE_KEYS)
+    Keys::NAMES.into_iter().chain(TABLE_KEYS).chain([VAULT_KEY])
 }
 
 fn known(name: &str) -> Result<&'static str> {
@@ -81,6 +81,7 @@ fn does(name: &str) -> &'static str {
         "store" => "keys the digests in records",
         "origin" => "makes the pseudonyms of clients, users, addresses and conversations",
         "surrogate" => "makes what masked values are replaced by",
+        VAULT_KEY => "seals what was masked, where there is a vault",
         "content" => "wraps the data keys of content columns",
         _ => "wraps the data keys of all other columns",
     }

@@ -7,6 +7,7 @@ use crate::table::{
     Columns, TableError, calls_from_parquet, calls_from_parquet_columns, calls_to_parquet, hour_partition,
     scores_from_parquet, scores_to_parquet,
 };
+use crate::vault::{self, VAULT};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -60,6 +61,9 @@ pub struct Erased {
     pub calls: u64,
     /// Rows of `scores`.
     pub scores: u64,
+    /// Calls in the vault.
+    #[serde(default)]
+    pub vault: u64,
     /// Objects written anew without them.
     pub rewritten: u64,
     /// Objects that held nothing else.
@@ -150,12 +154,16 @@ impl Receipt {
 
 async fn sweep(store: &Store, tombstones: &Tombstones, erased: &mut Erased) -> Result<(), ScanError> {
     let last = hour_partition(tombstones.until());
+    let in_time = |key: &str, last: &str| key.rsplit_once('/').is_none_or(|(hour, _)| hour <= last);
+    // First, since it holds the most and needs no key.
+    let last_of_vault = last.replacen("calls", VAULT, 1);
+    for object in store.list(VAULT).await? {
+        if in_time(&object.key, &last_of_vault) {
+            erased.vault += vault::sweep(store, &object.key, tombstones).await?;
+        }
+    }
     for object in store.list("calls").await? {
-        let in_time = object
-            .key
-            .rsplit_once('/')
-            .is_none_or(|(hour, _)| hour <= last.as_str());
-        if object.key.ends_with(".parquet") && in_time {
+        if object.key.ends_with(".parquet") && in_time(&object.key, &last) {
             sweep_calls(store, &object.key, tombstones, erased).await?;
         }
     }

@@ -122,7 +122,7 @@ impl Ingest {
 
     /// Tells the store that this collector is there, or that it is gone and nothing waits for it.
     pub(super) fn tell_presence(&mut self, finish: &AtomicBool, ends: bool) -> Result<(), IngestError> {
-        if !ends && self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        if self.lock.is_none() || !ends && self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return Ok(());
         }
         self.told = Some(Instant::now());
@@ -162,9 +162,7 @@ impl Ingest {
                 }
             }
         }
-        if let Err(error) = self.publish(&finish, true) {
-            tracing::warn!(%error, "the accounts could not be stored: they are at the next start");
-        }
+        self.tell_the_end(&finish);
         is_drained
     }
 }

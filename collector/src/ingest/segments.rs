@@ -4,7 +4,7 @@
 //! are not held up; it is tried again at the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use understudy_call::account::{Account, EXTENSION, Numbers, Written};
@@ -408,8 +408,9 @@ impl Segments {
         let path = self.path(segment);
         let read = || {
             let mut file = File::open(&path)?;
+            let rest = file.metadata()?.len().saturating_sub(start);
             file.seek(SeekFrom::Start(start))?;
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(usize::try_from(length.min(rest)).unwrap_or_default());
             file.take(length).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
@@ -461,14 +462,9 @@ pub(crate) fn accounts(spool_dir: &Path) -> Vec<Account> {
 
 /// The names, without extension, of the files of a folder that have this one; none where there is no folder.
 pub(crate) fn names_in(dir: &Path, wanted: &str) -> std::io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut names = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
+    for entry in entries_of(dir)? {
+        let path = entry.path();
         if path.extension().is_some_and(|extension| extension == wanted)
             && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
         {
@@ -480,19 +476,21 @@ pub(crate) fn names_in(dir: &Path, wanted: &str) -> std::io::Result<Vec<String>>
 
 /// The names of a folder's folders; none where there is no folder.
 fn folders_in(dir: &Path) -> std::io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
+    for entry in entries_of(dir)? {
         if entry.file_type()?.is_dir() {
             names.extend(entry.file_name().into_string());
         }
     }
     Ok(names)
+}
+
+fn entries_of(dir: &Path) -> std::io::Result<Vec<DirEntry>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The frames in `bytes`, which lie at `start`; `last` says that nothing follows them.

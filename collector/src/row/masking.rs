@@ -1,6 +1,6 @@
 //! All texts of one call through the mask: looked through first, so that what one of them tells is replaced in each.
 
-use crate::mask::{Counts, Draft, Mask, Values};
+use crate::mask::{Counts, Draft, Mask, Replaced, Values};
 use std::collections::BTreeMap;
 use understudy_call::frame::FrameHead;
 use understudy_call::record::{MaskedCount, MaskedIn};
@@ -25,6 +25,8 @@ pub(super) struct Masked {
     pub(super) request: Option<String>,
     pub(super) response: Option<String>,
     pub(super) stream_error: Option<String>,
+    /// What was.
+    pub(super) replaced: Replaced,
     /// By column.
     counts: BTreeMap<&'static str, Counts>,
 }
@@ -94,7 +96,7 @@ impl<'a> Drafts<'a> {
         let mut counts: BTreeMap<&'static str, Counts> = BTreeMap::new();
         let mut finish =
             |column: &'static str, draft: Draft<'_>| pen.finish(draft, &known, counts.entry(column).or_default()).text;
-        Masked {
+        let mut masked = Masked {
             path: finish("path", self.path),
             model: self.model.map(|draft| finish("request_model", draft)),
             error: self.error.map(|draft| finish("error", draft)),
@@ -106,7 +108,10 @@ impl<'a> Drafts<'a> {
             request: self.request.map(|draft| finish("request_body", draft)),
             response: self.response.map(|draft| finish("response_body", draft)),
             stream_error: self.stream_error.map(|draft| finish("error", draft)),
+            replaced: Replaced::default(),
             counts,
-        }
+        };
+        masked.replaced = pen.into_replaced();
+        masked
     }
 }

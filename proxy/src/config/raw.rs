@@ -238,6 +238,7 @@ pub(super) struct Mask {
     pub(super) allow: Vec<String>,
     pub(super) surrogates: MaskSurrogates,
     pub(super) surrogate_scope: MaskScope,
+    pub(super) vault: Switch,
 }
 
 /// A form to mask besides.

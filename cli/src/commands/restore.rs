@@ -1,0 +1,92 @@
+//! `restore`: values in the place of their surrogates, for who has the vault's key; each use is in the audit log.
+
+use crate::args::RestoreArguments;
+use crate::output::Out;
+use crate::place::Place;
+use crate::{keys, log};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::json;
+use std::io::Read;
+use understudy_collector::vault::{Contents, Vault};
+
+/// The most that is read.
+const MAX_INPUT: u64 = 1 << 30;
+
+/// A line that says whose it is.
+#[derive(Deserialize)]
+struct OfCall {
+    call_id: String,
+}
+
+/// Prints the file with all values that the vault has put back.
+pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
+    let place = Place::of(&arguments.place)?;
+    let dir = place.keys_dir();
+    let keys = keys::generations(&dir, keys::VAULT_KEY)?;
+    let Some(vault) = Vault::new(keys) else {
+        bail!(
+            "there is no vault.key in {}: values can be restored only with the key of a vault (`mask: {{ vault: on }}`)",
+            dir.display()
+        );
+    };
+    let text = read(&arguments.file)?;
+    let store = place.existing_store()?;
+    log::note(
+        &store,
+        "restore",
+        json!({ "file": arguments.file, "bytes": text.len() }),
+    )
+    .await?;
+    let contents = vault.open(&store).await?;
+    for (key, calls) in &contents.locked {
+        eprintln!(
+            "{calls} calls are sealed with the vault key {key}, which is not in {}",
+            dir.display()
+        );
+    }
+    if contents.calls() == 0 {
+        bail!("the vault holds nothing that these keys open");
+    }
+    let all = contents.of_all()?;
+    let (mut out, mut many) = (Out::new(), 0);
+    // One JSON text over several lines, or lines of whatever.
+    if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
+        let (restored, count) = of_line(&contents, &text)?.unwrap_or_else(|| all.restore(&text));
+        many += u64::from(count);
+        out.line(restored.trim_end_matches('\n'))?;
+    } else {
+        for line in text.split_inclusive('\n') {
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            let (restored, count) = of_line(&contents, line)?.unwrap_or_else(|| all.restore(line));
+            many += u64::from(count);
+            out.line(&restored)?;
+        }
+    }
+    out.finish()?;
+    eprintln!("{many} values of {} calls in the vault were put back", contents.calls());
+    Ok(())
+}
+
+/// A line that names its call gets back that call's own values: spellings that share a surrogate are told apart.
+fn of_line(contents: &Contents, line: &str) -> Result<Option<(String, u32)>> {
+    let Ok(OfCall { call_id }) = serde_json::from_str(line) else {
+        return Ok(None);
+    };
+    let restorer = contents.of_call(&call_id)?;
+    Ok(restorer.map(|restorer| restorer.restore(line)))
+}
+
+fn read(file: &str) -> Result<String> {
+    let mut text = String::new();
+    let reading: Box<dyn Read> = match file {
+        "-" => Box::new(std::io::stdin().lock()),
+        path => Box::new(std::fs::File::open(path).with_context(|| format!("opening {path}"))?),
+    };
+    let bytes = reading.take(MAX_INPUT + 1).read_to_string(&mut text);
+    let bytes = bytes.with_context(|| format!("reading {file}, which must be text in UTF-8"))?;
+    if bytes as u64 > MAX_INPUT {
+        bail!("{file} is over 1 GiB: restore it in parts");
+    }
+    Ok(text)
+}
