@@ -17,6 +17,7 @@ use crate::wire::{self, Assembled};
 
 mod anthropic_messages;
 mod bedrock_converse;
+mod blocks;
 mod chat;
 mod cohere_chat;
 mod fields;
@@ -25,11 +26,25 @@ pub mod ids;
 mod ollama;
 mod openai_responses;
 mod parts;
+mod schema;
+mod stream;
 mod told;
 mod tool_calls;
 
-use chat::{Asked, Delta};
-use told::{Cut, Pieces, SmallAnswers};
+use chat::Asked;
+pub use stream::Stream;
+use stream::{Ending, Reader, UNSAYABLE, Writer, Written};
+
+/// The APIs that agents speak whose calls are translated, and those that candidates speak: they are the same.
+pub const SPOKEN: [Api; 7] = [
+    Api::OpenaiChat,
+    Api::AnthropicMessages,
+    Api::OpenaiResponses,
+    Api::Gemini,
+    Api::Ollama,
+    Api::CohereChat,
+    Api::BedrockConverse,
+];
 
 /// Why a call can't be put to a candidate that speaks another API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,13 +106,33 @@ pub fn request(api: Api, path_and_query: &str, body: &[u8]) -> Result<Translated
     between(api, Api::OpenaiChat, path_and_query, body)
 }
 
+/// Translates a request of OpenAI chat for an upstream that speaks `spoken`.
+///
+/// # Errors
+/// As [`between`].
+pub fn request_for(spoken: Api, chat: &[u8]) -> Result<Translated, Refusal> {
+    between(Api::OpenaiChat, spoken, "/v1/chat/completions", chat)
+}
+
+/// Whether a call of `api` has to be translated for a candidate that speaks `spoken`. Of the same API, calls of OpenAI chat
+/// and Anthropic are edited in place; in the others a candidate's model, ids or signatures can't be told from its baseline's
+/// so, and the call goes by chat as between any two.
+pub fn is_needed(api: Api, spoken: Api) -> bool {
+    api != spoken || !matches!(api, Api::OpenaiChat | Api::AnthropicMessages)
+}
+
+/// Whether an API's path names the model, and says whether the answer is streamed; its body then does neither.
+pub fn path_says_model(api: Api) -> bool {
+    matches!(api, Api::Gemini | Api::BedrockConverse)
+}
+
 /// Translates a request of `api` for a candidate that speaks `spoken`; `path` with its query, since Gemini names model and
 /// framing there.
 ///
 /// # Errors
 /// Where the candidate's API can't say what the request says.
 pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Result<Translated, Refusal> {
-    if api == spoken {
+    if !is_needed(api, spoken) {
         return Err(Refusal::Api(api));
     }
     let translate: fn(&Value) -> Result<Value, Refusal> = match api {
@@ -116,6 +151,8 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
         Api::OpenaiResponses => openai_responses::asking,
         Api::Gemini => gemini::asking,
         Api::Ollama => ollama::asking,
+        Api::CohereChat => cohere_chat::asking,
+        Api::BedrockConverse => bedrock_converse::asking,
         _ => return Err(Refusal::Api(spoken)),
     };
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
@@ -142,8 +179,7 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
         Api::OpenaiChat => chat,
         _ => {
             let mut said = say(&Asked::of(&chat)?)?;
-            // Gemini's path says both.
-            if spoken != Api::Gemini {
+            if !path_says_model(spoken) {
                 said["model"] = model.clone().into();
                 said["stream"] = parsed.stream.into();
             }
@@ -169,7 +205,8 @@ pub fn between(api: Api, spoken: Api, path_and_query: &str, body: &[u8]) -> Resu
     })
 }
 
-/// Where a request of `api` for this model goes, below the base URL of its provider; none where the API has no such path.
+/// Where a request of `api` for this model goes, below the base URL of its provider; none where the API is not spoken to
+/// candidates.
 pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
     const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'-')
@@ -181,6 +218,12 @@ pub fn path(api: Api, model: &str, stream: bool) -> Option<String> {
         Api::AnthropicMessages => "/v1/messages",
         Api::OpenaiResponses => "/v1/responses",
         Api::Ollama => "/api/chat",
+        Api::CohereChat => "/v2/chat",
+        Api::BedrockConverse => {
+            let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
+            let verb = if stream { "converse-stream" } else { "converse" };
+            return Some(format!("/model/{model}/{verb}"));
+        }
         Api::Gemini => {
             let model = percent_encoding::utf8_percent_encode(model, UNSAFE);
             let verb = if stream {
@@ -268,44 +311,6 @@ impl Back {
             error
         }
     }
-
-    /// Translates a streamed answer as it comes.
-    ///
-    /// # Errors
-    /// Where the API has no translation.
-    pub fn stream(&self) -> Result<Stream, Refusal> {
-        let mut writer: Box<dyn Writer> = match self.api {
-            Api::OpenaiChat => Box::new(chat::Chunks::new(self)),
-            Api::AnthropicMessages => Box::new(anthropic_messages::Events::new(self)),
-            Api::OpenaiResponses => Box::new(openai_responses::Events::new(self)),
-            Api::Gemini => Box::new(gemini::Chunks::new(self)),
-            Api::Ollama => Box::new(ollama::Lines::new(self)),
-            Api::CohereChat => Box::new(cohere_chat::Events::new(self)),
-            Api::BedrockConverse => Box::new(bedrock_converse::Messages::new(self)),
-            other => return Err(Refusal::Api(other)),
-        };
-        let spoken = self.spoken;
-        let reader: Box<dyn Reader> = match spoken {
-            Api::OpenaiChat => Box::new(chat::Reader::default()),
-            Api::AnthropicMessages => {
-                let events = anthropic_messages::MessageEvents::default();
-                Box::new(Pieces::new(spoken, Cut::Events, events))
-            }
-            Api::OpenaiResponses => {
-                let events = openai_responses::ResponseEvents::default();
-                Box::new(Pieces::new(spoken, Cut::Events, events))
-            }
-            Api::Gemini => Box::new(Pieces::new(spoken, Cut::Events, SmallAnswers(spoken))),
-            Api::Ollama => Box::new(Pieces::new(spoken, Cut::Lines, SmallAnswers(spoken))),
-            other => return Err(Refusal::Api(other)),
-        };
-        writer.set_created(self.created);
-        Ok(Stream {
-            reader,
-            writer,
-            is_closed: false,
-        })
-    }
 }
 
 /// An error body of an API, with its own words for a status.
@@ -329,100 +334,6 @@ pub fn to_chat(id: &str, answer: &Response) -> Value {
 fn sse_event(data: &Value, out: &mut Vec<u8>) {
     let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
     out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
-}
-
-/// What a client is told where the candidate's stream ends without a finish word.
-const BROKE_OFF: &str = "the answer broke off";
-
-/// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
-fn error_said(error: &Value) -> (u16, String) {
-    let status = ["code", "status", "status_code"].iter().find_map(|key| {
-        let status = error.get(key)?;
-        let status = status.as_u64().or_else(|| status.as_str()?.parse().ok())?;
-        u16::try_from(status).ok().filter(|status| (400..600).contains(status))
-    });
-    let message = ["message", "detail", "error"]
-        .iter()
-        .find_map(|key| error.get(key)?.as_str());
-    let message = message.or(error.as_str()).map_or_else(|| error.to_string(), Into::into);
-    (status.unwrap_or(500), message)
-}
-
-/// Reads one API's stream in pieces of any size.
-trait Reader: Send {
-    /// The deltas that a piece completes.
-    fn push(&mut self, piece: &[u8]) -> Vec<Delta>;
-    /// The deltas of what is left at the end.
-    fn finish(&mut self) -> Vec<Delta>;
-    /// Ends the answer with an error, unless it is at its end; what was held back, and that.
-    fn fail(&mut self, error: Value) -> Vec<Delta>;
-    /// When the answer was made, in seconds since 1970, where the stream has said so.
-    fn created(&self) -> Option<i64>;
-    /// The model that answers, where the stream has said so.
-    fn model(&self) -> Option<&str>;
-    /// Whether the stream has said that it is at its end, or failed: what follows is not read.
-    fn is_done(&self) -> bool;
-}
-
-/// Writes one API's stream.
-trait Writer: Send {
-    /// Appends what `delta` becomes; the first delta opens the stream.
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>);
-    /// When the answer was made, in seconds since 1970; told before the first delta, where the candidate says it.
-    fn set_created(&mut self, _seconds: i64) {}
-    /// Appends what closes the stream. Where the chat stream ended without a finish reason, nothing that says that the
-    /// answer is complete.
-    ///
-    /// Called once, at `[DONE]` or at the end; nothing is written after it.
-    fn finish(&mut self, out: &mut Vec<u8>);
-}
-
-/// A streamed answer on its way to another API. Holds at most one unfinished event of the candidate's.
-pub struct Stream {
-    reader: Box<dyn Reader>,
-    writer: Box<dyn Writer>,
-    is_closed: bool,
-}
-
-impl Stream {
-    /// Takes the next piece of the candidate's stream, gives what the client gets.
-    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
-        let deltas = self.reader.push(piece);
-        self.write(deltas, self.reader.is_done())
-    }
-
-    /// What is left when the candidate's stream has ended.
-    pub fn finish(&mut self) -> Vec<u8> {
-        let deltas = self.reader.finish();
-        self.write(deltas, true)
-    }
-
-    /// Ends what the client gets with an error, since the candidate's stream broke off.
-    pub fn fail(&mut self, why: &str) -> Vec<u8> {
-        let deltas = self
-            .reader
-            .fail(serde_json::json!({"message": why, "type": "upstream_error"}));
-        self.write(deltas, true)
-    }
-
-    /// The candidate's own name of its model, once it is known.
-    pub fn model(&self) -> Option<&str> {
-        self.reader.model()
-    }
-
-    fn write(&mut self, deltas: Vec<Delta>, is_end: bool) -> Vec<u8> {
-        let mut out = Vec::new();
-        if let Some(seconds) = self.reader.created() {
-            self.writer.set_created(seconds);
-        }
-        for delta in deltas {
-            self.writer.write(delta, &mut out);
-        }
-        if is_end && !std::mem::replace(&mut self.is_closed, true) {
-            self.writer.finish(&mut out);
-        }
-        out
-    }
 }
 
 #[cfg(test)]

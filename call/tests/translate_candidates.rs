@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use understudy_call::call::{Api, Request, Response, Role};
-use understudy_call::translate::{self, Back};
+use understudy_call::translate::{self, Back, SPOKEN};
 use understudy_call::wire;
 
 #[path = "../../tests/src/recordings.rs"]
@@ -23,17 +23,10 @@ mod rules;
 
 use recordings::{Exchange, exchanges};
 
-const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
-
-const CLIENTS: [Api; 7] = [
-    Api::OpenaiChat,
-    Api::AnthropicMessages,
-    Api::OpenaiResponses,
-    Api::Gemini,
-    Api::Ollama,
-    Api::CohereChat,
-    Api::BedrockConverse,
-];
+/// All but chat, of which `translate.rs` tells.
+fn candidates() -> impl Iterator<Item = Api> {
+    SPOKEN.into_iter().filter(|spoken| *spoken != Api::OpenaiChat)
+}
 
 fn api_of(exchange: &Exchange) -> Api {
     wire::detect(plain(&exchange.path))
@@ -56,6 +49,8 @@ fn refused(api: Api, body: &Value) -> Result<(), String> {
         Api::AnthropicMessages => rules::messages(body),
         Api::OpenaiResponses => rules::responses(body),
         Api::Gemini => rules::gemini(body),
+        Api::CohereChat => rules::cohere(body),
+        Api::BedrockConverse => rules::converse(body),
         _ => rules::ollama(body),
     }
 }
@@ -101,10 +96,10 @@ fn recorded_requests_are_such_that_the_candidates_api_takes_them() {
     let mut chats = BTreeMap::new();
     for exchange in exchanges(None) {
         let api = api_of(&exchange);
-        if !CLIENTS.contains(&api) {
+        if !SPOKEN.contains(&api) {
             continue;
         }
-        for spoken in CANDIDATES.into_iter().filter(|spoken| *spoken != api) {
+        for spoken in candidates().filter(|spoken| translate::is_needed(api, *spoken)) {
             let name = format!("{} to {}", exchange.name, spoken.as_str());
             let counts = tally
                 .entry((api.as_str().to_owned(), spoken.as_str().to_owned()))
@@ -202,7 +197,9 @@ fn comparable(api: Api, (text, refusal, calls, usage, finish): Meaning) -> Meani
     if api == Api::OpenaiChat {
         return (text, refusal, calls, usage, finish);
     }
-    let finish = if matches!(finish.as_str(), "stop" | "tool_calls") {
+    // What a filter ended is an error to Cohere, and reads as one.
+    let is_told = api != Api::CohereChat || finish != "content_filter";
+    let finish = if matches!(finish.as_str(), "stop" | "tool_calls") || !is_told {
         "ended"
     } else {
         &finish
@@ -242,7 +239,11 @@ fn answers() -> Vec<(Exchange, Api, Response, bool)> {
         let is_array = spoken == Api::Gemini && exchange.response.starts_with(b"[");
         let has_other_calls =
             exchange.response.windows(9).any(|window| window == b"tool_call") && spoken == Api::OpenaiResponses;
-        if CANDIDATES.contains(&spoken) && exchange.status == 200 && is_plain(&answer) && !is_array && !has_other_calls
+        if candidates().any(|candidate| candidate == spoken)
+            && exchange.status == 200
+            && is_plain(&answer)
+            && !is_array
+            && !has_other_calls
         {
             let streamed = assembled.streamed;
             answers.push((exchange, spoken, answer, streamed));
@@ -256,7 +257,7 @@ fn recorded_answers_of_candidates_come_back_in_every_clients_api() {
     let mut tally: BTreeMap<(&str, &str), [usize; 3]> = BTreeMap::new();
     for (exchange, spoken, recorded, streamed) in answers() {
         let assembled = wire::assemble(spoken, content_type(&exchange), &exchange.response).expect("an answer");
-        for api in CLIENTS.into_iter().filter(|api| *api != spoken) {
+        for api in SPOKEN.into_iter().filter(|api| translate::is_needed(*api, spoken)) {
             let name = format!("{} to {}", exchange.name, api.as_str());
             let counts = tally.entry((spoken.as_str(), api.as_str())).or_default();
             let whole = back(api, spoken, false).response(assembled.body.to_string().as_bytes());

@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use understudy_call::call::Api;
+use understudy_call::translate::SPOKEN;
 use understudy_collector::cluster::FitOptions;
 
 /// All commands in groups, shown by `--help`; a test sees to it that none is missing.
@@ -552,9 +554,12 @@ pub(crate) struct ReplayArguments {
     /// The candidate: an upstream of the config, or any name where `--url` says where it is.
     #[arg(long, value_name = "CANDIDATE")]
     pub(crate) to: String,
-    /// Where the candidate is, if it is not in a config: an OpenAI-compatible base URL.
+    /// The base URL of the candidate, if it is not in a config.
     #[arg(long, requires = "model")]
     pub(crate) url: Option<String>,
+    /// What the candidate at `--url` speaks, as `api` of an upstream [default: openai_chat].
+    #[arg(long, requires = "url", value_parser = spoken)]
+    pub(crate) api: Option<Api>,
     /// The model that the candidate is asked for.
     #[arg(long)]
     pub(crate) model: Option<String>,
@@ -602,6 +607,12 @@ pub(crate) struct ReplayArguments {
     pub(crate) format: RowFormat,
     #[command(flatten)]
     pub(crate) place: DataArguments,
+}
+
+/// An API that candidates speak.
+fn spoken(text: &str) -> Result<Api, String> {
+    let known = SPOKEN.into_iter().find(|api| api.as_str() == text);
+    known.ok_or_else(|| format!("use one of {}", SPOKEN.map(Api::as_str).join(", ")))
 }
 
 /// A number above 0.

@@ -6,7 +6,9 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
 use std::time::{Duration, Instant};
-use understudy_call::call::Api;
+use understudy_call::call::{Api, Response};
+use understudy_call::translate::{self, Refusal};
+use understudy_call::wire;
 
 /// The most bytes of an answer that are read.
 const MAX_ANSWER: usize = 32 << 20;
@@ -38,6 +40,14 @@ pub enum AskError {
         upstream: String,
         /// The wire format.
         api: &'static str,
+    },
+    /// The upstream's API can't say what is asked.
+    #[error("asking upstream {upstream}: {source}")]
+    Untold {
+        /// The upstream.
+        upstream: String,
+        /// What it can't say.
+        source: Refusal,
     },
     /// The body can't be made into a request.
     #[error("making the request: {0}")]
@@ -109,6 +119,39 @@ impl Upstream {
                 format!("no whole answer within {deadline:?}"),
             ))),
         }
+    }
+
+    /// Puts a chat of our own (a request of OpenAI chat, not streamed) to this upstream in the API that it speaks: the answer,
+    /// and what it says, where that is an answer that can be read.
+    ///
+    /// # Errors
+    /// As [`Upstream::ask`], and where its API can't say the request.
+    pub async fn ask_chat(
+        &self,
+        chat: &serde_json::Value,
+        deadline: Duration,
+    ) -> Result<(Answer, Option<Response>), AskError> {
+        let api = self.config.api.unwrap_or(Api::OpenaiChat);
+        let untold = |source| AskError::Untold {
+            upstream: self.name().to_owned(),
+            source,
+        };
+        let said = chat.to_string();
+        let body = if api == Api::OpenaiChat {
+            said
+        } else {
+            let translated = translate::request_for(api, said.as_bytes()).map_err(untold)?;
+            translated.body.to_string()
+        };
+        let model = chat["model"].as_str().unwrap_or_default();
+        let path = self
+            .path_of(api, model, false)
+            .ok_or_else(|| untold(Refusal::Api(api)))?;
+        let answer = self.ask_at(&path, api, body.into(), deadline).await?;
+        let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body).ok();
+        let response = assembled.map(|assembled| wire::parse_response(api, answer.status, &assembled));
+        let response = response.filter(|response| answer.status < 400 && response.error.is_none());
+        Ok((answer, response))
     }
 
     async fn read_answer(&self, request: Request<crate::RequestBody>) -> Result<Answer, SendError> {

@@ -413,6 +413,7 @@ impl Upstream {
         let path = translate::path(api, model, stream)?;
         let (version, ends) = match api {
             Api::Gemini => ("/v1beta", &["/v1beta", "/v1beta1", "/v1", "/publishers/google"][..]),
+            Api::CohereChat => ("/v2", &["/v2"][..]),
             _ => ("/v1", &["/v1"][..]),
         };
         let after = path.strip_prefix(version);
@@ -480,7 +481,12 @@ mod tests {
             let expected = format!("{begin}/models/a%20b%2F..%2Fc:streamGenerateContent?alt=sse");
             assert_eq!(path(url, Api::Gemini), expected);
         }
-        assert_eq!(open("http://h").unwrap().path_of(Api::BedrockConverse, "m", true), None);
+        assert_eq!(path("http://h/v2", Api::CohereChat), "/chat");
+        assert_eq!(
+            path("http://h", Api::BedrockConverse),
+            "/model/a%20b%2F..%2Fc/converse-stream"
+        );
+        assert_eq!(open("http://h").unwrap().path_of(Api::BedrockInvoke, "m", true), None);
     }
 
     #[test]

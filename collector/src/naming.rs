@@ -4,7 +4,7 @@
 //! tasks need no such name, so that one that can't be had changes nothing. Pure: no IO.
 
 use serde_json::{Value, json};
-use understudy_call::call::{Api, Request};
+use understudy_call::call::Request;
 use understudy_call::taskbook::Task;
 
 /// Characters shown of one request.
@@ -20,8 +20,8 @@ const WHAT: &str = "You name recurring tasks that AI agents give to language mod
     with a name for it and nothing else: two to six plain words that say what is done with what, as in `extract invoice totals` or \
     `choose the next database query`. No quotes, no full stop.";
 
-/// The request that asks for the name of a task, in OpenAI chat or Anthropic Messages; `examples` are requests of its.
-pub fn question(api: Api, model: &str, task: &Task, examples: &[Request]) -> Value {
+/// The chat request that asks for the name of a task; `examples` are requests of its.
+pub fn question(model: &str, task: &Task, examples: &[Request]) -> Value {
     let mut about = format!("Description: {}\n", task.description);
     if !task.tools.is_empty() {
         about += &format!("Tools offered: {}\n", task.tools.join(", "));
@@ -43,19 +43,16 @@ pub fn question(api: Api, model: &str, task: &Task, examples: &[Request]) -> Val
         let said: String = said.join("\n").chars().take(SHOWN).collect();
         about += &format!("Example request {}:\n{said}\n", at + 1);
     }
-    body_of(api, model, WHAT, &about, TOKENS)
+    chat_of(model, WHAT, &about, TOKENS)
 }
 
-/// A request of our own: what is wanted, and what about, in at most so many tokens.
-pub(crate) fn body_of(api: Api, model: &str, what: &str, about: &str, tokens: u32) -> Value {
-    let user = json!({"role": "user", "content": about});
-    match api {
-        Api::AnthropicMessages => json!({"model": model, "max_tokens": tokens, "system": what, "messages": [user]}),
-        _ => {
-            let system = json!({"role": "system", "content": what});
-            json!({"model": model, "max_tokens": tokens, "temperature": 0, "messages": [system, user]})
-        }
-    }
+/// A chat request of our own: what is wanted, and what about, in at most so many tokens.
+pub(crate) fn chat_of(model: &str, what: &str, about: &str, tokens: u32) -> Value {
+    let messages = [
+        json!({"role": "system", "content": what}),
+        json!({"role": "user", "content": about}),
+    ];
+    json!({"model": model, "max_tokens": tokens, "temperature": 0, "messages": messages})
 }
 
 /// The name in an answer: its first line with words in it, without what models put around names. None where that is no
@@ -101,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_bounded_and_in_the_api_asked_for() {
+    fn what_is_shown_is_bounded() {
         let task = Task {
             description: "Reads invoices".into(),
             lines: (0..100).map(|at| format!("line {at}")).collect(),
@@ -113,17 +110,11 @@ mod tests {
             messages: vec![Message::text(Role::User, "word ".repeat(10_000))],
             ..Request::default()
         };
-        let chat = question(Api::OpenaiChat, "m", &task, std::slice::from_ref(&example));
+        let chat = question("m", &task, std::slice::from_ref(&example));
         let text = chat["messages"][1]["content"].as_str().unwrap();
         assert!(
             text.len() < 3_000 && text.contains("json 50 %") && text.contains("line 19") && !text.contains("line 20")
         );
         assert_eq!(chat["model"], "m");
-        let messages = question(Api::AnthropicMessages, "m", &task, &[]);
-        assert!(
-            messages["system"].is_string()
-                && messages["max_tokens"].is_u64()
-                && messages["messages"][0]["role"] == "user"
-        );
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use understudy_call::call::Api;
 use understudy_call::check::{Demands, schema::fits};
-use understudy_call::translate;
+use understudy_call::translate::{self, SPOKEN};
 use understudy_call::translate::ids::tool_call_id;
 use understudy_call::wire::encoding::Decoder;
 use understudy_call::wire::splice::{self, Renames};
@@ -63,9 +63,6 @@ pub fn parser(api: Api, data: &[u8]) {
         assert_eq!(seen_at(size), exact.map(|at| at.div_ceil(size) * size), "pieces of {size}");
     }
 }
-
-/// What candidates speak.
-const SPOKEN: [Api; 5] = [Api::OpenaiChat, Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
 
 /// A request of one API is translated or refused; a candidate's answer to it, whole or streamed, goes back, the same
 /// bytes however it is cut. The input is a request and an answer, apart by a NUL byte.

@@ -147,6 +147,7 @@ impl Part<'_> {
             return Err(Lost::error(Outcome::UpstreamProtocol, words));
         }
         self.client_head(proxy, call, &mut parts);
+        call.head.response_model = self.model_untold();
         // What was not asked for as a stream is taken whole, and translated whole, however it comes.
         if is_stream && demands.stream() {
             let filter = self.filter(asks_usage)?;
@@ -174,7 +175,7 @@ impl Part<'_> {
         let whole = whole.to_bytes();
         call.attempt_answered();
         judge.judge(&whole)?;
-        call.head.response_model = self.model_of(&whole);
+        call.head.response_model = self.model_of(&whole).or(call.head.response_model.take());
         Ok(Reply::Whole(parts, self.client_answer(whole)?))
     }
 
@@ -208,12 +209,18 @@ impl Part<'_> {
         let asks_usage = asking.is_some();
         let body = asking.unwrap_or(asked);
         let model = config.model.as_deref().and_then(|model| replace_model(&body, model));
+        let body = model.map_or(body, Bytes::from);
+        let uri = self.candidate.uri(path)?;
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.candidate.uri(path)?)
+            .uri(uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .body(full(model.map_or(body, Bytes::from)))?;
-        request.headers_mut().extend(self.candidate.credential_headers());
+            .body(full(body.clone()))?;
+        let headers = request.headers_mut();
+        headers.extend(self.candidate.credential_headers());
+        if self.candidate.signs(headers) {
+            self.candidate.sign(&Method::POST, &uri, headers, &body);
+        }
         Ok((request, asks_usage))
     }
 
@@ -247,6 +254,14 @@ impl Part<'_> {
                 self.api, self.body, asks_usage,
             ))),
         }
+    }
+
+    /// The model that was asked for, where answers of the candidate's API name none.
+    fn model_untold(&self) -> Option<String> {
+        let back = &self.translated?.back;
+        let is_untold = matches!(back.spoken, Api::CohereChat | Api::BedrockConverse);
+        let asked = || self.candidate.config.model.as_ref().unwrap_or(&back.model).clone();
+        is_untold.then(asked)
     }
 
     /// The candidate's own name of its model.

@@ -210,7 +210,7 @@ impl Choice<'_> {
             return Err(Stay::because("not_a_chat"));
         }
         let spoken = config.api.unwrap_or(Api::OpenaiChat);
-        let translated = if spoken == asked.api {
+        let translated = if !translate::is_needed(asked.api, spoken) {
             if state::at_provider(asked.api, body) {
                 return Err(Stay::because("state_at_provider"));
             }

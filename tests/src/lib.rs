@@ -4,6 +4,7 @@
 //! Everything here panics with a clear message where a test can't go on, and every wait is bounded.
 
 pub mod agents;
+pub mod arms;
 pub mod calibrate;
 pub mod endure;
 pub mod fixtures;

@@ -13,8 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tempfile::TempDir;
-use understudy_call::record::CallRecord;
-use understudy_collector::scan::{self, CallFilter};
+use understudy_call::record::{CallRecord, ScoreRecord};
+use understudy_collector::scan::{self, CallFilter, ScoreFilter};
 use understudy_collector::store::Store;
 
 /// The binary, built like the tests are.
@@ -97,6 +97,14 @@ impl Home {
     /// All stored calls.
     pub fn rows(&self) -> Vec<CallRecord> {
         rows_of(&Store::open(&self.data().to_string_lossy()).expect("a readable data directory"))
+    }
+
+    /// All stored scores.
+    pub fn scores(&self) -> Vec<ScoreRecord> {
+        let store = Store::open(&self.data().to_string_lossy()).expect("a readable data directory");
+        runtime()
+            .block_on(scan::scores(&store, &ScoreFilter::default()))
+            .unwrap_or_else(|error| panic!("the stored scores can't be read: {error}"))
     }
 
     /// The one stored call with this value of `tags["case"]`.
@@ -241,13 +249,14 @@ fn without_surroundings(command: &mut Command) {
 
 /// All calls of a store.
 pub fn rows_of(store: &Store) -> Vec<CallRecord> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime
+    runtime()
         .block_on(scan::calls(store, &CallFilter::default()))
         .unwrap_or_else(|error| panic!("the stored calls can't be read: {error}"))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
 }
 
 /// A running `serve` or `collect`; killed when dropped.

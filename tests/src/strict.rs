@@ -78,10 +78,7 @@ impl Strict {
         match self.check(api, path, &body) {
             Ok(turns) => {
                 let turn = self.turn(turns);
-                let streams = body["stream"] == true || bare_path.ends_with(":streamGenerateContent");
-                let streams = streams || bare_path.ends_with("/converse-stream");
-                // Ollama streams unless it is told not to.
-                let streams = streams || (api == Api::Ollama && body["stream"] != false);
+                let streams = wants_stream(api, bare_path, &body);
                 self.say(api, path, &body, turn, streams)
             }
             Err(why) => {
@@ -101,6 +98,8 @@ impl Strict {
                 Api::OpenaiResponses => rules::responses(body)?,
                 Api::Gemini => rules::gemini(body)?,
                 Api::Ollama => rules::ollama(body)?,
+                Api::CohereChat => rules::cohere(body)?,
+                Api::BedrockConverse => rules::converse(body)?,
                 other => return Err(format!("no such API here: {}", other.as_str())),
             }
         }
@@ -163,6 +162,29 @@ impl Strict {
             _ => say_cohere(&turn, streams),
         }
     }
+}
+
+fn wants_stream(api: Api, bare_path: &str, body: &Value) -> bool {
+    // Ollama streams unless it is told not to.
+    let by_body = body["stream"] == true || (api == Api::Ollama && body["stream"] != false);
+    by_body || bare_path.ends_with(":streamGenerateContent") || bare_path.ends_with("/converse-stream")
+}
+
+/// A server that says this text, or calls [`TOOL`] with these arguments, in whatever API it is asked.
+pub fn say(seen: &Seen, text: &str, arguments: Option<Value>) -> Vec<Step> {
+    let strict = Strict::new(1);
+    let path = seen.head.path();
+    let bare_path = path.split('?').next().unwrap_or_default();
+    let api = wire::detect(bare_path);
+    let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    let turn = Turn {
+        text: text.to_owned(),
+        calls: arguments
+            .into_iter()
+            .map(|given| (strict.next("call_"), given))
+            .collect(),
+    };
+    strict.say(api, path, &body, turn, wants_stream(api, bare_path, &body))
 }
 
 /// The tool calls that wait for their results, and all that there were.

@@ -5,21 +5,24 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use understudy_call::call::Api;
 use understudy_call::record::Outcome;
-use understudy_call::wire;
+use understudy_call::translate::{SPOKEN, is_needed};
 use understudy_tests::agents::Agent;
+use understudy_tests::arms::{CANDIDATE_KEY, CLIENT_KEY, Canary, converse, pinned, served};
 use understudy_tests::contains;
 use understudy_tests::fixtures::{CHAT, MESSAGES, answer_chat, chat_text};
 use understudy_tests::http::{Answer, Request};
 use understudy_tests::program::{Home, Program};
-use understudy_tests::strict::Strict;
+use understudy_tests::strict::{Strict, say};
 use understudy_tests::upstream::{Seen, Step, Upstream, chunk, json as whole, stream, stream_head};
 
 const TURNS: usize = 9;
-const KEY: &str = "key-of-the-client";
-const CANDIDATE_KEY: &str = "key-of-the-candidate";
-const CANDIDATES: [Api; 4] = [Api::AnthropicMessages, Api::OpenaiResponses, Api::Gemini, Api::Ollama];
 
-/// A baseline that speaks every API, and a candidate for each of [`CANDIDATES`].
+/// All APIs but chat, whose candidates `turns.rs` has.
+fn candidates() -> impl Iterator<Item = Api> {
+    SPOKEN.into_iter().filter(|spoken| *spoken != Api::OpenaiChat)
+}
+
+/// A baseline that speaks every API, and a candidate for each of [`candidates`].
 struct Loops {
     baseline: Arc<Strict>,
     candidate: Arc<Strict>,
@@ -33,15 +36,15 @@ impl Loops {
         let (answering, acting) = (baseline.clone(), candidate.clone());
         let big = Upstream::start(move |seen| answering.answer(seen));
         let small = Upstream::start(move |seen| acting.answer(seen));
-        let candidates = CANDIDATES.map(|api| {
+        let candidate_of = |api: Api| {
             let (name, url) = (api.as_str(), small.url());
             format!("  {name}: {{ url: {url}, api: {name}, model: small-1, trusted: true }}\n")
-        });
+        };
         let home = Home::new();
         let program = home.serve_config(&format!(
             "default_upstream: baseline\nallow_pins: true\nexpose_headers: true\nupstreams:\n  baseline: {{ url: {} }}\n{}",
             big.url(),
-            candidates.concat()
+            candidates().map(candidate_of).collect::<String>()
         ));
         Loops {
             baseline,
@@ -51,45 +54,12 @@ impl Loops {
         }
     }
 
-    fn send(&self, agent: Agent, arm: &str, history: &[Value]) -> Answer {
-        Request::post(&agent.path(), agent.request(history).to_string())
-            .header("authorization", &format!("Bearer {KEY}"))
-            .header("x-understudy-route", arm)
-            .header("x-understudy-tag-case", &format!("{} at {arm}", agent.name()))
-            .send(self.program.listen)
-    }
-
     /// A whole conversation, whose arm changes at every turn.
     fn converse(&self, agent: Agent, arms: [&str; 2]) {
-        let mut history = vec![agent.first_message("Look it up, please.")];
-        for turn in 0.. {
-            let arm = arms[turn % 2];
-            let answer = self.send(agent, arm, &history);
-            let why = || {
-                let refused = (self.baseline.refused(), self.candidate.refused());
-                format!(
-                    "{}, turn {turn} at {arm}: {}\n{refused:#?}",
-                    agent.name(),
-                    answer.text()
-                )
-            };
-            assert_eq!(answer.status(), 200, "{}", why());
-            assert_eq!(answer.head.header("x-understudy-served-by"), Some(arm), "{}", why());
-            let assembled = wire::assemble(agent.api, answer.head.header("content-type"), &answer.body);
-            let assembled = assembled.unwrap_or_else(|error| panic!("{error}: {}", why()));
-            assert_eq!(assembled.streamed, agent.streams, "{}", why());
-            assert!(
-                answer.complete && !assembled.partial && assembled.error.is_none(),
-                "{}",
-                why()
-            );
-            if !agent.go_on(&mut history, &assembled.body) {
-                assert_eq!(turn + 1, TURNS, "{}", why());
-                break;
-            }
-        }
-        let last = history.last().map(Value::to_string).unwrap_or_default();
-        assert!(last.contains("All done."), "{}: {history:#?}", agent.name());
+        let why = || format!("{:#?}", (self.baseline.refused(), self.candidate.refused()));
+        let by = converse(&self.program, agent, arms, &why);
+        let expected: Vec<&str> = (0..TURNS).map(|turn| arms[turn % 2]).collect();
+        assert_eq!(by, expected, "{}", agent.name());
     }
 }
 
@@ -109,9 +79,10 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
     for (api, way) in agents {
         for streams in [false, true] {
             let agent = Agent { api, way, streams };
-            let hello = agent.first_message("Hello.");
-            assert_eq!(stage.send(agent, "baseline", &[hello]).status(), 200);
-            for candidate in CANDIDATES.into_iter().filter(|candidate| *candidate != api) {
+            let hello = [agent.first_message("Hello.")];
+            let answer = pinned(&stage.program, agent, "baseline", "hello at baseline", &hello);
+            assert_eq!(answer.status(), 200);
+            for candidate in candidates().filter(|candidate| is_needed(api, *candidate)) {
                 stage.converse(agent, ["baseline", candidate.as_str()]);
                 stage.converse(agent, [candidate.as_str(), "baseline"]);
             }
@@ -125,12 +96,7 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
     stage.program.terminate();
     for row in stage.home.rows() {
         let case = row.tags.get("case").cloned().unwrap_or_default();
-        let served: Vec<&str> = row
-            .attempts
-            .iter()
-            .filter(|it| it.served)
-            .map(|it| it.upstream.as_str())
-            .collect();
+        let served = served(&row);
         assert!(case.ends_with(served[0]) && served.len() == 1, "{case}: {served:?}");
         assert_eq!(
             (row.input_tokens, row.output_tokens),
@@ -139,10 +105,12 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
             row.response_body
         );
         assert!(!row.partial && row.error.is_none(), "{case}: {:?}", row.error);
-        if served[0] != "baseline" && served[0] != "ollama" {
+        if served[0] != "baseline" {
+            // These two say nothing of it.
+            let is_untold = matches!(served[0], "cohere_chat" | "bedrock_converse");
             assert_eq!(
                 row.response_model.as_deref(),
-                Some("big"),
+                Some(if is_untold { "small-1" } else { "big" }),
                 "{case}: what the candidate says that it is"
             );
         }
@@ -150,53 +118,21 @@ fn every_agents_tool_loop_changes_its_arm_at_every_turn_whatever_the_candidate_s
 }
 
 /// A chat baseline and an Anthropic candidate, which takes all conversations once the client is known.
-struct Stage {
-    baseline: Upstream,
-    candidate: Upstream,
-    home: Home,
-    program: Program,
+fn stage(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Canary {
+    let big = |seen: &Seen| answer_chat(seen, "gpt-5", "from the baseline");
+    let stage = Canary::new(big, answer, Api::AnthropicMessages, more);
+    let hello = send(&stage, "hello", &request(false));
+    let said = chat_text(&hello.text());
+    assert_eq!(said, "from the baseline", "the first call of an unknown client");
+    stage
 }
 
-impl Stage {
-    fn new(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
-        let baseline = Upstream::start(|seen| answer_chat(seen, "gpt-5", "from the baseline"));
-        let candidate = Upstream::start(answer);
-        let home = Home::new();
-        home.write_config(&format!(
-            "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  \
-             small: {{ url: {}, api: anthropic_messages, model: haiku, key_env: CANDIDATE_KEY, trusted: true }}\n\
-             routes:\n  - name: canary\n    split: {{ big: 0, small: 100 }}\n    {more}\n",
-            baseline.url(),
-            candidate.url(),
-        ));
-        let program = home.serve(&["--config", "understudy.yaml"], &[("CANDIDATE_KEY", CANDIDATE_KEY)]);
-        let stage = Stage {
-            baseline,
-            candidate,
-            home,
-            program,
-        };
-        let hello = stage.send("hello", &request(false));
-        assert_eq!(
-            chat_text(&hello.text()),
-            "from the baseline",
-            "the first call of an unknown client"
-        );
-        stage
-    }
-
-    fn send(&self, case: &str, body: &Value) -> Answer {
-        Request::post(CHAT, body.to_string())
-            .header("authorization", &format!("Bearer {KEY}"))
-            .header("openai-organization", "org-of-the-client")
-            .header("x-understudy-tag-case", case)
-            .send(self.program.listen)
-    }
-
-    fn end(self) -> Home {
-        self.program.terminate();
-        self.home
-    }
+fn send(stage: &Canary, case: &str, body: &Value) -> Answer {
+    Request::post(CHAT, body.to_string())
+        .header("authorization", &format!("Bearer {CLIENT_KEY}"))
+        .header("openai-organization", "org-of-the-client")
+        .header("x-understudy-tag-case", case)
+        .send(stage.program.listen)
 }
 
 fn request(streamed: bool) -> Value {
@@ -237,7 +173,7 @@ fn answer_messages(seen: &Seen) -> Vec<Step> {
 
 #[test]
 fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
-    let stage = Stage::new("", answer_messages);
+    let stage = stage("", answer_messages);
     let asks_usage = json!({"include_usage": true});
     for (case, streamed, usage) in [
         ("whole", false, false),
@@ -248,7 +184,7 @@ fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
         if usage {
             body["stream_options"] = asks_usage.clone();
         }
-        let answer = stage.send(case, &body);
+        let answer = send(&stage, case, &body);
         let said = answer.text();
         assert_eq!(
             (answer.status(), chat_text(&said).as_str()),
@@ -268,11 +204,11 @@ fn a_chat_call_is_answered_by_an_anthropic_candidate_in_chat() {
         assert_eq!(seen.head.path(), MESSAGES);
         assert_eq!(seen.head.header("x-api-key"), Some(CANDIDATE_KEY));
         assert_eq!(seen.head.header("anthropic-version"), Some("2023-06-01"));
-        assert!(!contains(&seen.bytes(), KEY) && seen.head.header("openai-organization").is_none());
+        assert!(!contains(&seen.bytes(), CLIENT_KEY) && seen.head.header("openai-organization").is_none());
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
         assert_eq!(
             (&body["model"], &body["system"]),
-            (&json!("haiku"), &json!("Be brief."))
+            (&json!("small-1"), &json!("Be brief."))
         );
         assert!(body["max_tokens"].as_i64() > Some(0), "{body}");
     }
@@ -319,8 +255,8 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
         ("empty", true, stream(&[])),
     ];
     for (case, streamed, steps) in faults {
-        let stage = Stage::new("", move |_| steps.clone());
-        let answer = stage.send(case, &request(streamed));
+        let stage = stage("", move |_| steps.clone());
+        let answer = send(&stage, case, &request(streamed));
         assert_eq!(
             chat_text(&answer.text()),
             "from the baseline",
@@ -341,7 +277,7 @@ fn an_anthropic_candidate_that_fails_before_its_first_event_is_covered_by_the_ch
 #[test]
 fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_chat() {
     let begun = events("half", 3).concat();
-    let stage = Stage::new("hold: none", move |_| {
+    let stage = stage("hold: none", move |_| {
         let piece = Step::Send(chunk(begun.as_bytes()));
         let pause = Step::Pause(std::time::Duration::from_millis(30));
         vec![
@@ -352,7 +288,7 @@ fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_
             Step::Reset,
         ]
     });
-    let answer = stage.send("reset", &request(true));
+    let answer = send(&stage, "reset", &request(true));
     let said = answer.text();
     assert!(
         said.contains("half") && said.contains("\"error\":{") && !said.contains("[DONE]"),
@@ -364,7 +300,7 @@ fn an_anthropic_stream_that_breaks_off_after_its_first_event_ends_with_an_error_
 
 #[test]
 fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
-    let stage = Stage::new("", answer_messages);
+    let stage = stage("", answer_messages);
     let with = |key: &str, value: Value| {
         let mut body = request(false);
         body[key] = value;
@@ -382,7 +318,7 @@ fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
         ("stored", with("store", json!(true)), "state_at_provider"),
     ];
     for (case, body, _) in &calls {
-        let answer = stage.send(case, body);
+        let answer = send(&stage, case, body);
         assert_eq!(
             chat_text(&answer.text()),
             "from the baseline",
@@ -401,4 +337,58 @@ fn chat_calls_that_anthropic_cannot_say_stay_with_their_baseline() {
             metrics.text
         );
     }
+}
+
+#[test]
+fn a_candidate_at_bedrock_is_asked_with_a_signature_of_the_operators() {
+    let baseline = Upstream::start(|seen| answer_chat(seen, "gpt-5", "from the baseline"));
+    let candidate = Upstream::start(|seen| say(seen, "from the candidate", None));
+    let home = Home::new();
+    home.write_config(&format!(
+        "default_upstream: big\nupstreams:\n  big: {{ url: {} }}\n  small:\n    url: {}\n    api: bedrock_converse\n    \
+         model: eu.amazon.nova-micro-v1:0\n    sign: aws\n    aws: {{ region: eu-west-1, service: bedrock }}\n    trusted: true\n\
+         routes: [{{ split: {{ big: 0, small: 100 }} }}]\n",
+        baseline.url(),
+        candidate.url()
+    ));
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDOFTHEOPERATOR"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let program = home.serve(&["--config", "understudy.yaml"], &keys);
+    for (case, streamed, expected) in [
+        ("hello", false, "from the baseline"),
+        ("whole", false, "from the candidate"),
+        ("streamed", true, "from the candidate"),
+    ] {
+        let answer = Request::post(CHAT, request(streamed).to_string())
+            .header("authorization", &format!("Bearer {CLIENT_KEY}"))
+            .header("x-understudy-tag-case", case)
+            .send(program.listen);
+        assert_eq!(chat_text(&answer.text()), expected, "{case}: {}", answer.text());
+    }
+    let paths: Vec<String> = candidate
+        .requests()
+        .iter()
+        .map(|seen| seen.head.path().to_owned())
+        .collect();
+    assert_eq!(
+        paths,
+        ["converse", "converse-stream"].map(|verb| format!("/model/eu.amazon.nova-micro-v1%3A0/{verb}"))
+    );
+    for seen in candidate.requests() {
+        let signed = seen.head.header("authorization").unwrap_or_default();
+        assert!(
+            signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDOFTHEOPERATOR/")
+                && signed.contains("/eu-west-1/bedrock/aws4_request"),
+            "{signed}"
+        );
+        assert!(!contains(&seen.bytes(), CLIENT_KEY));
+    }
+    program.terminate();
+    assert_eq!(
+        home.row("streamed").response_model.as_deref(),
+        Some("eu.amazon.nova-micro-v1:0"),
+        "the API's answers name none"
+    );
 }

@@ -24,6 +24,7 @@ mod page;
 mod paths;
 mod recordings;
 mod rehearsal;
+mod rehearsed_apis;
 mod rollout;
 mod secrets;
 mod security;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::process::Output;
 use understudy_tests::fixtures::answer_chat;
 use understudy_tests::program::Home;
+use understudy_tests::strict::say;
 use understudy_tests::upstream::Upstream;
 
 /// Made-up calls of three tasks; `mood` is one of labels.
@@ -64,7 +65,10 @@ fn a_replay_ends_with_its_budget_goes_on_where_it_ended_and_says_what_it_found()
         "{scores}"
     );
     assert!(scores["accuracy"].is_f64() && !scores["confusion"].as_array().expect("pairs").is_empty());
-    for wrong in [["--rate", "0"], ["--max-usd", "-1"]] {
+    let spoken = json_of(&replay(&home, &task, &small, &["--api", "ollama", "--max-calls", "1"]));
+    let asked = small.requests().pop().expect("a request");
+    assert_eq!((asked.head.path(), spoken[0]["asked"].as_u64()), ("/api/chat", Some(1)));
+    for wrong in [["--rate", "0"], ["--max-usd", "-1"], ["--api", "soap"]] {
         assert_eq!(replay(&home, &task, &small, &wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
@@ -166,4 +170,26 @@ fn a_judge_is_neither_arm_sees_no_names_and_both_orders_and_is_told_how_far_to_b
             "{name}: {words}"
         );
     }
+}
+
+#[test]
+fn a_judge_is_asked_in_the_api_that_it_speaks() {
+    let (home, task) = home();
+    let small = Upstream::start(|seen| answer_chat(seen, "small-1", "negative"));
+    let judge = Upstream::start(|seen| say(seen, "They are alike.\nTIE", None));
+    home.write_config(&format!(
+        "default_upstream: llm\nupstreams:\n  llm: {{ url: 'http://127.0.0.1:9' }}\n  \
+         third: {{ url: {}, api: bedrock_converse, model: judge-1 }}\n",
+        judge.url()
+    ));
+    let options = ["--config", "understudy.yaml", "--judge", "third", "--max-calls", "30"];
+    let judged = json_of(&replay(&home, &task, &small, &options))[0]["judged"].clone();
+    let paths = judge.requests().into_iter().map(|seen| seen.head.path().to_owned());
+    assert!(paths.into_iter().all(|path| path == "/model/judge-1/converse"));
+    assert!(judged["ties"].as_u64() > Some(0), "{judged}");
+    assert_eq!(
+        (judged["ties"].clone(), judged["wins"].as_u64()),
+        (judged["pairs"].clone(), Some(0)),
+        "{judged}"
+    );
 }

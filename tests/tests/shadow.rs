@@ -3,8 +3,6 @@
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use understudy_call::record::ScoreRecord;
-use understudy_collector::scan::{ScoreFilter, scores};
-use understudy_collector::store::Store;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_text};
 use understudy_tests::http::Request;
 use understudy_tests::program::{Home, Program};
@@ -81,17 +79,6 @@ impl Stage {
             program.scrape().sum("understudy_task_calls_total", &[]) > 0.0
         });
         program
-    }
-
-    fn scores(&self) -> Vec<ScoreRecord> {
-        let store = Store::open(&self.home.data().to_string_lossy()).expect("a readable data directory");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime
-            .block_on(scores(&store, &ScoreFilter::default()))
-            .expect("readable scores")
     }
 }
 
@@ -172,6 +159,7 @@ fn a_live_call_is_put_to_the_candidate_and_to_the_baseline_again_masked_and_with
     });
     let call = call.expect("the call is kept");
     let rows: Vec<ScoreRecord> = stage
+        .home
         .scores()
         .into_iter()
         .filter(|row| row.call_id == call.call_id)
@@ -229,8 +217,14 @@ fn a_candidate_that_fails_or_redirects_is_a_row_and_nobody_else_is_asked() {
     });
     program.terminate();
     assert_eq!(elsewhere.count(), 0, "a redirect is not followed");
-    assert!(stage.scores().iter().all(|row| !row.valid && row.agreement.is_none()));
-    assert!(!stage.scores().is_empty());
+    assert!(
+        stage
+            .home
+            .scores()
+            .iter()
+            .all(|row| !row.valid && row.agreement.is_none())
+    );
+    assert!(!stage.home.scores().is_empty());
 }
 
 #[test]
@@ -305,7 +299,7 @@ fn what_a_canary_answered_is_held_against_the_baseline() {
     assert_eq!(shadow.head.header("authorization"), Some("Bearer key-of-the-baseline"));
     assert!(!contains(&shadow.bytes(), SECRET));
     program.terminate();
-    let rows = stage.scores();
+    let rows = stage.home.scores();
     let reverse: Vec<&ScoreRecord> = rows
         .iter()
         .filter(|row| row.source.as_deref() == Some("reverse"))
@@ -347,7 +341,7 @@ fn raw_text_goes_to_a_trusted_upstream_alone_and_its_answer_is_kept_masked() {
         program.scrape().sum("understudy_shadow_calls_total", &[]) > 0.0
     });
     program.terminate();
-    let rows = stage.scores();
+    let rows = stage.home.scores();
     let said: Vec<&str> = rows.iter().filter_map(|row| row.output_text.as_deref()).collect();
     assert!(
         !said.is_empty()
@@ -393,7 +387,7 @@ fn a_restart_scores_as_before() {
             program.scrape().sum("understudy_shadow_calls_total", &[]) > 1.0
         });
         program.terminate();
-        after.push(stage.scores());
+        after.push(stage.home.scores());
     }
     assert!(after[0].len() > 1 && after[1].len() > after[0].len() + 1);
     for row in &after[1] {
@@ -442,7 +436,7 @@ fn a_third_model_compares_live_answers_blind_in_both_orders_and_within_its_budge
         assert!(!contains(&bytes, SECRET) && !contains(&bytes, "small") && !contains(&bytes, "candidate"));
     }
     program.terminate();
-    let rows = stage.scores();
+    let rows = stage.home.scores();
     let judged: Vec<&ScoreRecord> = rows.iter().filter(|row| row.judge.is_some()).collect();
     assert_eq!(judged.len(), 2, "{rows:?}");
     assert!(
@@ -484,7 +478,7 @@ fn a_judge_that_hangs_changes_nothing_but_a_metric() {
         begun.elapsed() < Duration::from_secs(15),
         "it does not wait for the judge"
     );
-    let rows = stage.scores();
+    let rows = stage.home.scores();
     assert!(rows.len() as f64 >= asked, "each answer is kept");
     assert!(rows.iter().all(|row| row.judge.is_none() && row.agreement.is_some()));
 }

@@ -5,24 +5,15 @@ use serde_json::{Value, json};
 use understudy_call::call::Api;
 use understudy_call::record::{CallRecord, Outcome};
 use understudy_call::wire;
+use understudy_tests::arms::{CANDIDATE_KEY, CLIENT_KEY, Canary, served};
 use understudy_tests::contains;
 use understudy_tests::fixtures::{CHAT, MESSAGES, answer_chat, chat_answer, chat_event};
 use understudy_tests::http::{Answer, Request};
-use understudy_tests::program::{Home, Program};
-use understudy_tests::upstream::{Gate, LAST_CHUNK, Seen, Step, Upstream, chunk, json as whole, stream, stream_head};
+use understudy_tests::upstream::{Gate, LAST_CHUNK, Seen, Step, chunk, json as whole, stream, stream_head};
 
-const KEY: &str = "key-of-the-client";
-const CANDIDATE_KEY: &str = "key-of-the-candidate";
 const MODEL: &str = "claude-sonnet-4-5";
 const FROM_BASELINE: &str = "from the baseline";
 const FROM_CANDIDATE: &str = "from the candidate";
-
-struct Stage {
-    baseline: Upstream,
-    candidate: Upstream,
-    home: Home,
-    program: Program,
-}
 
 fn baseline_answer(seen: &Seen) -> Vec<Step> {
     if seen.head.path() != MESSAGES {
@@ -38,47 +29,24 @@ fn baseline_answer(seen: &Seen) -> Vec<Step> {
     )
 }
 
-impl Stage {
-    /// All conversations go to the candidate, once the client is known.
-    fn new(answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
-        Stage::with("", answer)
-    }
+/// All conversations go to the candidate, once the client is known.
+fn stage(answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Canary {
+    stage_with("", answer)
+}
 
-    /// With more in its route.
-    fn with(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Stage {
-        let baseline = Upstream::start(baseline_answer);
-        let candidate = Upstream::start(answer);
-        let home = Home::new();
-        home.write_config(&format!(
-            "default_upstream: anthropic\nupstreams:\n  anthropic: {{ url: {} }}\n  \
-             small: {{ url: {}, api: openai_chat, model: small-1, key_env: CANDIDATE_KEY, trusted: true }}\n\
-             routes:\n  - name: canary\n    split: {{ anthropic: 0, small: 100 }}\n    {more}\n",
-            baseline.url(),
-            candidate.url(),
-        ));
-        let program = home.serve(&["--config", "understudy.yaml"], &[("CANDIDATE_KEY", CANDIDATE_KEY)]);
-        let stage = Stage {
-            baseline,
-            candidate,
-            home,
-            program,
-        };
-        let hello = stage.call("hello", &request(false)).send(stage.program.listen);
-        assert_eq!(text(&hello), FROM_BASELINE, "the first call of an unknown client");
-        stage
-    }
+/// With more in its route.
+fn stage_with(more: &str, answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Canary {
+    let stage = Canary::new(baseline_answer, answer, Api::OpenaiChat, more);
+    let hello = call("hello", &request(false)).send(stage.program.listen);
+    assert_eq!(text(&hello), FROM_BASELINE, "the first call of an unknown client");
+    stage
+}
 
-    fn call(&self, case: &str, body: &Value) -> Request {
-        Request::post(MESSAGES, body.to_string())
-            .header("x-api-key", KEY)
-            .header("anthropic-version", "2023-06-01")
-            .header("x-understudy-tag-case", case)
-    }
-
-    fn end(self) -> Home {
-        self.program.terminate();
-        self.home
-    }
+fn call(case: &str, body: &Value) -> Request {
+    Request::post(MESSAGES, body.to_string())
+        .header("x-api-key", CLIENT_KEY)
+        .header("anthropic-version", "2023-06-01")
+        .header("x-understudy-tag-case", case)
 }
 
 fn request(streamed: bool) -> Value {
@@ -96,23 +64,17 @@ fn text(answer: &Answer) -> String {
 }
 
 fn assert_served_by(row: &CallRecord, upstream: &str) {
-    let served: Vec<&str> = row
-        .attempts
-        .iter()
-        .filter(|it| it.served)
-        .map(|it| it.upstream.as_str())
-        .collect();
-    assert_eq!(served, [upstream], "{:?}", row.attempts);
+    assert_eq!(served(row), [upstream], "{:?}", row.attempts);
 }
 
 #[test]
 fn an_anthropic_call_is_answered_by_a_chat_candidate_in_its_own_api() {
-    let stage = Stage::new(|seen| answer_chat(seen, "small-1.5", FROM_CANDIDATE));
+    let stage = stage(|seen| answer_chat(seen, "small-1.5", FROM_CANDIDATE));
     for (case, streamed, content_type) in [
         ("whole", false, "application/json"),
         ("streamed", true, "text/event-stream"),
     ] {
-        let answer = stage.call(case, &request(streamed)).send(stage.program.listen);
+        let answer = call(case, &request(streamed)).send(stage.program.listen);
         assert_eq!(text(&answer), FROM_CANDIDATE);
         assert!(answer.complete);
         assert_eq!(answer.head.header("content-type"), Some(content_type));
@@ -134,7 +96,7 @@ fn an_anthropic_call_is_answered_by_a_chat_candidate_in_its_own_api() {
         assert_eq!(seen.head.path(), CHAT);
         let key = format!("Bearer {CANDIDATE_KEY}");
         assert_eq!(seen.head.header("authorization"), Some(&key[..]));
-        assert!(!contains(&seen.bytes(), KEY) && seen.head.header("anthropic-version").is_none());
+        assert!(!contains(&seen.bytes(), CLIENT_KEY) && seen.head.header("anthropic-version").is_none());
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
         assert_eq!(body["model"], "small-1");
         assert_eq!(body["messages"][0], json!({"role": "system", "content": "Be brief."}));
@@ -174,7 +136,7 @@ fn an_anthropic_call_is_answered_by_a_chat_candidate_in_its_own_api() {
 fn the_first_event_of_a_translated_stream_that_is_not_held_is_not_held_back() {
     let gate = Gate::default();
     let until_open = gate.clone();
-    let stage = Stage::with("hold: none", move |_| {
+    let stage = stage_with("hold: none", move |_| {
         vec![
             stream_head(),
             Step::Send(chunk(chat_event("small-1", "first ").as_bytes())),
@@ -183,7 +145,7 @@ fn the_first_event_of_a_translated_stream_that_is_not_held_is_not_held_back() {
             Step::Send(LAST_CHUNK.to_vec()),
         ]
     });
-    let mut open = stage.call("open", &request(true)).open(stage.program.listen);
+    let mut open = call("open", &request(true)).open(stage.program.listen);
     open.read_until("first ");
     gate.open();
     assert_eq!(text(&open.finish()), "first ");
@@ -191,9 +153,9 @@ fn the_first_event_of_a_translated_stream_that_is_not_held_is_not_held_back() {
 
 #[test]
 fn a_candidate_that_fails_before_its_first_event_is_covered_by_the_baseline() {
-    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"cut"}});
+    let cut_call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"cut"}});
     let mut broken = chat_answer("small-1", "");
-    broken["choices"][0]["message"]["tool_calls"] = json!([call]);
+    broken["choices"][0]["message"]["tool_calls"] = json!([cut_call]);
     let error = r#"{"error":{"message":"out of memory","type":"server_error"}}"#;
     let faults: Vec<(&str, bool, Vec<Step>)> = vec![
         ("status", false, whole(503, &json!({"error": "busy"}))),
@@ -217,12 +179,12 @@ fn a_candidate_that_fails_before_its_first_event_is_covered_by_the_baseline() {
         ("reset", true, vec![stream_head(), Step::Reset]),
     ];
     for (case, streamed, steps) in faults {
-        let stage = Stage::new(move |_| steps.clone());
-        let answer = stage.call(case, &request(streamed)).send(stage.program.listen);
+        let stage = stage(move |_| steps.clone());
+        let answer = call(case, &request(streamed)).send(stage.program.listen);
         assert_eq!(text(&answer), FROM_BASELINE, "{case}");
         assert_eq!(stage.candidate.count(), 1, "{case}");
         let row = stage.end().row(case);
-        assert_served_by(&row, "anthropic");
+        assert_served_by(&row, "big");
         assert_eq!(
             row.attempts.len(),
             2,
@@ -237,19 +199,15 @@ fn a_candidate_that_fails_before_its_first_event_is_covered_by_the_baseline() {
             "{case}: {:?}",
             row.attempts
         );
-        assert_eq!(
-            (row.arm.as_deref(), row.outcome),
-            (Some("anthropic"), Outcome::Ok),
-            "{case}"
-        );
+        assert_eq!((row.arm.as_deref(), row.outcome), (Some("big"), Outcome::Ok), "{case}");
         assert_eq!(row.response_model.as_deref(), Some(MODEL), "{case}");
     }
 }
 
 #[test]
 fn a_whole_answer_to_a_streamed_call_becomes_a_stream() {
-    let stage = Stage::new(|_| whole(200, &chat_answer("small-1", FROM_CANDIDATE)));
-    let answer = stage.call("whole", &request(true)).send(stage.program.listen);
+    let stage = stage(|_| whole(200, &chat_answer("small-1", FROM_CANDIDATE)));
+    let answer = call("whole", &request(true)).send(stage.program.listen);
     assert_eq!(answer.head.header("content-type"), Some("text/event-stream"));
     assert_eq!(text(&answer), FROM_CANDIDATE);
     assert!(answer.text().contains("event: message_stop"));
@@ -283,8 +241,8 @@ fn a_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_the_clie
         ),
     ];
     for (case, steps) in faults {
-        let stage = Stage::with("hold: none", move |_| steps.clone());
-        let answer = stage.call(case, &request(true)).send(stage.program.listen);
+        let stage = stage_with("hold: none", move |_| steps.clone());
+        let answer = call(case, &request(true)).send(stage.program.listen);
         assert_eq!(answer.status(), 200);
         let said = answer.text();
         assert!(
@@ -307,7 +265,7 @@ fn a_stream_that_breaks_off_after_its_first_event_ends_with_an_error_in_the_clie
 
 #[test]
 fn calls_that_chat_cannot_say_stay_with_their_baseline_and_explain_says_why() {
-    let stage = Stage::new(|seen| answer_chat(seen, "small-1", FROM_CANDIDATE));
+    let stage = stage(|seen| answer_chat(seen, "small-1", FROM_CANDIDATE));
     let with = |key: &str, value: Value| {
         let mut body = request(false);
         body[key] = value;
@@ -338,7 +296,7 @@ fn calls_that_chat_cannot_say_stay_with_their_baseline_and_explain_says_why() {
     ];
     for (case, path, body, [reason, words]) in &calls {
         let before = stage.baseline.count();
-        let answer = stage.call(case, body).to(path).send(stage.program.listen);
+        let answer = call(case, body).to(path).send(stage.program.listen);
         assert_eq!(answer.status(), 200, "{case}: {}", answer.text());
         assert_eq!(stage.baseline.count(), before + 1, "{case} did not go to the baseline");
         std::fs::write(stage.home.path().join("request.json"), body.to_string()).expect("a writable folder");
@@ -374,9 +332,9 @@ fn a_candidates_chat_is_edited_in_place() {
         )
     };
     let sent = event("small-1", &long);
-    let stage = Stage::with("hold: none", move |_| stream(std::slice::from_ref(&sent)));
+    let stage = stage_with("hold: none", move |_| stream(std::slice::from_ref(&sent)));
     let body = json!({"model": "gpt-5", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
-    let answer = stage.call("chat", &body).to(CHAT).send(stage.program.listen);
+    let answer = call("chat", &body).to(CHAT).send(stage.program.listen);
     let id = answer
         .text()
         .split("\"id\": \"")

@@ -1,19 +1,16 @@
 //! A tool loop whose arm changes at every turn, both ways, in every API: a strict baseline refuses any id, signature or
 //! pairing that is not as it would be without us, and never has to.
 
-use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use understudy_call::call::Api;
-use understudy_call::wire;
 use understudy_tests::agents::Agent;
-use understudy_tests::http::{Answer, Request};
+use understudy_tests::arms::{converse, pinned, served};
 use understudy_tests::program::{Home, Program};
 use understudy_tests::strict::{Strict, TOOL, candidate};
 use understudy_tests::upstream::{Seen, Step, Upstream};
 
 const TURNS: usize = 9;
-const KEY: &str = "Bearer key-of-the-client";
 
 struct Stage {
     strict: Arc<Strict>,
@@ -41,74 +38,20 @@ impl Stage {
         Stage { strict, home, program }
     }
 
-    fn send(&self, agent: Agent, arm: &str, case: &str, history: &[Value]) -> Answer {
-        Request::post(&agent.path(), agent.request(history).to_string())
-            .header("authorization", KEY)
-            .header("x-understudy-route", arm)
-            .header("x-understudy-tag-case", case)
-            .send(self.program.listen)
+    /// Makes the client one that the baseline knows.
+    fn introduce(&self, agent: Agent) {
+        let hello = [agent.first_message("Look it up, please.")];
+        let answer = pinned(&self.program, agent, "baseline", "hello", &hello);
+        assert_eq!(answer.status(), 200);
     }
 
     /// A whole conversation; who served each of its turns.
     fn converse(&self, agent: Agent, arms: [&str; 2]) -> Vec<String> {
-        let mut history = vec![agent.first_message("Look it up, please.")];
-        let mut served = Vec::new();
-        loop {
-            let (turn, name) = (served.len(), agent.name());
-            let arm = arms[turn % 2];
-            let answer = self.send(agent, arm, &format!("{name} from {} turn {turn}", arms[0]), &history);
-            let why = || {
-                format!(
-                    "{name}, turn {turn} at {arm}: {}\n{:#?}",
-                    answer.text(),
-                    self.strict.refused()
-                )
-            };
-            assert_eq!(answer.status(), 200, "{}", why());
-            assert!(answer.complete, "{}", why());
-            assert!(
-                !answer.text().contains("nobody sees"),
-                "a candidate's reasoning shows: {}",
-                why()
-            );
-            served.push(
-                answer
-                    .head
-                    .header("x-understudy-served-by")
-                    .unwrap_or_default()
-                    .to_owned(),
-            );
-            let content_type = answer.head.header("content-type");
-            let assembled = wire::assemble(agent.api, content_type, &answer.body)
-                .unwrap_or_else(|error| panic!("{error}: {}", why()));
-            assert_eq!(assembled.streamed, agent.streams, "{}", why());
-            assert!(!assembled.partial && assembled.error.is_none(), "{}", why());
-            if !agent.go_on(&mut history, &assembled.body) {
-                break;
-            }
-            assert!(served.len() < 2 * TURNS, "the conversation has no end: {}", why());
-        }
-        assert!(
-            history
-                .last()
-                .is_some_and(|last| last.to_string().contains("All done.")),
-            "{history:#?}"
-        );
-        served
+        converse(&self.program, agent, arms, &|| format!("{:#?}", self.strict.refused()))
     }
 
     fn assert_alternates(&self, agent: Agent) {
-        // The first call makes the client one that the baseline knows.
-        assert_eq!(
-            self.send(
-                agent,
-                "baseline",
-                "hello",
-                &[agent.first_message("Look it up, please.")]
-            )
-            .status(),
-            200
-        );
+        self.introduce(agent);
         for arms in [["baseline", "small"], ["small", "baseline"]] {
             let served = self.converse(agent, arms);
             let expected: Vec<&str> = (0..TURNS).map(|turn| arms[turn % 2]).collect();
@@ -142,13 +85,7 @@ fn assert_rows(stage: Stage, api: Api) {
             row.response_body
         );
         assert!(!row.partial && row.error.is_none(), "{case}: {:?}", row.error);
-        let served: Vec<&str> = row
-            .attempts
-            .iter()
-            .filter(|it| it.served)
-            .map(|it| it.upstream.as_str())
-            .collect();
-        let by_candidate = served == ["small"];
+        let by_candidate = served(&row) == ["small"];
         if by_candidate {
             assert_eq!(row.response_model.as_deref(), Some("small-1"), "{case}");
             assert_eq!(row.arm.as_deref(), Some("small"), "{case}");
@@ -206,17 +143,7 @@ fn conversations_that_only_the_baseline_can_sign_stay_there_and_never_fail() {
     for (api, way) in [(Api::AnthropicMessages, "thinking"), (Api::Gemini, "signed")] {
         for streams in [false, true] {
             let agent = Agent { api, way, streams };
-            assert_eq!(
-                stage
-                    .send(
-                        agent,
-                        "baseline",
-                        "hello",
-                        &[agent.first_message("Look it up, please.")]
-                    )
-                    .status(),
-                200
-            );
+            stage.introduce(agent);
             for arms in [["baseline", "small"], ["small", "baseline"]] {
                 let served = stage.converse(agent, arms);
                 let calls_tools = &served[..served.len() - 1];
@@ -262,8 +189,7 @@ fn a_conversation_goes_on_where_every_second_answer_falls_back() {
         let stage = Stage::with(every_second, "routes:\n  - split: { baseline: 100, small: 0 }\n");
         for streams in [false, true] {
             let agent = Agent { api, way, streams };
-            let hello = agent.first_message("Hello.");
-            assert_eq!(stage.send(agent, "baseline", "hello", &[hello]).status(), 200);
+            stage.introduce(agent);
             let served = stage.converse(agent, ["small", "small"]);
             let by = |arm: &str| served.iter().filter(|by| *by == arm).count();
             assert!(

@@ -14,7 +14,6 @@ mod asking;
 mod events;
 mod reader;
 mod request;
-mod schema;
 
 pub(super) use answer::answer;
 pub(super) use asking::asking;

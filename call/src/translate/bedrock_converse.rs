@@ -5,15 +5,20 @@
 
 use serde_json::{Value, json};
 
-use super::chat::{Delta, finish_word};
+use super::blocks::{Begun, BlockEvents, Piece};
+use super::chat::finish_word;
 use super::fields::inexpressible;
 use super::ids::{CallIds, is_tool_name};
-use super::{BROKE_OFF, Back, Refusal, Writer, error_said, tool_calls};
+use super::{Back, Ending, Refusal, tool_calls};
 use crate::call::{Response, Usage};
 use crate::wire::eventstream;
 
+mod asking;
+mod reader;
 mod request;
 
+pub(super) use asking::asking;
+pub(super) use reader::ConverseEvents;
 pub(super) use request::request;
 
 /// A chat answer in this API.
@@ -75,92 +80,34 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// Writes the stream of an answer: binary messages, each with its checksums.
-pub(super) struct Messages {
-    ids: CallIds,
-    open: Option<Block>,
-    /// How many blocks were begun.
-    blocks: usize,
-    /// Blank text that no other has followed.
-    blank: String,
-    has_calls: bool,
-    finish: Option<String>,
-    usage: Usage,
-    has_failed: bool,
-}
+/// The events of an answer: binary messages, each with its checksums.
+pub(super) struct Messages;
 
-/// The content block that is being written.
-enum Block {
-    Text,
-    /// A tool call, with its arguments so far.
-    Call(String),
-}
+impl BlockEvents for Messages {
+    fn start(&mut self, _id: &str, out: &mut Vec<u8>) {
+        eventstream::write_event("messageStart", &json!({"role": "assistant"}), out);
+    }
 
-impl Messages {
-    /// For an answer to the request of `back`.
-    pub(super) fn new(back: &Back) -> Messages {
-        Messages {
-            ids: CallIds::of_history(&back.request),
-            open: None,
-            blocks: 0,
-            blank: String::new(),
-            has_calls: false,
-            finish: None,
-            usage: Usage::default(),
-            has_failed: false,
+    /// Only calls are said to begin.
+    fn begin(&mut self, index: usize, block: Begun<'_>, out: &mut Vec<u8>) {
+        if let Begun::Call { id, name } = block {
+            let start = json!({"toolUse": {"toolUseId": id, "name": name}});
+            let event = json!({"contentBlockIndex": index, "start": start});
+            eventstream::write_event("contentBlockStart", &event, out);
         }
     }
 
-    fn text(&mut self, piece: &str, out: &mut Vec<u8>) {
-        self.blank.push_str(piece);
-        if !matches!(self.open, Some(Block::Text)) {
-            if self.blank.trim().is_empty() {
-                return;
-            }
-            self.close(out);
-            self.open = Some(Block::Text);
-            self.blocks += 1;
-        }
-        let text = std::mem::take(&mut self.blank);
-        self.delta(json!({"text": text}), out);
-    }
-
-    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) {
-        self.close(out);
-        self.blank.clear();
-        if !is_tool_name(name) {
-            return self.fail(500, "the model called a tool by a name that can't be said", out);
-        }
-        self.has_calls = true;
-        let id = self.ids.next(id, index);
-        let start = json!({"toolUse": {"toolUseId": id, "name": name}});
-        let event = json!({"contentBlockIndex": self.blocks, "start": start});
-        eventstream::write_event("contentBlockStart", &event, out);
-        self.open = Some(Block::Call(String::new()));
-        self.blocks += 1;
-    }
-
-    /// Adds to the open block.
-    fn delta(&self, delta: Value, out: &mut Vec<u8>) {
-        let event = json!({"contentBlockIndex": self.blocks.saturating_sub(1), "delta": delta});
+    fn delta(&mut self, index: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+        let delta = match piece {
+            Piece::Text(text) => json!({"text": text}),
+            Piece::Arguments(piece) => json!({"toolUse": {"input": piece}}),
+        };
+        let event = json!({"contentBlockIndex": index, "delta": delta});
         eventstream::write_event("contentBlockDelta", &event, out);
     }
 
-    fn close(&mut self, out: &mut Vec<u8>) {
-        let Some(block) = self.open.take() else { return };
-        let is_cut = self
-            .finish
-            .as_deref()
-            .is_some_and(|word| stop_reason(word, false) == "max_tokens");
-        match block {
-            Block::Call(arguments) if !is_cut && !tool_calls::is_object(&arguments) => {
-                self.fail(500, "the model called a tool with arguments that are no object", out);
-            }
-            _ => {
-                let event = json!({"contentBlockIndex": self.blocks.saturating_sub(1)});
-                eventstream::write_event("contentBlockStop", &event, out);
-            }
-        }
+    fn stop(&mut self, index: usize, out: &mut Vec<u8>) {
+        eventstream::write_event("contentBlockStop", &json!({"contentBlockIndex": index}), out);
     }
 
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
@@ -171,47 +118,12 @@ impl Messages {
             _ => "internalServerException",
         };
         eventstream::write_exception(kind, &error(status, message), out);
-        self.has_failed = true;
-    }
-}
-
-impl Writer for Messages {
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        match delta {
-            Delta::Start { .. } => eventstream::write_event("messageStart", &json!({"role": "assistant"}), out),
-            Delta::Text(piece) | Delta::Refusal(piece) => self.text(&piece, out),
-            Delta::ToolCall { index, id, name } => self.call(index, &id, &name, out),
-            Delta::Arguments { piece, .. } => {
-                if let Some(Block::Call(arguments)) = &mut self.open {
-                    arguments.push_str(&piece);
-                    self.delta(json!({"toolUse": {"input": piece}}), out);
-                }
-            }
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(error) => {
-                let (status, message) = error_said(&error);
-                self.fail(status, &message, out);
-            }
-        }
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if !self.has_failed && self.finish.is_none() {
-            self.fail(500, BROKE_OFF, out);
-        }
-        if !self.has_failed {
-            self.close(out);
-        }
-        let Some(word) = self.finish.as_deref().filter(|_| !self.has_failed) else {
-            return;
-        };
-        let reason = stop_reason(word, self.has_calls);
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) {
+        let reason = stop_reason(ending.word, ending.has_calls);
         eventstream::write_event("messageStop", &json!({"stopReason": reason}), out);
-        let metadata = json!({"usage": usage(&self.usage), "metrics": {"latencyMs": 0}});
+        let metadata = json!({"usage": usage(ending.usage), "metrics": {"latencyMs": 0}});
         eventstream::write_event("metadata", &metadata, out);
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn fault(answer: &Response) -> Option<String> {
 
 /// Whether a finish word says that tools are called.
 pub(super) fn says_calls(finish_word: &str) -> bool {
-    matches!(finish_word, "tool_calls" | "function_call" | "tool_use")
+    matches!(finish_word, "tool_calls" | "function_call" | "tool_use" | "TOOL_CALL")
 }
 
 pub(super) const NO_CALL: &str = "it says that it calls a tool, and calls none";

@@ -5,14 +5,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::chat::{Delta, finish_word};
+use super::chat::finish_word;
 use super::fields::inexpressible;
 use super::ids::{CallIds, is_tool_name};
-use super::{BROKE_OFF, Back, Refusal, Writer, error_said, sse_event, tool_calls};
+use super::{Back, Ending, Refusal, Writer, Written, sse_event, tool_calls};
 use crate::call::{Response, ToolCall, Usage};
 
+mod asking;
+mod reader;
 mod request;
 
+pub(super) use asking::asking;
+pub(super) use reader::ChatEvents;
 pub(super) use request::request;
 
 /// A chat answer in this API.
@@ -82,76 +86,30 @@ fn fault(call: &ToolCall) -> Option<String> {
 }
 
 /// What is being written.
+#[derive(Default)]
 enum Open {
+    #[default]
     Nothing,
     Content(usize),
     Call(usize, ToolCall),
 }
 
 /// Writes the stream of an answer: `message-start`, contents and calls one after the other, `message-end`, `[DONE]`.
+#[derive(Default)]
 pub(super) struct Events {
-    ids: CallIds,
     open: Open,
     contents: usize,
-    has_calls: bool,
-    finish: Option<String>,
-    usage: Usage,
-    has_failed: bool,
 }
 
 impl Events {
-    /// For an answer to the request of `back`.
-    pub(super) fn new(back: &Back) -> Events {
-        Events {
-            ids: CallIds::of_history(&back.request),
-            open: Open::Nothing,
-            contents: 0,
-            has_calls: false,
-            finish: None,
-            usage: Usage::default(),
-            has_failed: false,
-        }
-    }
-
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        if !matches!(self.open, Open::Content(_)) && self.close(out) {
-            self.open = Open::Content(self.contents);
-            let content = json!({"type": "text", "text": ""});
-            put("content-start", self.contents, json!({"content": content}), out);
-            self.contents += 1;
-        }
-        if let Open::Content(index) = self.open {
-            put("content-delta", index, json!({"content": {"text": text}}), out);
-        }
-    }
-
-    fn call(&mut self, index: usize, id: &str, name: String, out: &mut Vec<u8>) {
-        if !self.close(out) {
-            return;
-        }
-        self.has_calls = true;
-        let function = json!({"name": name, "arguments": ""});
-        let call = json!({"id": self.ids.next(id, index), "type": "function", "function": function});
-        put("tool-call-start", index, json!({"tool_calls": call}), out);
-        let call = ToolCall {
-            id: None,
-            name,
-            arguments: String::new(),
-        };
-        self.open = Open::Call(index, call);
-    }
-
-    /// Ends what is being written; false where that failed.
-    fn close(&mut self, out: &mut Vec<u8>) -> bool {
-        match std::mem::replace(&mut self.open, Open::Nothing) {
+    /// Ends what is being written; a call may be cut only where the answer is.
+    fn close(&mut self, is_cut: bool, out: &mut Vec<u8>) -> Written {
+        match std::mem::take(&mut self.open) {
             Open::Nothing => {}
             Open::Content(index) => sse_event(&json!({"type": "content-end", "index": index}), out),
             Open::Call(index, call) => {
-                let word = self.finish.as_deref();
-                let is_cut = word.is_some_and(|word| finish_reason(word, true) == "MAX_TOKENS");
                 if let Some(fault) = fault(&call).filter(|_| !is_cut) {
-                    self.fail(&fault, out);
-                    return false;
+                    return Err(fault);
                 }
                 // No arguments are an empty object.
                 if call.arguments.is_empty() {
@@ -160,58 +118,66 @@ impl Events {
                 sse_event(&json!({"type": "tool-call-end", "index": index}), out);
             }
         }
-        true
-    }
-
-    fn fail(&mut self, message: &str, out: &mut Vec<u8>) {
-        self.has_failed = true;
-        let delta = json!({"finish_reason": "ERROR", "error": message});
-        sse_event(&json!({"type": "message-end", "delta": delta}), out);
+        Ok(())
     }
 }
 
 impl Writer for Events {
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        match delta {
-            Delta::Start { id } => {
-                let message =
-                    json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-                sse_event(
-                    &json!({"id": id, "type": "message-start", "delta": {"message": message}}),
-                    out,
-                );
+    fn start(&mut self, id: &str, out: &mut Vec<u8>) {
+        let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
+        let event = json!({"id": id, "type": "message-start", "delta": {"message": message}});
+        sse_event(&event, out);
+    }
+
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        let index = match self.open {
+            Open::Content(index) => index,
+            _ => {
+                self.close(false, out)?;
+                let content = json!({"type": "text", "text": ""});
+                put("content-start", self.contents, json!({"content": content}), out);
+                self.open = Open::Content(self.contents);
+                self.contents += 1;
+                self.contents - 1
             }
-            Delta::Text(text) | Delta::Refusal(text) => self.text(&text, out),
-            Delta::ToolCall { index, id, name } => self.call(index, &id, name, out),
-            Delta::Arguments { index, piece } => {
-                if let Open::Call(_, call) = &mut self.open {
-                    call.arguments.push_str(&piece);
-                    put_arguments(index, &piece, out);
-                }
-            }
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(inner) => self.fail(&error_said(&inner).1, out),
+        };
+        put("content-delta", index, json!({"content": {"text": piece}}), out);
+        Ok(())
+    }
+
+    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written {
+        self.close(false, out)?;
+        let function = json!({"name": name, "arguments": ""});
+        let call = json!({"id": id, "type": "function", "function": function});
+        put("tool-call-start", index, json!({"tool_calls": call}), out);
+        let call = ToolCall {
+            id: None,
+            name: name.to_owned(),
+            arguments: String::new(),
+        };
+        self.open = Open::Call(index, call);
+        Ok(())
+    }
+
+    fn arguments(&mut self, index: usize, piece: &str, out: &mut Vec<u8>) {
+        if let Open::Call(_, call) = &mut self.open {
+            call.arguments.push_str(piece);
+            put_arguments(index, piece, out);
         }
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        let Some(word) = self.finish.clone() else {
-            return self.fail(BROKE_OFF, out);
-        };
-        if !self.close(out) {
-            return;
-        }
-        let finish = finish_reason(&word, self.has_calls);
-        let delta = json!({"finish_reason": finish, "usage": usage(&self.usage)});
+    fn fail(&mut self, _status: u16, message: &str, out: &mut Vec<u8>) {
+        let delta = json!({"finish_reason": "ERROR", "error": message});
+        sse_event(&json!({"type": "message-end", "delta": delta}), out);
+    }
+
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) -> Written {
+        let finish = finish_reason(ending.word, ending.has_calls);
+        self.close(finish == "MAX_TOKENS", out)?;
+        let delta = json!({"finish_reason": finish, "usage": usage(ending.usage)});
         sse_event(&json!({"type": "message-end", "delta": delta}), out);
         out.extend_from_slice(b"data: [DONE]\n\n");
+        Ok(())
     }
 }
 

@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::chat::{Delta, finish_word};
+use super::chat::finish_word;
 use super::tool_calls::{self, Collected};
-use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
+use super::{Back, Ending, Refusal, Writer, Written};
 use crate::call::{Response, ToolCall, Usage};
 
 mod asking;
@@ -154,10 +154,7 @@ pub(super) struct Chunks {
     back: Back,
     id: String,
     calls: Collected,
-    finish: Option<String>,
-    usage: Usage,
     chunks: usize,
-    is_over: bool,
 }
 
 impl Chunks {
@@ -170,10 +167,7 @@ impl Chunks {
             },
             id: String::new(),
             calls: Collected::default(),
-            finish: None,
-            usage: Usage::default(),
             chunks: 0,
-            is_over: false,
         }
     }
 
@@ -187,23 +181,8 @@ impl Chunks {
         self.chunks += 1;
     }
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        if text.is_empty() {
-            return;
-        }
-        let content = json!({"parts": [{"text": text}], "role": "model"});
-        let chunk = json!({"candidates": [{"content": content, "index": 0}]});
-        self.chunk(&with_names(chunk, &self.back, &self.id), out);
-    }
-
-    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
-        self.chunk(&error(status, message), out);
-        self.close(out);
-    }
-
     /// Nothing follows: the end of the array.
     fn close(&mut self, out: &mut Vec<u8>) {
-        self.is_over = true;
         if self.back.as_array {
             out.extend_from_slice(b"\n]\n");
         }
@@ -211,39 +190,41 @@ impl Chunks {
 }
 
 impl Writer for Chunks {
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        if self.is_over {
-            return;
-        }
-        match delta {
-            Delta::Start { id, .. } => self.id = id,
-            Delta::Text(text) | Delta::Refusal(text) => self.text(&text, out),
-            Delta::ToolCall { name, .. } => self.calls.start(name),
-            Delta::Arguments { index, piece } => self.calls.push(index, &piece),
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(inner) => {
-                let (status, message) = error_said(&inner);
-                self.fail(status, &message, out);
-            }
-        }
+    fn start(&mut self, id: &str, _out: &mut Vec<u8>) {
+        self.id = id.to_owned();
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.is_over {
-            return;
-        }
-        if self.finish.is_none() {
-            return self.fail(500, BROKE_OFF, out);
-        }
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        let content = json!({"parts": [{"text": piece}], "role": "model"});
+        let chunk = json!({"candidates": [{"content": content, "index": 0}]});
+        self.chunk(&with_names(chunk, &self.back, &self.id), out);
+        Ok(())
+    }
+
+    fn call(&mut self, _index: usize, _id: &str, name: &str, _out: &mut Vec<u8>) -> Written {
+        self.calls.start(name.to_owned());
+        Ok(())
+    }
+
+    fn arguments(&mut self, index: usize, piece: &str, _out: &mut Vec<u8>) {
+        self.calls.push(index, piece);
+    }
+
+    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
+        self.chunk(&error(status, message), out);
+        self.close(out);
+    }
+
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) -> Written {
         let end = End {
-            finish: self.finish.as_deref(),
+            finish: Some(ending.word),
             calls: self.calls.calls(),
-            usage: &self.usage,
+            usage: ending.usage,
         };
         let chunk = end.chunk(&self.back, &self.id, Vec::new());
         self.chunk(&chunk, out);
         self.close(out);
+        Ok(())
     }
 }
 

@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::chat::{Delta, finish_word};
+use super::chat::finish_word;
 use super::fields::inexpressible;
 use super::tool_calls::{self, Collected};
-use super::{BROKE_OFF, Back, Refusal, Writer, error_said};
+use super::{Back, Ending, Refusal, Writer, Written};
 use crate::call::{Response, ToolCall, Usage};
 
 mod asking;
@@ -99,9 +99,6 @@ pub(super) struct Lines {
     back: Back,
     created: i64,
     calls: Collected,
-    finish: Option<String>,
-    usage: Usage,
-    has_failed: bool,
 }
 
 impl Lines {
@@ -114,9 +111,6 @@ impl Lines {
             },
             created: 0,
             calls: Collected::default(),
-            finish: None,
-            usage: Usage::default(),
-            has_failed: false,
         }
     }
 
@@ -130,37 +124,35 @@ impl Writer for Lines {
         self.created = seconds;
     }
 
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        match delta {
-            Delta::Start { .. } => {}
-            Delta::Text(text) | Delta::Refusal(text) => put(&self.line(&text, Vec::new()), out),
-            Delta::ToolCall { name, .. } => self.calls.start(name),
-            Delta::Arguments { index, piece } => self.calls.push(index, &piece),
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(inner) => {
-                self.has_failed = true;
-                let (status, message) = error_said(&inner);
-                put(&error(status, &message), out);
-            }
-        }
+    fn start(&mut self, _id: &str, _out: &mut Vec<u8>) {}
+
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        put(&self.line(piece, Vec::new()), out);
+        Ok(())
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        if self.finish.is_none() {
-            return put(&error(500, BROKE_OFF), out);
-        }
-        match whole_calls(self.calls.calls(), self.finish.as_deref()) {
-            Ok(calls) if calls.is_empty() => {}
-            Ok(calls) => put(&self.line("", calls), out),
-            Err(message) => return put(&error(500, &message), out),
+    fn call(&mut self, _index: usize, _id: &str, name: &str, _out: &mut Vec<u8>) -> Written {
+        self.calls.start(name.to_owned());
+        Ok(())
+    }
+
+    fn arguments(&mut self, index: usize, piece: &str, _out: &mut Vec<u8>) {
+        self.calls.push(index, piece);
+    }
+
+    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
+        put(&error(status, message), out);
+    }
+
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) -> Written {
+        let calls = whole_calls(self.calls.calls(), Some(ending.word))?;
+        if !calls.is_empty() {
+            put(&self.line("", calls), out);
         }
         let mut last = self.line("", Vec::new());
-        close(&mut last, self.finish.as_deref(), &self.usage);
+        close(&mut last, Some(ending.word), ending.usage);
         put(&last, out);
+        Ok(())
     }
 }
 

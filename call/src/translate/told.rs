@@ -10,7 +10,7 @@ use super::chat::{Delta, NAMELESS, NO_CALL, gave_up, says_calls};
 use crate::call::{Api, Response, Usage};
 use crate::check::is_failure;
 use crate::wire::framing::{Event, MAX_EVENT};
-use crate::wire::{self, Assembled, json, sse};
+use crate::wire::{self, Assembled, eventstream, json, sse};
 
 /// What one event of an API tells.
 pub(super) trait Events: Send {
@@ -154,6 +154,15 @@ impl Told {
     }
 }
 
+/// What a body of an API says.
+pub(super) fn read(api: Api, body: Value) -> Response {
+    let assembled = Assembled {
+        body,
+        ..Assembled::default()
+    };
+    wire::parse_response(api, 200, &assembled)
+}
+
 /// How a stream is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cut {
@@ -161,6 +170,8 @@ pub(super) enum Cut {
     Events,
     /// Lines of JSON.
     Lines,
+    /// AWS's binary messages.
+    Messages,
     /// One piece of JSON: a few servers answer so although a stream was asked for.
     Whole,
 }
@@ -196,10 +207,12 @@ impl<E: Events> Pieces<E> {
         let first = text.trim_ascii_start().first();
         if let Some(first) = first.filter(|_| !json::BYTE_ORDER_MARK.starts_with(text)) {
             self.has_form = true;
-            if self.cut == Cut::Events && *first == b'{' {
+            if matches!(self.cut, Cut::Events | Cut::Messages) && *first == b'{' {
                 self.cut = Cut::Whole;
             }
-            self.pending = text.to_vec();
+            if self.cut != Cut::Messages {
+                self.pending = text.to_vec();
+            }
         }
     }
 
@@ -221,6 +234,13 @@ impl<E: Events> Pieces<E> {
                 }
                 end
             }
+            Cut::Messages => {
+                let mut messages = eventstream::Messages::new(&pending);
+                for message in messages.by_ref() {
+                    self.take_message(&message);
+                }
+                messages.position()
+            }
             Cut::Whole => 0,
         };
         self.pending = pending[read..].to_vec();
@@ -233,12 +253,19 @@ impl<E: Events> Pieces<E> {
         }
     }
 
+    fn take_message(&mut self, message: &Event<'_>) {
+        match message.exception() {
+            Some(exception) => self.told.fail(exception),
+            None => self.take_data(&message.name, &message.data, message.oversize),
+        }
+    }
+
     fn take_data(&mut self, name: &str, data: &[u8], is_long: bool) {
         if self.told.is_done || (data.trim_ascii().is_empty() && !is_long) {
             return;
         }
         match json::parse(data) {
-            _ if is_long => self.told.fail("an event is too long".into()),
+            _ if is_long => self.told.fail("an event is too long or damaged".into()),
             Ok(data) if data.is_object() => match data.get("error").filter(|error| !error.is_null()) {
                 Some(error) => self.told.fail(error.clone()),
                 None if name == "error" => self.told.fail(data),
@@ -254,11 +281,7 @@ impl<E: Events> Pieces<E> {
         let Ok(body) = json::parse(&pending) else {
             return self.told.fail("the answer can't be read".into());
         };
-        let assembled = Assembled {
-            body,
-            ..Assembled::default()
-        };
-        let answer = wire::parse_response(self.api, 200, &assembled);
+        let answer = read(self.api, body);
         match &answer.error {
             Some(error) => self.told.fail(error.clone()),
             None => self.told.answer(&answer),
@@ -283,6 +306,7 @@ impl<E: Events> Reader for Pieces<E> {
         let has_ended = match self.cut {
             Cut::Events => self.ends.see(piece),
             Cut::Lines => memchr::memchr(b'\n', piece).is_some(),
+            Cut::Messages => self.has_form && eventstream::begins_whole(&self.pending),
             Cut::Whole => false,
         };
         if has_ended {
@@ -358,11 +382,7 @@ pub(super) struct SmallAnswers(pub(super) Api);
 
 impl Events for SmallAnswers {
     fn event(&mut self, _name: &str, data: &Value, told: &mut Told) {
-        let assembled = Assembled {
-            body: data.clone(),
-            ..Assembled::default()
-        };
-        told.answer(&wire::parse_response(self.0, 200, &assembled));
+        told.answer(&read(self.0, data.clone()));
         if data.get("done") == Some(&Value::Bool(true)) {
             told.end();
         }

@@ -10,7 +10,7 @@ use crate::call::{Response, ToolCall, Usage};
 mod fold;
 mod request;
 
-pub(super) use fold::{Fold, carries_output, exception, fold, has_output};
+pub(super) use fold::{Fold, carries_output, fold, has_output};
 pub use request::open_request_to_count;
 pub(super) use request::{conversation, request};
 

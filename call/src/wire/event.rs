@@ -36,6 +36,18 @@ pub(super) enum Said {
 }
 
 impl Event<'_> {
+    /// The error that an exception in a binary stream is: what it says, and its type.
+    pub(crate) fn exception(&self) -> Option<Value> {
+        let kind = self.name.strip_prefix("exception:")?;
+        match json::parse(&self.data) {
+            Ok(Value::Object(mut said)) => {
+                said.entry("type").or_insert_with(|| kind.into());
+                Some(Value::Object(said))
+            }
+            _ => Some(serde_json::json!({"type": kind, "message": String::from_utf8_lossy(&self.data)})),
+        }
+    }
+
     /// Reads the data.
     pub(super) fn said(&self) -> Said {
         match json::parse(&self.data) {

@@ -26,6 +26,11 @@ impl<'a> Messages<'a> {
     pub fn new(body: &'a [u8]) -> Messages<'a> {
         Messages { body, at: 0 }
     }
+
+    /// Where the next message begins.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -192,6 +197,12 @@ fn header(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 /// Whether a body begins with the prelude of a message.
 pub(super) fn looks_like(body: &[u8]) -> bool {
     body.first_chunk().and_then(Lengths::of).is_some()
+}
+
+/// Whether a body begins with a message that is whole, or with what is none.
+pub(crate) fn begins_whole(body: &[u8]) -> bool {
+    body.first_chunk()
+        .is_some_and(|prelude| Lengths::of(prelude).is_none_or(|lengths| lengths.total <= body.len()))
 }
 
 /// Appends an event as Bedrock sends it.

@@ -222,7 +222,7 @@ fn candidate(place: &Place, arguments: &ReplayArguments) -> Result<UpstreamConfi
             None => None,
         };
         return Ok(UpstreamConfig {
-            api: Some(Api::OpenaiChat),
+            api: arguments.api.or(Some(Api::OpenaiChat)),
             model: arguments.model.clone(),
             key: key.map(Secret::new),
             ..UpstreamConfig::new(arguments.to.clone(), url)

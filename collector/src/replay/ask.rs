@@ -14,8 +14,8 @@ use understudy_call::call::{Api, Response};
 use understudy_call::keys::hex;
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Outcome, ScoreRecord};
-use understudy_call::translate::{self, Back};
-use understudy_call::wire;
+use understudy_call::translate::{self, Back, Refusal, Translated};
+use understudy_call::wire::{self, framing_named};
 use understudy_client::{Answer, AskError, Upstream, UpstreamConfig};
 
 /// Fields of a request that steer delivery, name a person, or keep state at the provider; none changes an answer.
@@ -204,7 +204,8 @@ impl Arm {
             true => call.api,
             false => self.upstream.config.api.unwrap_or(call.api),
         };
-        if speaks == call.api {
+        let is_direct = self.is_baseline || !translate::is_needed(call.api, speaks);
+        if is_direct && (self.constraint.is_none() || speaks == Api::OpenaiChat) {
             let body = request_body(&call.request_body, self.model(), call.api);
             let seen_at = call.path.as_deref().map(without_stream);
             let (body, form) = self.shaped(call, call.api, body.ok_or(NO_OBJECT)?);
@@ -216,18 +217,17 @@ impl Arm {
                 back: None,
             });
         }
-        let seen_at = call.path.as_deref().unwrap_or_default();
-        let translated = translate::between(call.api, speaks, seen_at, call.request_body.as_bytes());
-        let translated = translated.map_err(|refusal| refusal.to_string())?;
-        // Gemini's body names no model: its path does.
-        let model = self.model().filter(|_| speaks != Api::Gemini);
+        let (translated, told) = self.translated(call, speaks).map_err(|refusal| refusal.to_string())?;
+        let model = self.model().filter(|_| !translate::path_says_model(speaks));
         let body = request_body(&translated.body.to_string(), model, speaks);
         let mut body = body.ok_or(NO_OBJECT)?;
         let streams = call.request.stream;
         match speaks {
             // It streams unless it is told not to.
             Api::Ollama => drop(body.insert("stream".into(), streams.into())),
-            Api::AnthropicMessages | Api::OpenaiResponses if streams => drop(body.insert("stream".into(), true.into())),
+            Api::AnthropicMessages | Api::OpenaiResponses | Api::CohereChat if streams => {
+                body.insert("stream".into(), true.into());
+            }
             _ => {}
         }
         let (body, form) = self.shaped(call, speaks, body);
@@ -236,9 +236,34 @@ impl Arm {
             api: speaks,
             path: self.upstream.path_of(speaks, model, streams),
             body,
-            form,
+            form: if speaks == Api::OpenaiChat { form } else { told },
             back: Some(translated.back),
         })
+    }
+
+    /// The request in another API; a form that its answer is held to is told in chat, which lies between.
+    fn translated(&self, call: &Drawn, speaks: Api) -> Result<(Translated, Form), Refusal> {
+        let seen_at = call.path.as_deref().unwrap_or_default();
+        let request = call.request_body.as_bytes();
+        let Some(constraint) = self.constraint.as_ref().filter(|_| speaks != Api::OpenaiChat) else {
+            let translated = translate::between(call.api, speaks, seen_at, request)?;
+            return Ok((translated, Form::Plain));
+        };
+        let (chat, back) = if call.api == Api::OpenaiChat {
+            (serde_json::from_slice(request).unwrap_or_default(), None)
+        } else {
+            let translated = translate::between(call.api, Api::OpenaiChat, seen_at, request)?;
+            (translated.body, Some(translated.back))
+        };
+        let Value::Object(mut chat) = chat else {
+            return Err(Refusal::Unreadable(NO_OBJECT.into()));
+        };
+        let form = constraint.put(&mut chat);
+        let mut translated = translate::request_for(speaks, Value::Object(chat).to_string().as_bytes())?;
+        if let Some(back) = back {
+            translated.back = Back { spoken: speaks, ..back };
+        }
+        Ok((translated, form))
     }
 
     /// A chat that was streamed is streamed again, so that the time of the first token compares; and where this arm's answers
@@ -348,7 +373,7 @@ impl Reply {
             _ if answer.status >= 400 => Outcome::UpstreamStatus,
             None => Outcome::UpstreamProtocol,
             Some(response) if response.error.is_some() => Outcome::InStreamError,
-            Some(response) if response.partial && is_streamed(answer) => Outcome::UpstreamTruncated,
+            Some(response) if response.partial && is_streamed(api, answer) => Outcome::UpstreamTruncated,
             Some(_) => Outcome::Ok,
         };
         let translated = match (back, &parsed) {
@@ -364,7 +389,7 @@ impl Reply {
             answer: parsed,
             first_token_ms: Timing::of(api, answer.content_type.as_deref(), &answer.body, &answer.pieces)
                 .first_token_ms
-                .filter(|_| is_streamed(answer)),
+                .filter(|_| is_streamed(api, answer)),
             duration_ms: Some(answer.duration_ms),
             started: None,
             retries: 0,
@@ -374,9 +399,8 @@ impl Reply {
 }
 
 /// Whether an answer came as a stream: the time of the first output of another one says nothing.
-fn is_streamed(answer: &Answer) -> bool {
-    let content_type = answer.content_type.as_deref().unwrap_or_default();
-    content_type.starts_with("text/event-stream")
+fn is_streamed(api: Api, answer: &Answer) -> bool {
+    framing_named(api, "", answer.content_type.as_deref()).is_some()
 }
 
 /// The kept request as it is sent: whole, and with another model where one is given.
@@ -402,10 +426,13 @@ fn pause(first: Duration, tried: u32, call_id: &str) -> Duration {
     whole / 2 + whole.mul_f64(f64::from(hash.as_bytes()[0]) / 512.0)
 }
 
-/// The version of a candidate: changes with its model, its URL, and whether its answers are held to a form.
+/// The version of a candidate: changes with its model, its URL, its API, and whether its answers are held to a form.
 pub fn version_of(candidate: &UpstreamConfig) -> String {
     let model = candidate.model.as_deref().unwrap_or_default();
     let mut parts = vec![model, candidate.url.as_str()];
+    if let Some(api) = candidate.api.filter(|api| *api != Api::OpenaiChat) {
+        parts.push(api.as_str());
+    }
     if candidate.constrain {
         parts.push("constrain: schema");
     }

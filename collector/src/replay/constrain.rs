@@ -1,9 +1,9 @@
 //! Constrained decoding: the form of the answer is asked for as a JSON schema, so that a failure of form is told from one of
 //! sense.
 //!
-//! For candidates whose server holds answers to `response_format`, OpenAI chat alone. The schema is the request's own, made
-//! of the tools that it offers (for servers without tool calls), or of the form that the recorded answers have in common:
-//! their keys and types, or their closed set of labels, and never what a single one of them says.
+//! For candidates whose server holds answers to `response_format`, or to what their API has for it. The schema is the
+//! request's own, made of the tools that it offers (for servers without tool calls), or of the form that the recorded
+//! answers have in common: their keys and types, or their closed set of labels, and never what a single one of them says.
 
 use super::sample::Sample;
 use crate::score::json_of;

@@ -5,16 +5,15 @@
 
 use super::pace::Pace;
 use super::sample::Drawn;
-use crate::naming::body_of;
+use crate::naming::chat_of;
 use crate::score::AnswerKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use understudy_call::call::{Api, ToolCall};
+use understudy_call::call::ToolCall;
 use understudy_call::price::PriceTable;
 use understudy_call::record::ScoreRecord;
-use understudy_call::wire;
 use understudy_client::Upstream;
 
 /// Characters shown of a request: its end, which says what is wanted.
@@ -133,21 +132,10 @@ impl Judge {
 
     /// What it answers, and the cost where that is known; a failure costs nothing.
     async fn ask(&self, about: &str, deadline: Duration, prices: &PriceTable) -> (Option<String>, Option<f64>) {
-        let api = self.upstream.config.api.unwrap_or(Api::OpenaiChat);
-        let body = body_of(api, &self.model, WHAT, about, TOKENS).to_string();
-        let Ok(answer) = self.upstream.ask(api, body.into(), deadline).await else {
+        let chat = chat_of(&self.model, WHAT, about, TOKENS);
+        let Ok((answer, Some(response))) = self.upstream.ask_chat(&chat, deadline).await else {
             return (None, Some(0.0));
         };
-        let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body);
-        let Some(response) = assembled
-            .ok()
-            .map(|assembled| wire::parse_response(api, answer.status, &assembled))
-        else {
-            return (None, Some(0.0));
-        };
-        if answer.status >= 400 || response.error.is_some() {
-            return (None, Some(0.0));
-        }
         let hours = answer.duration_ms / 3_600_000.0;
         let by_machine = self.upstream.config.price.map(|price| price.gpu_hour * hours);
         let models = [response.model.as_deref(), Some(&*self.model)];

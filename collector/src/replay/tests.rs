@@ -443,6 +443,33 @@ async fn a_form_that_the_answers_told_makes_another_version() {
     assert_eq!(arm(false).with_forms_of(&labels).version, arm(false).version);
 }
 
+#[tokio::test]
+async fn a_form_is_asked_for_in_the_candidates_own_api() {
+    let store = kept(40).await;
+    let answer = json!({"model": "small", "message": {"role": "assistant", "content": "\"red\""}, "done": true,
+        "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 1});
+    let small = serve(move |_, _| (200, answer.clone()));
+    let candidate = Arm::candidate(open(UpstreamConfig {
+        constrain: true,
+        api: Some(understudy_call::call::Api::Ollama),
+        ..upstream("small", &small.url, Some("small"))
+    }));
+    let labels = draw(&store, None, TASK, 40, 7).await.unwrap();
+    let replayed = go(&store, 40, &candidate.with_forms_of(&labels), None).await.unwrap();
+    assert_eq!((replayed.progress.asked, replayed.progress.failed), (40, 0));
+    let asked = small.seen.lock().unwrap()[0].clone();
+    assert_eq!(
+        asked["format"],
+        json!({"type": "string", "enum": ["blue", "red"]}),
+        "{asked}"
+    );
+    let rows = scores(&store, &ScoreFilter::default()).await.unwrap();
+    assert!(
+        rows.iter()
+            .all(|row| row.output_text.as_deref() == Some("red") && row.valid)
+    );
+}
+
 static PRICES: std::sync::LazyLock<PriceTable> = std::sync::LazyLock::new(PriceTable::builtin);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,6 +90,14 @@ pub struct Candidate {
     pub p50_ms: [Option<f64>; 2],
     /// 95th percentile: the candidate's, the baseline's.
     pub p95_ms: [Option<f64>; 2],
+    /// Median milliseconds to the first token of streamed answers: the candidate's, the baseline's.
+    pub first_token_ms: [Option<f64>; 2],
+    /// Models of which some calls have no known price.
+    pub unpriced: Vec<String>,
+    /// Answers that a judge compared with the recorded ones.
+    pub judged: usize,
+    /// Mean of its word: 1 = always better, 0.5 = as good, 0 = always worse.
+    pub judge: Option<f64>,
 }
 
 impl From<Verdict> for Candidate {
@@ -121,6 +129,10 @@ impl From<Verdict> for Candidate {
             break_even_per_day: verdict.break_even_per_day,
             p50_ms: [verdict.p50_ms, verdict.p50_ms_baseline],
             p95_ms: [verdict.p95_ms, verdict.p95_ms_baseline],
+            first_token_ms: [verdict.first_token_p50_ms, verdict.first_token_p50_ms_baseline],
+            unpriced: verdict.unpriced,
+            judged: verdict.judged,
+            judge: verdict.judge,
         }
     }
 }

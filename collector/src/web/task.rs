@@ -99,7 +99,7 @@ fn candidates(view: &View<'_>, task: &TaskReport) -> Markup {
                         thead { tr {
                             th scope="col" { "Candidate" } th scope="col" { "Verdict" } th.number scope="col" { "Agreement" }
                             th.number scope="col" { "Difference" } th.number scope="col" { "Pairs" } th.number scope="col" { "Valid" }
-                            th.number scope="col" { "Per 1,000 calls" } th.number scope="col" { "Median" } th.number scope="col" { "95th pct." }
+                            th.number scope="col" { "Per 1,000 calls" } th.number scope="col" { "First token" } th.number scope="col" { "Median" } th.number scope="col" { "95th pct." }
                             th.number scope="col" { @if report.is_projected() { "Saves a month" } @else { "Would have saved" } }
                         } }
                         tbody { @for own in &task.candidates { (candidate(task, own)) } }
@@ -108,6 +108,8 @@ fn candidates(view: &View<'_>, task: &TaskReport) -> Markup {
                 ul.reasons { @for own in &task.candidates { li {
                     (badge(own.ready, &own.verdict)) " " strong { (name(own)) } @if let Some(model) = &own.model { " (" (excerpt(model, 60)) ")" } ": " (own.reason) "."
                     @if let (Some(hour), Some(calls)) = (own.gpu_hour, own.break_even_per_day) { " A machine of its own at " (dollars(Some(hour))) " an hour pays from " (counted(calls.ceil() as u64, "call")) " a day on." }
+                    @if let Some(judge) = own.judge { " A judge compared " (counted(own.judged as u64, "answer")) " with the recorded ones: " (unit(Some(judge))) ", where .5 is as good; it decides nothing." }
+                    @if !own.unpriced.is_empty() { " No price is known of " (excerpt(&own.unpriced.join(", "), 200)) "." }
                     @if let Some(href) = view.disagreements_href(own) { " " a href=(href) { "See where it disagrees" span.hidden { ", " (own.name) } } }
                 } } }
                 @if view.is_served() && !view.may_read { p.hint { "Disagreements side by side are for operators: they hold (masked) text of calls." } }
@@ -125,6 +127,7 @@ fn candidate(task: &TaskReport, own: &Candidate) -> Markup {
         td.number { (count(own.pairs as u64)) @if own.conversations > 0 { span.interval { (counted(own.conversations as u64, "conversation")) } } }
         (both(percent(own.valid), percent(own.valid_baseline)))
         (both(dollars(own.cost_per_1k[0]), dollars(own.cost_per_1k[1])))
+        (both(time(own.first_token_ms[0]), time(own.first_token_ms[1])))
         (both(time(own.p50_ms[0]), time(own.p50_ms[1])))
         (both(time(own.p95_ms[0]), time(own.p95_ms[1])))
         td.number { (dollars(task.saves(own))) }

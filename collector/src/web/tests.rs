@@ -62,6 +62,7 @@ async fn hostile(candidate: &str) -> Store {
         valid: true,
         agreement: Some(0.25),
         floor_agreement: Some(0.75),
+        judge: Some(0.5),
         output_text: Some(format!("candidate {HOSTILE}")),
         response_body: Some(json!({ "model": HOSTILE }).to_string()),
         ..ScoreRecord::default()
@@ -128,6 +129,9 @@ async fn hostile_names_and_texts_are_shown_and_do_nothing() {
             "{path} would need more than its policy allows"
         );
     }
+    let (_, html) = page(&web, "/tasks/bills-1", true).await;
+    assert!(html.contains("A judge compared 20 answers with the recorded ones: 0.500"));
+    assert!(html.contains("No price is known of &lt;script&gt;"));
     let report = web.refresh(|_, _| {}).await.unwrap();
     let html = file(&report);
     assert!(is_harmless(&html) && html.contains("&lt;script&gt;"));

@@ -4,7 +4,7 @@ use super::raw::{self, File};
 use super::{ConfigError, Validation};
 use std::collections::BTreeMap;
 use understudy_call::call::Api;
-use understudy_call::translate;
+use understudy_call::translate::SPOKEN;
 use understudy_client::{AwsCredentials, Secret, SelfHosted, Signing, UpstreamConfig};
 use url::Url;
 
@@ -111,9 +111,8 @@ impl Validation<'_> {
     }
 
     fn api(&self, upstream: &str, text: &str) -> Result<Api, ConfigError> {
-        let is_spoken = |api: &Api| translate::path(*api, "", false).is_some();
         match Api::from_name(text) {
-            Some(api) if is_spoken(&api) => Ok(api),
+            Some(api) if SPOKEN.contains(&api) => Ok(api),
             known => Err(self.invalid(format!(
                 "upstreams.{upstream}.api: `{text}` is {}: use one of {}",
                 if known.is_some() {
@@ -121,12 +120,7 @@ impl Validation<'_> {
                 } else {
                     "no API"
                 },
-                Api::ALL
-                    .iter()
-                    .filter(|api| is_spoken(api))
-                    .map(|api| api.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                SPOKEN.map(Api::as_str).join(", ")
             ))),
         }
     }

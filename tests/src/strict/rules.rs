@@ -371,3 +371,218 @@ pub fn ollama(body: &Value) -> Checked {
     }
     ensure(calls == 0, "a call without a result")
 }
+
+/// A request to a candidate of Cohere's, version 2.
+pub fn cohere(body: &Value) -> Checked {
+    let keys = "model messages stream tools tool_choice response_format max_tokens temperature p k seed frequency_penalty \
+                presence_penalty stop_sequences";
+    known(body, &keys.split_whitespace().collect::<Vec<_>>())?;
+    ensure(
+        !word(body, "model").is_empty(),
+        "a model parameter is required for this endpoint",
+    )?;
+    let within = |key: &str, least: f64, most: f64| {
+        let fits = |number: &Value| number.as_f64().is_some_and(|number| (least..=most).contains(&number));
+        ensure(
+            body.get(key).is_none_or(fits),
+            format!("{key} must be between {least} and {most} inclusive"),
+        )
+    };
+    within("temperature", 0.0, 1.0)?;
+    within("p", 0.01, 0.99)?;
+    within("k", 0.0, 500.0)?;
+    within("frequency_penalty", 0.0, 1.0)?;
+    within("presence_penalty", 0.0, 1.0)?;
+    let both = body.get("frequency_penalty").is_some() && body.get("presence_penalty").is_some();
+    ensure(!both, "cannot specify both frequency_penalty and presence_penalty")?;
+    ensure(items(body, "stop_sequences").len() <= 5, "stop_sequences: at most 5")?;
+    let mut calls = Calls::default();
+    for (place, message) in items(body, "messages").iter().enumerate() {
+        known(message, &["role", "content", "tool_calls", "tool_call_id", "tool_plan"])?;
+        let role = word(message, "role");
+        if role != "tool" {
+            calls.none_open()?;
+        }
+        match role {
+            "system" => ensure(
+                place == 0 && message["content"].is_string(),
+                "system turn must be the first in the list",
+            )?,
+            "user" => cohere_content(&message["content"])?,
+            "assistant" => {
+                let is_said = |key: &str| message[key].as_str().is_some_and(|text| !text.is_empty());
+                let has_calls = !items(message, "tool_calls").is_empty();
+                ensure(
+                    has_calls != is_said("content"),
+                    "message must not be empty in a turn, and has a plan where it has calls",
+                )?;
+                for call in items(message, "tool_calls") {
+                    known(call, &["id", "type", "function"])?;
+                    ensure(call["type"] == "function", "tool call must be of type function")?;
+                    let arguments: Value =
+                        serde_json::from_str(word(&call["function"], "arguments")).unwrap_or_default();
+                    ensure(arguments.is_object(), "arguments")?;
+                    calls.call(word(call, "id"), 64)?;
+                }
+            }
+            "tool" => {
+                ensure(message["content"].is_string(), "content of a tool")?;
+                calls.result(word(message, "tool_call_id"))?;
+            }
+            other => return Err(format!("role `{other}`")),
+        }
+    }
+    calls.none_open()?;
+    ensure(!items(body, "messages").is_empty(), "no messages")?;
+    let tools = items(body, "tools");
+    for tool in tools {
+        known(&tool["function"], &["name", "description", "parameters"])?;
+        let name = word(&tool["function"], "name");
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        ensure(
+            is_plain && !name.starts_with(|first: char| first.is_ascii_digit()),
+            "tool names can only contain certain characters (A-Za-z0-9_) and can't begin with a digit",
+        )?;
+        ensure(
+            tool["function"]["parameters"]["type"] == "object",
+            "schema must be an object",
+        )?;
+    }
+    tool_names(tools.iter().map(|tool| word(&tool["function"], "name")))?;
+    if let Some(choice) = body.get("tool_choice") {
+        ensure(
+            matches!(choice.as_str(), Some("REQUIRED" | "NONE")) && !tools.is_empty(),
+            "tool_choice",
+        )?;
+    }
+    if let Some(format) = body.get("response_format") {
+        known(format, &["type", "json_schema"])?;
+        ensure(format["type"] == "json_object", "response_format.type")?;
+        ensure(tools.is_empty(), "response_format is not supported with tools")?;
+        if let Some(schema) = format.get("json_schema") {
+            ensure(schema["type"] == "object", "schema must be an object")?;
+            cohere_schema(schema)?;
+        }
+    }
+    Ok(())
+}
+
+fn cohere_content(content: &Value) -> Checked {
+    if let Some(text) = content.as_str() {
+        return ensure(!text.trim().is_empty(), "message must not be empty in a turn");
+    }
+    let parts = content.as_array().ok_or("content")?;
+    ensure(!parts.is_empty(), "message must not be empty in a turn")?;
+    for part in parts {
+        let url = word(&part["image_url"], "url");
+        let is_valid = match word(part, "type") {
+            "text" => part["text"].is_string(),
+            "image_url" => url.starts_with("http") || url.starts_with("data:image/"),
+            _ => false,
+        };
+        ensure(is_valid, format!("the part {part}"))?;
+    }
+    Ok(())
+}
+
+fn cohere_schema(schema: &Value) -> Checked {
+    let keys =
+        "type properties required items enum const $ref $defs definitions description title default format $schema $id";
+    known(schema, &keys.split_whitespace().collect::<Vec<_>>())?;
+    let formats = ["date-time", "uuid", "date", "time"];
+    let is_known = |format: &Value| formats.iter().any(|known| format == known);
+    ensure(schema.get("format").is_none_or(is_known), "format")?;
+    if schema["type"] == "object" {
+        ensure(!items(schema, "required").is_empty(), "at least one required field")?;
+    }
+    for key in ["properties", "$defs", "definitions"] {
+        let mut below = schema[key].as_object().into_iter().flatten();
+        below.try_for_each(|(_, schema)| cohere_schema(schema))?;
+    }
+    schema.get("items").map_or(Ok(()), cohere_schema)
+}
+
+/// A request to a candidate that speaks Bedrock Converse.
+pub fn converse(body: &Value) -> Checked {
+    known(
+        body,
+        &["messages", "system", "inferenceConfig", "toolConfig", "outputConfig"],
+    )?;
+    if let Some(config) = body.get("inferenceConfig") {
+        known(config, &["maxTokens", "temperature", "topP", "stopSequences"])?;
+        ensure(config.get("maxTokens").is_none_or(is_positive), "maxTokens")?;
+        for key in ["temperature", "topP"] {
+            let in_range = |number: &Value| number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
+            ensure(config.get(key).is_none_or(in_range), format!("{key}: not from 0 to 1"))?;
+        }
+        let both = config.get("temperature").is_some() && config.get("topP").is_some();
+        ensure(
+            !both,
+            "`temperature` and `top_p` cannot both be specified for this model",
+        )?;
+    }
+    let is_said = |block: &Value| !word(block, "text").trim().is_empty();
+    ensure(
+        items(body, "system").iter().all(is_said),
+        "the text field in the ContentBlock object is blank",
+    )?;
+    let mut calls = Calls::default();
+    let mut last = "assistant";
+    for message in items(body, "messages") {
+        known(message, &["role", "content"])?;
+        let role = word(message, "role");
+        ensure(role != last, "roles must alternate between user and assistant")?;
+        last = role;
+        ensure(!items(message, "content").is_empty(), "the content field is empty")?;
+        for block in items(message, "content") {
+            let (call, result, image) = (&block["toolUse"], &block["toolResult"], &block["image"]);
+            if call.is_object() && role == "assistant" {
+                known(call, &["toolUseId", "name", "input"])?;
+                ensure(call["input"].is_object() && is_name(word(call, "name"), 128), "toolUse")?;
+                calls.call(word(call, "toolUseId"), 64)?;
+            } else if result.is_object() && role == "user" {
+                known(result, &["toolUseId", "content"])?;
+                ensure(items(result, "content").iter().all(is_said), "toolResult")?;
+                calls.result(word(result, "toolUseId"))?;
+            } else if image.is_object() && role == "user" {
+                ensure(
+                    matches!(word(image, "format"), "png" | "jpeg" | "gif" | "webp"),
+                    "image.format",
+                )?;
+                ensure(is_base64(word(&image["source"], "bytes")), "image.source")?;
+            } else {
+                known(block, &["text"])?;
+                ensure(is_said(block), "the text field in the ContentBlock object is blank")?;
+            }
+        }
+        if role == "user" {
+            calls.none_open()?;
+        }
+    }
+    ensure(
+        last == "user" && !items(body, "messages").is_empty(),
+        "a conversation must end with a user message",
+    )?;
+    let config = &body["toolConfig"];
+    let specs = items(config, "tools").iter().map(|tool| &tool["toolSpec"]);
+    for spec in specs.clone() {
+        known(spec, &["name", "description", "inputSchema"])?;
+        ensure(is_name(word(spec, "name"), 64), "toolSpec.name")?;
+        ensure(spec["inputSchema"]["json"]["type"] == "object", "inputSchema.json.type")?;
+    }
+    let names = tool_names(specs.map(|spec| word(spec, "name")))?;
+    ensure(
+        calls.seen.is_empty() || !names.is_empty(),
+        "the toolConfig field must be defined when using toolUse and toolResult content blocks",
+    )?;
+    if let Some(choice) = config.get("toolChoice") {
+        let is_known = choice["any"].is_object() || names.contains(word(&choice["tool"], "name"));
+        ensure(is_known, format!("toolChoice: {choice}"))?;
+    }
+    if let Some(config) = body.get("outputConfig") {
+        let schema = &config["textFormat"]["structure"]["jsonSchema"]["schema"];
+        let schema: Value = serde_json::from_str(schema.as_str().unwrap_or_default()).unwrap_or_default();
+        answer_schema(&schema)?;
+    }
+    Ok(())
+}

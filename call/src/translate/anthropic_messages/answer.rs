@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::chat::finish_word;
 use super::super::ids::{CallIds, is_tool_name};
-use super::super::{Back, Refusal};
+use super::super::{Back, Refusal, tool_calls};
 use crate::call::{Response, ToolCall, Usage};
 
 /// A chat answer in this API.
@@ -45,8 +45,8 @@ pub(in super::super) fn answer(back: &Back, id: &str, answer: &Response) -> Resu
 
 /// The arguments of a call that the API can say.
 fn input(call: &ToolCall) -> Option<Value> {
-    let input: Value = serde_json::from_str(&call.arguments).ok()?;
-    (input.is_object() && is_tool_name(&call.name)).then_some(input)
+    let input = tool_calls::arguments(call).filter(|_| is_tool_name(&call.name))?;
+    Some(Value::Object(input))
 }
 
 /// A message before anything is said.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::super::Refusal;
 use super::super::chat::{Asked, Choice, Format, Part, ToolResult, Turn};
 use super::super::fields::inexpressible;
-use super::schema::closed;
+use super::super::schema::Subset;
 
 /// The most tokens of an answer where the client names no limit.
 const MAX_TOKENS: i64 = 4096;
@@ -29,7 +29,13 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
         body.insert("system".into(), asked.system.join("\n\n").into());
     }
     body.insert("messages".into(), messages(asked)?.into());
-    sample(asked, &mut body);
+    let (temperature, top_p) = asked.either_sampling();
+    body.extend(temperature.map(|number| ("temperature".to_owned(), number.into())));
+    body.extend(top_p.map(|number| ("top_p".to_owned(), number.into())));
+    // Zero or less: no limit.
+    if let Some(top_k) = asked.top_k.filter(|top_k| *top_k > 0) {
+        body.insert("top_k".into(), top_k.into());
+    }
     if let Some(blank) = asked.stop.iter().position(|stop| stop.trim().is_empty()) {
         return Err(inexpressible(format!("stop[{blank}]"), "a blank stop sequence"));
     }
@@ -43,7 +49,7 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
             return Err(inexpressible("response_format", "JSON without a schema"));
         }
         Format::Schema { schema, .. } => {
-            let schema = closed(schema, "response_format.json_schema.schema")?;
+            let schema = Subset::Closed.of(schema)?;
             let format = json!({"type": "json_schema", "schema": schema});
             body.insert("output_config".into(), json!({"format": format}));
         }
@@ -52,34 +58,6 @@ pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
         body.insert("metadata".into(), json!({"user_id": user}));
     }
     Ok(body.into())
-}
-
-/// See the module's words.
-fn sample(asked: &Asked, body: &mut Map<String, Value>) {
-    let value = |number: &Option<serde_json::Number>| number.as_ref().and_then(serde_json::Number::as_f64);
-    let (temperature, top_p) = (value(&asked.temperature), value(&asked.top_p));
-    let wanted = top_p.is_some_and(|top_p| top_p < 1.0);
-    match temperature {
-        Some(degrees) if degrees >= 1.0 && !wanted => {
-            body.insert("temperature".into(), json!(1));
-        }
-        Some(degrees) if degrees < 1.0 => {
-            body.extend(
-                asked
-                    .temperature
-                    .clone()
-                    .map(|number| ("temperature".to_owned(), number.into())),
-            );
-        }
-        _ if wanted => {
-            body.extend(asked.top_p.clone().map(|number| ("top_p".to_owned(), number.into())));
-        }
-        _ => {}
-    }
-    // Zero or less: no limit.
-    if let Some(top_k) = asked.top_k.filter(|top_k| *top_k > 0) {
-        body.insert("top_k".into(), top_k.into());
-    }
 }
 
 /// The tools offered, and the choice among them. The API wants the tools of its history's calls offered: where the request

@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::told::{Events, Told};
+use super::super::told::{Events, Told, read};
 use crate::call::{Api, Usage};
 use crate::wire::json::{integer, text};
-use crate::wire::{self, Assembled};
 
 /// What is known of a message.
 #[derive(Default)]
@@ -105,10 +104,6 @@ impl MessageEvents {
     }
 
     fn usage(&self) -> Usage {
-        let assembled = Assembled {
-            body: json!({"usage": self.usage}),
-            ..Assembled::default()
-        };
-        wire::parse_response(Api::AnthropicMessages, 200, &assembled).usage
+        read(Api::AnthropicMessages, json!({"usage": self.usage})).usage
     }
 }

@@ -8,17 +8,16 @@
 //! `service_tier`, `prediction`, `cache_control`, all of `prompt_cache_…`, how much to reason, names of speakers, and
 //! reasoning in the history.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
-
 use serde_json::{Map, Number, Value};
 
 use super::super::Refusal;
 use super::super::fields::{Fields, inexpressible, is_off, unreadable};
-use super::super::ids::{CallIds, is_tool_name};
-use super::super::parts::{data_url, image_type};
-use super::super::tool_calls::arguments;
-use crate::call::ToolCall;
+
+mod conversation;
+mod tools;
+
+use conversation::Conversation;
+pub(in super::super) use tools::{Choice, Tool};
 
 /// A chat request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,26 +88,6 @@ pub(in super::super) struct ToolResult {
     /// The name of the tool.
     pub(in super::super) name: String,
     pub(in super::super) text: String,
-}
-
-/// A tool that is offered.
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Tool {
-    pub(in super::super) name: String,
-    pub(in super::super) description: Option<String>,
-    /// A schema of an object.
-    pub(in super::super) parameters: Value,
-    pub(in super::super) strict: Option<bool>,
-}
-
-/// Which tools are to be called.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in super::super) enum Choice {
-    #[default]
-    Auto,
-    None,
-    Required,
-    Tool(String),
 }
 
 /// What form the answer's text is to have.
@@ -202,32 +181,12 @@ impl Asked {
         Ok(asked)
     }
 
-    fn take_tools(&mut self, fields: &mut Fields<'_>) -> Result<(), Refusal> {
-        let mut names = HashSet::new();
-        for (at, tool) in fields.items("tools") {
-            let tool = offered(tool, at.clone())?;
-            if !names.insert(tool.name.clone()) {
-                return Err(inexpressible(at, "two tools of one name"));
-            }
-            self.tools.push(tool);
+    /// Refuses at most one call an answer, where any may be made.
+    pub(in super::super) fn refuse_one_call(&self) -> Result<(), Refusal> {
+        match self.one_call && self.choice != Choice::None {
+            true => Err(inexpressible("parallel_tool_calls", "at most one call an answer")),
+            false => Ok(()),
         }
-        let parallel = fields.take("parallel_tool_calls");
-        let at = fields.path("tool_choice");
-        let choice = match fields.take("tool_choice") {
-            None => Choice::Auto,
-            Some(Value::String(word)) => match word.as_str() {
-                "auto" => Choice::Auto,
-                "none" => Choice::None,
-                "required" => Choice::Required,
-                _ => return Err(inexpressible(at, "an unknown choice")),
-            },
-            Some(choice) => chosen(Fields::of(choice, at)?)?,
-        };
-        if !self.tools.is_empty() {
-            self.choice = choice;
-            self.one_call = parallel == Some(&Value::Bool(false));
-        }
-        Ok(())
     }
 
     /// The turns of user and model one after the other, the user's first, for APIs that have no others: results, and what
@@ -261,6 +220,25 @@ impl Asked {
         match rare.find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(inexpressible(key.as_str(), "the candidate's API has no such field")),
             None => Ok(()),
+        }
+    }
+
+    /// Temperature and top-p for models that take only one of the two, and a temperature of at most 1: the one that is 1
+    /// says nothing, and of two that say something temperature counts.
+    pub(in super::super) fn either_sampling(&self) -> (Option<Number>, Option<Number>) {
+        let is_under_1 = |number: &&Number| number.as_f64().is_some_and(|number| number < 1.0);
+        let cool = self.temperature.as_ref().filter(is_under_1).cloned();
+        match self.top_p.as_ref().filter(is_under_1).cloned() {
+            Some(top_p) if cool.is_none() => (None, Some(top_p)),
+            _ => (cool.or(self.temperature.as_ref().map(|_| 1.into())), None),
+        }
+    }
+
+    /// Refuses a limit of the tokens among which one is chosen.
+    pub(in super::super) fn refuse_top_k(&self) -> Result<(), Refusal> {
+        match self.top_k {
+            Some(1..) => Err(inexpressible("top_k", "the candidate's API has no such field")),
+            _ => Ok(()),
         }
     }
 
@@ -308,67 +286,6 @@ fn refuse_extras(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     fields.refuse_unless("function_call", "the legacy form of tools", is_off)
 }
 
-fn offered(tool: &Value, at: String) -> Result<Tool, Refusal> {
-    let mut fields = Fields::of(tool, at.clone())?;
-    match fields.needed_text("type")? {
-        "function" => {}
-        kind => return Err(inexpressible(at, format!("a tool of type `{kind}`"))),
-    }
-    fields.leave_out(&["cache_control"]);
-    let function_at = fields.path("function");
-    let mut function = fields
-        .object("function")?
-        .ok_or_else(|| unreadable(&function_at, "missing"))?;
-    let (name_at, schema_at) = (function.path("name"), function.path("parameters"));
-    let tool = Tool {
-        name: function.needed_text("name")?.to_owned(),
-        description: function
-            .text("description")?
-            .filter(|text| !text.is_empty())
-            .map(Into::into),
-        parameters: of_object(function.take("parameters"), &schema_at)?,
-        strict: function.has("strict").then(|| function.flag("strict")).transpose()?,
-    };
-    function.end()?;
-    fields.end()?;
-    if !is_tool_name(&tool.name) {
-        return Err(inexpressible(name_at, "a name that not every API takes"));
-    }
-    Ok(tool)
-}
-
-/// A schema of an object; one that says no type means one.
-fn of_object(schema: Option<&Value>, at: &str) -> Result<Value, Refusal> {
-    let mut schema = schema.cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    let Some(object) = schema.as_object_mut() else {
-        return Err(unreadable(at, "no object"));
-    };
-    match object.get("type").map(|kind| kind == "object") {
-        Some(true) => {}
-        Some(false) => return Err(inexpressible(at, "arguments that are no object")),
-        None => {
-            object.insert("type".into(), "object".into());
-        }
-    }
-    if !object.contains_key("properties") {
-        object.insert("properties".into(), Value::Object(Map::new()));
-    }
-    Ok(schema)
-}
-
-fn chosen(mut choice: Fields<'_>) -> Result<Choice, Refusal> {
-    let at = choice.path("type");
-    let named = match choice.needed_text("type")? {
-        "function" => choice.object("function")?,
-        _ => None,
-    };
-    let mut named = named.ok_or_else(|| inexpressible(at, "an unknown choice"))?;
-    let name = named.needed_text("name")?.to_owned();
-    named.end()?;
-    choice.end()?;
-    Ok(Choice::Tool(name))
-}
-
 fn format(mut format: Fields<'_>) -> Result<Format, Refusal> {
     let at = format.path("type");
     let said = match format.needed_text("type")? {
@@ -393,263 +310,6 @@ fn format(mut format: Fields<'_>) -> Result<Format, Refusal> {
     };
     format.end()?;
     Ok(said)
-}
-
-/// The conversation as it is read.
-#[derive(Default)]
-struct Conversation {
-    system: Vec<String>,
-    turns: Vec<Turn>,
-    ids: CallIds,
-    /// How many calls there were.
-    calls: usize,
-    /// Calls without a result yet, by the id given: the id here, and the tool's name.
-    open: HashMap<String, VecDeque<(String, String)>>,
-}
-
-/// Reasoning and notes that an assistant's message may carry; its own baseline's.
-const OWN_NOTES: [&str; 8] = [
-    "name",
-    "reasoning",
-    "reasoning_content",
-    "reasoning_details",
-    "thinking",
-    "thinking_blocks",
-    "annotations",
-    "cache_control",
-];
-
-impl Conversation {
-    fn message(&mut self, message: &Value, at: String) -> Result<(), Refusal> {
-        let mut fields = Fields::of(message, at.clone())?;
-        let role_at = fields.path("role");
-        let role = fields.needed_text("role")?;
-        if role != "tool" {
-            self.refuse_open(&at)?;
-        }
-        match role {
-            "system" | "developer" => {
-                fields.leave_out(&["name", "cache_control"]);
-                let text = texts(&mut fields)?.join("\n");
-                self.say_system(text);
-            }
-            "user" => {
-                fields.leave_out(&["name", "cache_control"]);
-                let mut parts = Vec::new();
-                for (at, given) in fields.items("content") {
-                    parts.extend(part(given, at)?);
-                }
-                self.say_user(parts);
-            }
-            "assistant" => self.answer(&mut fields)?,
-            "tool" => {
-                fields.leave_out(&["name", "cache_control"]);
-                self.result(&mut fields, &at)?;
-            }
-            _ => return Err(inexpressible(role_at, "an unknown role")),
-        }
-        fields.end_as("the candidate's API has no such field")
-    }
-
-    fn refuse_open(&self, at: &str) -> Result<(), Refusal> {
-        match self.open.is_empty() {
-            false => Err(inexpressible(at, "a tool call before it has no result")),
-            true => Ok(()),
-        }
-    }
-
-    fn say_system(&mut self, text: String) {
-        if text.trim().is_empty() {
-        } else if self.turns.is_empty() {
-            self.system.push(text);
-        } else {
-            self.turns.push(Turn::System(text));
-        }
-    }
-
-    fn say_user(&mut self, parts: Vec<Part>) {
-        match self.turns.last_mut() {
-            _ if parts.is_empty() => {}
-            Some(Turn::User(said)) => said.extend(parts),
-            _ => self.turns.push(Turn::User(parts)),
-        }
-    }
-
-    fn answer(&mut self, fields: &mut Fields<'_>) -> Result<(), Refusal> {
-        fields.leave_out(&OWN_NOTES);
-        fields.refuse_unless("audio", "an answer other than text", is_off)?;
-        fields.refuse_unless("function_call", "the legacy form of tools", is_off)?;
-        // Pieces of one answer.
-        let mut said = texts(fields)?.concat();
-        said.extend(fields.text("refusal")?);
-        let mut calls = Vec::new();
-        for (at, call) in fields.items("tool_calls") {
-            calls.push(self.call(call, at)?);
-        }
-        match self.turns.last_mut() {
-            _ if said.trim().is_empty() && calls.is_empty() => {}
-            // An answer told in several messages.
-            Some(Turn::Assistant { text, calls: before }) => {
-                if !text.is_empty() && !said.is_empty() {
-                    text.push('\n');
-                }
-                text.push_str(&said);
-                before.extend(calls);
-            }
-            _ => self.turns.push(Turn::Assistant { text: said, calls }),
-        }
-        Ok(())
-    }
-
-    fn call(&mut self, call: &Value, at: String) -> Result<Call, Refusal> {
-        let mut fields = Fields::of(call, at.clone())?;
-        fields.leave_out(&["index", "extra_content", "cache_control"]);
-        match fields.text("type")? {
-            None | Some("function") => {}
-            Some(kind) => return Err(inexpressible(at, format!("a call of type `{kind}`"))),
-        }
-        let given = fields.text("id")?.unwrap_or_default().to_owned();
-        let function_at = fields.path("function");
-        let mut function = fields
-            .object("function")?
-            .ok_or_else(|| unreadable(&function_at, "missing"))?;
-        let (name_at, arguments_at) = (function.path("name"), function.path("arguments"));
-        let name = function.needed_text("name")?.to_owned();
-        if !is_tool_name(&name) {
-            return Err(inexpressible(name_at, "a name that not every API takes"));
-        }
-        let text = function.text("arguments")?.unwrap_or_default().to_owned();
-        let read = arguments(&ToolCall {
-            id: None,
-            name: String::new(),
-            arguments: text,
-        });
-        let arguments = read.ok_or_else(|| inexpressible(arguments_at, "arguments that are no object"))?;
-        function.end()?;
-        fields.end()?;
-        let id = self.ids.next(&given, self.calls);
-        self.calls += 1;
-        self.open
-            .entry(given)
-            .or_default()
-            .push_back((id.clone(), name.clone()));
-        Ok(Call { id, name, arguments })
-    }
-
-    fn result(&mut self, fields: &mut Fields<'_>, at: &str) -> Result<(), Refusal> {
-        let given = fields.needed_text("tool_call_id")?;
-        let text = texts(fields)?.join("\n");
-        let Entry::Occupied(mut open) = self.open.entry(given.to_owned()) else {
-            return Err(inexpressible(at, "it answers no tool call"));
-        };
-        let called = open.get_mut().pop_front();
-        if open.get().is_empty() {
-            open.remove();
-        }
-        let (id, name) = called.ok_or_else(|| inexpressible(at, "it answers no tool call"))?;
-        let result = ToolResult { id, name, text };
-        match self.turns.last_mut() {
-            Some(Turn::Results(results)) => results.push(result),
-            _ => self.turns.push(Turn::Results(vec![result])),
-        }
-        Ok(())
-    }
-
-    fn end(self) -> Result<Asked, Refusal> {
-        self.refuse_open("messages")?;
-        match self.turns.last() {
-            None => return Err(inexpressible("messages", "nothing but instructions")),
-            Some(Turn::Assistant { .. }) => {
-                return Err(inexpressible(
-                    "messages",
-                    "the answer goes on from a text of the client's",
-                ));
-            }
-            Some(_) => {}
-        }
-        Ok(Asked {
-            system: self.system,
-            turns: self.turns,
-            ..Asked::default()
-        })
-    }
-}
-
-/// Content that may be text alone. Parts of thinking are left out.
-fn texts<'a>(fields: &mut Fields<'a>) -> Result<Vec<&'a str>, Refusal> {
-    let mut texts = Vec::new();
-    for (at, given) in fields.items("content") {
-        if !matches!(given["type"].as_str(), Some("thinking" | "reasoning")) {
-            texts.push(text(given, at)?);
-        }
-    }
-    Ok(texts)
-}
-
-/// A part of text, or a text in place of a list of parts.
-fn text(part: &Value, at: String) -> Result<&str, Refusal> {
-    if let Some(text) = part.as_str() {
-        return Ok(text);
-    }
-    let mut part = Fields::of(part, at.clone())?;
-    let key = match part.needed_text("type")? {
-        "text" => "text",
-        "refusal" => "refusal",
-        kind => return Err(inexpressible(at, format!("a part of type `{kind}`"))),
-    };
-    part.leave_out(&["cache_control"]);
-    let text = part.needed_text(key)?;
-    part.end()?;
-    Ok(text)
-}
-
-/// A part of a user's message; none where it is blank.
-fn part(given: &Value, at: String) -> Result<Option<Part>, Refusal> {
-    if given["type"] != "image_url" {
-        let text = text(given, at)?;
-        return Ok((!text.trim().is_empty()).then(|| Part::Text(text.to_owned())));
-    }
-    let mut fields = Fields::of(given, at)?;
-    fields.leave_out(&["type", "cache_control"]);
-    let url_at = fields.path("image_url");
-    // A few clients give the URL in place of the object.
-    let (url, detail) = match fields.take("image_url") {
-        Some(Value::String(url)) => (url.clone(), None),
-        Some(object) => {
-            let mut object = Fields::of(object, url_at.clone())?;
-            let said = (
-                object.needed_text("url")?.to_owned(),
-                object.text("detail")?.map(Into::into),
-            );
-            object.end()?;
-            said
-        }
-        None => return Err(unreadable(&url_at, "missing")),
-    };
-    fields.end()?;
-    let Some(data) = url.strip_prefix("data:") else {
-        return match url.starts_with("https://") || url.starts_with("http://") {
-            true => Ok(Some(Part::ImageUrl { url, detail })),
-            false => Err(inexpressible(
-                url_at,
-                "an image that is neither in the request nor on the web",
-            )),
-        };
-    };
-    let (head, data) = data.split_once(',').unwrap_or_default();
-    let media_type = head.strip_suffix(";base64");
-    let media_type = media_type.ok_or_else(|| inexpressible(url_at.as_str(), "an image that is not in base64"))?;
-    let media_type = image_type(media_type, &url_at)?;
-    let normal = data_url(media_type, data, &url_at)?;
-    let data = normal
-        .split_once(',')
-        .map(|(_, data)| data.to_owned())
-        .unwrap_or_default();
-    Ok(Some(Part::Image {
-        media_type,
-        data,
-        detail,
-    }))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::fields::inexpressible;
 use super::super::ids::{CallIds, is_tool_name};
-use super::super::{BROKE_OFF, Back, Refusal, Writer, error_body, error_said};
-use super::{Delta, completion, finish_word, usage};
+use super::super::{Back, Ending, Refusal, UNSAYABLE, Writer, Written, error_body};
+use super::{completion, finish_word, usage};
 use crate::call::{Response, Usage};
 
 /// An answer in chat, with the model that was asked for and ids that are free.
@@ -35,13 +35,8 @@ pub(in super::super) struct Chunks {
     created: i64,
     /// Every chunk names the usage where the last one tells it.
     names_usage: bool,
-    ids: CallIds,
     /// The call that is being told, and whether it has arguments.
     open: Option<(usize, bool)>,
-    has_calls: bool,
-    finish: Option<String>,
-    usage: Usage,
-    has_failed: bool,
 }
 
 impl Chunks {
@@ -52,12 +47,7 @@ impl Chunks {
             id: String::new(),
             created: back.created,
             names_usage: !back.adds_usage(),
-            ids: CallIds::of_history(&back.request),
             open: None,
-            has_calls: false,
-            finish: None,
-            usage: Usage::default(),
-            has_failed: false,
         }
     }
 
@@ -86,16 +76,6 @@ impl Chunks {
             self.arguments(index, "{}", out);
         }
     }
-
-    fn arguments(&self, index: usize, piece: &str, out: &mut Vec<u8>) {
-        let more = json!({"index": index, "function": {"arguments": piece}});
-        self.say(json!({"tool_calls": [more]}), None, out);
-    }
-
-    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
-        put(&error_body(crate::call::Api::OpenaiChat, status, message), out);
-        self.has_failed = true;
-    }
 }
 
 fn put(data: &Value, out: &mut Vec<u8>) {
@@ -107,63 +87,55 @@ impl Writer for Chunks {
         self.created = seconds;
     }
 
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        match delta {
-            Delta::Start { id } => {
-                self.id = id;
-                self.say(json!({"role": "assistant", "content": ""}), None, out);
-            }
-            Delta::Text(piece) => {
-                self.close(out);
-                self.say(json!({"content": piece}), None, out);
-            }
-            Delta::Refusal(piece) => {
-                self.close(out);
-                self.say(json!({"refusal": piece}), None, out);
-            }
-            Delta::ToolCall { index, id, name } => {
-                self.close(out);
-                if !is_tool_name(&name) {
-                    return self.fail(500, "the model called a tool by a name that can't be said", out);
-                }
-                let id = self.ids.next(&id, index);
-                let function = json!({"name": name, "arguments": ""});
-                let start = json!({"index": index, "id": id, "type": "function", "function": function});
-                self.say(json!({"tool_calls": [start]}), None, out);
-                self.open = Some((index, false));
-                self.has_calls = true;
-            }
-            Delta::Arguments { index, piece } => {
-                self.arguments(index, &piece, out);
-                self.open = Some((index, true));
-            }
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(error) => {
-                let (status, message) = error_said(&error);
-                self.fail(status, &message, out);
-            }
-        }
+    fn start(&mut self, id: &str, out: &mut Vec<u8>) {
+        self.id = id.to_owned();
+        self.say(json!({"role": "assistant", "content": ""}), None, out);
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        self.close(out);
+        self.say(json!({"content": piece}), None, out);
+        Ok(())
+    }
+
+    fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        self.close(out);
+        self.say(json!({"refusal": piece}), None, out);
+        Ok(())
+    }
+
+    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written {
+        self.close(out);
+        if !is_tool_name(name) {
+            return Err(UNSAYABLE.into());
         }
-        let Some(word) = self.finish.take() else {
-            return self.fail(500, BROKE_OFF, out);
-        };
-        let reason = finish_word(&word, self.has_calls);
+        let function = json!({"name": name, "arguments": ""});
+        let start = json!({"index": index, "id": id, "type": "function", "function": function});
+        self.say(json!({"tool_calls": [start]}), None, out);
+        self.open = Some((index, false));
+        Ok(())
+    }
+
+    fn arguments(&mut self, index: usize, piece: &str, out: &mut Vec<u8>) {
+        let more = json!({"index": index, "function": {"arguments": piece}});
+        self.say(json!({"tool_calls": [more]}), None, out);
+        self.open = Some((index, true));
+    }
+
+    fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
+        put(&error_body(crate::call::Api::OpenaiChat, status, message), out);
+    }
+
+    fn finish(&mut self, ending: &Ending<'_>, out: &mut Vec<u8>) -> Written {
+        let reason = finish_word(ending.word, ending.has_calls);
         if reason != "length" {
             self.close(out);
         }
         self.say(json!({}), Some(reason), out);
-        if self.usage != Usage::default() {
-            self.chunk(json!([]), Some(usage(&self.usage)), out);
+        if *ending.usage != Usage::default() {
+            self.chunk(json!([]), Some(usage(ending.usage)), out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
+        Ok(())
     }
 }

@@ -58,9 +58,7 @@ fn offer(asked: &Asked, body: &mut Map<String, Value>) -> Result<(), Refusal> {
     if asked.tools.is_empty() {
         return Ok(());
     }
-    if asked.one_call && asked.choice != Choice::None {
-        return Err(inexpressible("parallel_tool_calls", "at most one call an answer"));
-    }
+    asked.refuse_one_call()?;
     let declared = asked.tools.iter().map(|tool| {
         let mut function = json!({"name": tool.name, "parametersJsonSchema": tool.parameters});
         if let Some(description) = &tool.description {

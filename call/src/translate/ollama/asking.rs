@@ -27,9 +27,7 @@ pub(in crate::translate) fn asking(asked: &Asked) -> Result<Value, Refusal> {
         if asked.choice != Choice::Auto {
             return Err(inexpressible("tool_choice", "a call that must be made"));
         }
-        if asked.one_call {
-            return Err(inexpressible("parallel_tool_calls", "at most one call an answer"));
-        }
+        asked.refuse_one_call()?;
         let tools = asked.tools.iter().map(|tool| {
             let mut function = json!({"name": tool.name, "parameters": tool.parameters});
             if let Some(description) = &tool.description {

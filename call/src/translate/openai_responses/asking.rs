@@ -12,11 +12,9 @@ const LEAST_TOKENS: i64 = 16;
 /// The request that says the same, but for `model` and `stream`.
 pub(in super::super) fn asking(asked: &Asked) -> Result<Value, Refusal> {
     asked.refuse_rare(&[])?;
+    asked.refuse_top_k()?;
     if !asked.stop.is_empty() {
         return Err(inexpressible("stop", "the candidate's API has no such field"));
-    }
-    if asked.top_k.is_some_and(|top_k| top_k > 0) {
-        return Err(inexpressible("top_k", "the candidate's API has no such field"));
     }
     if asked.max_tokens.is_some_and(|most| most < LEAST_TOKENS) {
         return Err(inexpressible("max_tokens", "a limit of fewer than 16 tokens"));

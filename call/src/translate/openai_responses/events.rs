@@ -2,15 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::chat::Delta;
-use super::super::ids::{CallIds, is_tool_name};
-use super::super::{BROKE_OFF, Back, Writer, error_said, sse_event};
+use super::super::ids::is_tool_name;
+use super::super::{Back, UNSAYABLE, Writer, Written, sse_event};
 use super::answer::{Ending, function_call, message, opening, refusal_part, set_created, text_part};
-use crate::call::Usage;
 
 /// Writes the stream of an answer.
 pub(in super::super) struct Events {
-    ids: CallIds,
     /// The response as it was opened, but for its id before.
     response: Value,
     has_started: bool,
@@ -20,9 +17,6 @@ pub(in super::super) struct Events {
     /// The items that are done.
     output: Vec<Value>,
     open: Option<Item>,
-    finish: Option<String>,
-    usage: Usage,
-    has_failed: bool,
 }
 
 /// The item that is being written.
@@ -57,16 +51,12 @@ impl Events {
     /// For an answer to the request of `back`.
     pub(in super::super) fn new(back: &Back) -> Events {
         Events {
-            ids: CallIds::of_history(&back.request),
             response: opening(back, ""),
             has_started: false,
             created: None,
             sequence: 0,
             output: Vec::new(),
             open: None,
-            finish: None,
-            usage: Usage::default(),
-            has_failed: false,
         }
     }
 
@@ -98,17 +88,6 @@ impl Events {
         self.tell_of_item(kind, fields, out);
     }
 
-    fn start(&mut self, id: &str, out: &mut Vec<u8>) {
-        self.has_started = true;
-        self.response["id"] = id.into();
-        if let Some(seconds) = self.created {
-            set_created(&mut self.response, seconds);
-        }
-        for kind in ["response.created", "response.in_progress"] {
-            self.tell(kind, json!({"response": self.response}), out);
-        }
-    }
-
     fn begin(&mut self, item: Item, value: Value, out: &mut Vec<u8>) {
         self.open = Some(item);
         self.tell(
@@ -135,76 +114,6 @@ impl Events {
         self.tell_of_part("response.content_part.added", json!({"part": value}), out);
     }
 
-    fn text(&mut self, piece: &str, out: &mut Vec<u8>) {
-        if !matches!(
-            &self.open,
-            Some(Item::Message {
-                part: Part::Text(_),
-                ..
-            })
-        ) {
-            self.close_part(out);
-            self.begin_part(Part::Text(String::new()), out);
-        }
-        if let Some(Item::Message {
-            part: Part::Text(text), ..
-        }) = &mut self.open
-        {
-            text.push_str(piece);
-        }
-        self.tell_of_part(
-            "response.output_text.delta",
-            json!({"delta": piece, "logprobs": []}),
-            out,
-        );
-    }
-
-    fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) {
-        if !matches!(
-            &self.open,
-            Some(Item::Message {
-                part: Part::Refusal(_),
-                ..
-            })
-        ) {
-            self.close_part(out);
-            self.begin_part(Part::Refusal(String::new()), out);
-        }
-        if let Some(Item::Message {
-            part: Part::Refusal(refusal),
-            ..
-        }) = &mut self.open
-        {
-            refusal.push_str(piece);
-        }
-        self.tell_of_part("response.refusal.delta", json!({"delta": piece}), out);
-    }
-
-    fn call(&mut self, index: usize, id: &str, name: String, out: &mut Vec<u8>) {
-        self.close("completed", out);
-        if !is_tool_name(&name) {
-            return self.fail(500, "the model called a tool by a name that can't be said", out);
-        }
-        let call_id = self.ids.next(id, index);
-        let value = function_call(&call_id, &name, "", "in_progress");
-        self.begin(
-            Item::Call {
-                call_id,
-                name,
-                arguments: String::new(),
-            },
-            value,
-            out,
-        );
-    }
-
-    fn arguments(&mut self, piece: &str, out: &mut Vec<u8>) {
-        if let Some(Item::Call { arguments, .. }) = &mut self.open {
-            arguments.push_str(piece);
-            self.tell_of_item("response.function_call_arguments.delta", json!({"delta": piece}), out);
-        }
-    }
-
     /// Tells that the open part of a message is done.
     fn close_part(&mut self, out: &mut Vec<u8>) {
         let Some(Item::Message { part, .. }) = &self.open else {
@@ -228,7 +137,7 @@ impl Events {
         if let Some(Item::Call { arguments, .. }) = &self.open
             && arguments.trim().is_empty()
         {
-            self.arguments("{}", out);
+            self.arguments(0, "{}", out);
         }
         self.close_part(out);
         let item = match self.open.take() {
@@ -252,10 +161,94 @@ impl Events {
         );
         self.output.push(item);
     }
+}
+
+impl Writer for Events {
+    fn set_created(&mut self, seconds: i64) {
+        self.created = Some(seconds);
+    }
+
+    fn start(&mut self, id: &str, out: &mut Vec<u8>) {
+        self.has_started = true;
+        self.response["id"] = id.into();
+        if let Some(seconds) = self.created {
+            set_created(&mut self.response, seconds);
+        }
+        for kind in ["response.created", "response.in_progress"] {
+            self.tell(kind, json!({"response": self.response}), out);
+        }
+    }
+
+    fn text(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        if !matches!(
+            &self.open,
+            Some(Item::Message {
+                part: Part::Text(_),
+                ..
+            })
+        ) {
+            self.close_part(out);
+            self.begin_part(Part::Text(String::new()), out);
+        }
+        if let Some(Item::Message {
+            part: Part::Text(text), ..
+        }) = &mut self.open
+        {
+            text.push_str(piece);
+        }
+        self.tell_of_part(
+            "response.output_text.delta",
+            json!({"delta": piece, "logprobs": []}),
+            out,
+        );
+        Ok(())
+    }
+
+    fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
+        if !matches!(
+            &self.open,
+            Some(Item::Message {
+                part: Part::Refusal(_),
+                ..
+            })
+        ) {
+            self.close_part(out);
+            self.begin_part(Part::Refusal(String::new()), out);
+        }
+        if let Some(Item::Message {
+            part: Part::Refusal(refusal),
+            ..
+        }) = &mut self.open
+        {
+            refusal.push_str(piece);
+        }
+        self.tell_of_part("response.refusal.delta", json!({"delta": piece}), out);
+        Ok(())
+    }
+
+    fn call(&mut self, _index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written {
+        self.close("completed", out);
+        if !is_tool_name(name) {
+            return Err(UNSAYABLE.into());
+        }
+        let item = Item::Call {
+            call_id: id.to_owned(),
+            name: name.to_owned(),
+            arguments: String::new(),
+        };
+        self.begin(item, function_call(id, name, "", "in_progress"), out);
+        Ok(())
+    }
+
+    fn arguments(&mut self, _index: usize, piece: &str, out: &mut Vec<u8>) {
+        if let Some(Item::Call { arguments, .. }) = &mut self.open {
+            arguments.push_str(piece);
+            self.tell_of_item("response.function_call_arguments.delta", json!({"delta": piece}), out);
+        }
+    }
 
     /// The API's error event, and the end of a response that was opened.
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
-        self.has_failed = true;
         let code = super::error(status, message)["error"]["code"].take();
         let code = code.as_str().unwrap_or("server_error").to_owned();
         self.tell("error", json!({"code": code, "message": message, "param": null}), out);
@@ -267,51 +260,19 @@ impl Events {
             self.tell("response.failed", json!({"response": response}), out);
         }
     }
-}
 
-impl Writer for Events {
-    fn set_created(&mut self, seconds: i64) {
-        self.created = Some(seconds);
-    }
-
-    fn write(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        match delta {
-            Delta::Start { id } => self.start(&id, out),
-            Delta::Text(piece) => self.text(&piece, out),
-            Delta::Refusal(piece) => self.refusal(&piece, out),
-            Delta::ToolCall { index, id, name } => self.call(index, &id, name, out),
-            Delta::Arguments { piece, .. } => self.arguments(&piece, out),
-            Delta::Finish(word) => self.finish = Some(word),
-            Delta::Usage(usage) => self.usage = usage,
-            Delta::Error(error) => {
-                let (status, message) = error_said(&error);
-                self.fail(status, &message, out);
-            }
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.has_failed {
-            return;
-        }
-        let Some(word) = self.finish.take() else {
-            return self.fail(500, BROKE_OFF, out);
-        };
-        let ending = Ending::of(&word);
+    fn finish(&mut self, ending: &super::super::Ending<'_>, out: &mut Vec<u8>) -> Written {
+        let usage = ending.usage;
+        let ending = Ending::of(ending.word);
         // An answer always has an item.
         if self.open.is_none() && self.output.is_empty() {
             self.begin_part(Part::Text(String::new()), out);
         }
         self.close(ending.status, out);
         let mut response = self.response.take();
-        ending.close(&mut response, std::mem::take(&mut self.output), &self.usage);
-        self.tell(
-            &format!("response.{}", ending.status),
-            json!({"response": response}),
-            out,
-        );
+        ending.close(&mut response, std::mem::take(&mut self.output), usage);
+        let kind = format!("response.{}", ending.status);
+        self.tell(&kind, json!({"response": response}), out);
+        Ok(())
     }
 }

@@ -15,24 +15,12 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     for event in events {
         match json::parse(&event.data) {
             _ if event.oversize => fold.skipped_events += 1,
-            _ if let Some(exception) = exception(&event) => fold.error = Some(exception),
+            _ if let Some(exception) = event.exception() => fold.error = Some(exception),
             Ok(Value::Object(data)) => fold.take_event(&event.name, data),
             _ => fold.skipped_events += 1,
         }
     }
     fold.finish()
-}
-
-/// The error that an exception in a stream is: what it says, and its type.
-pub(in super::super) fn exception(event: &Event<'_>) -> Option<Value> {
-    let kind = event.name.strip_prefix("exception:")?;
-    match json::parse(&event.data) {
-        Ok(Value::Object(mut said)) => {
-            said.entry("type").or_insert_with(|| kind.into());
-            Some(Value::Object(said))
-        }
-        _ => Some(json!({"type": kind, "message": String::from_utf8_lossy(&event.data)})),
-    }
 }
 
 /// Whether a stream's event carries text, reasoning or a part of a tool call.

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::super::bedrock_converse::{self, exception};
+use super::super::bedrock_converse;
 use super::super::framing::{Event, Events, Framing};
 use super::super::{Assembled, anthropic_messages, cohere_chat, json, openai_chat, openai_completions};
 use super::{Format, METRICS, converse_event};
@@ -17,7 +17,7 @@ pub(in super::super) fn fold(events: Events<'_>) -> Assembled {
     for event in events {
         match opened(&event) {
             Some(Value::Object(chunk)) => chunks.push(chunk),
-            _ => match exception(&event) {
+            _ => match event.exception() {
                 Some(exception) => error = Some(exception),
                 None => skipped_events += 1,
             },

@@ -7,9 +7,8 @@ use anyhow::{Result, anyhow};
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::Duration;
-use understudy_call::call::{Api, Request};
+use understudy_call::call::Request;
 use understudy_call::taskbook::Task;
-use understudy_call::wire;
 use understudy_client::Upstream;
 use understudy_collector::books::{self, for_each_assigned};
 use understudy_collector::naming::{name_in, question};
@@ -97,15 +96,12 @@ async fn examples(store: &Store, tasks: &[Task]) -> Result<HashMap<String, Reque
 }
 
 async fn ask(upstream: &Upstream, model: &str, task: &Task, examples: &[Request]) -> Result<String> {
-    let api = upstream.config.api.unwrap_or(Api::OpenaiChat);
-    let body = question(api, model, task, examples).to_string();
-    let answer = upstream.ask(api, body.into(), DEADLINE).await?;
-    if answer.status >= 400 {
+    let (answer, response) = upstream.ask_chat(&question(model, task, examples), DEADLINE).await?;
+    let Some(response) = response else {
         let said: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         return Err(anyhow!("it answers with status {}: {}", answer.status, said.trim()));
-    }
-    let assembled = wire::assemble(api, answer.content_type.as_deref(), &answer.body)?;
-    let text = wire::parse_response(api, answer.status, &assembled).output_text;
+    };
+    let text = response.output_text;
     name_in(&text).ok_or_else(|| {
         anyhow!(
             "its answer holds no name: {:?}",

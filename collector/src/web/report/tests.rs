@@ -24,6 +24,10 @@ fn candidate(task: &str, name: &str, ready: Ready, costs: [Option<f64>; 2]) -> C
         break_even_per_day: None,
         p50_ms: [Some(20.0), Some(300.0)],
         p95_ms: [Some(40.0), Some(900.0)],
+        first_token_ms: [Some(5.0), Some(90.0)],
+        unpriced: Vec::new(),
+        judged: 0,
+        judge: None,
     }
 }
 

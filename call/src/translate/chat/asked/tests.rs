@@ -290,8 +290,8 @@ fn what_a_candidates_api_cant_say_is_refused_with_its_place() {
         ));
     }
     assert_eq!(
-        put(Api::CohereChat, &asking(json!({}))).unwrap_err(),
-        Refusal::Api(Api::CohereChat)
+        put(Api::BedrockInvoke, &asking(json!({}))).unwrap_err(),
+        Refusal::Api(Api::BedrockInvoke)
     );
     assert_eq!(
         put(Api::OpenaiChat, &asking(json!({}))).unwrap_err(),
@@ -310,10 +310,145 @@ fn what_a_candidates_api_cant_say_is_refused_with_its_place() {
             json!({"tools": [tool("f")], "parallel_tool_calls": false}),
             "parallel_tool_calls",
         ),
+        (
+            Api::CohereChat,
+            json!({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+            "tool_choice",
+        ),
+        (
+            Api::CohereChat,
+            json!({"tools": [tool("f-1")]}),
+            "tools[0].function.name",
+        ),
+        (
+            Api::CohereChat,
+            json!({"tools": [tool("f")], "response_format": {"type": "json_object"}}),
+            "response_format",
+        ),
+        (Api::CohereChat, json!({"stop": ["1", "2", "3", "4", "5", "6"]}), "stop"),
+        (Api::CohereChat, json!({"presence_penalty": -0.5}), "presence_penalty"),
+        (
+            Api::CohereChat,
+            json!({"presence_penalty": 0.5, "frequency_penalty": 0.5}),
+            "presence_penalty",
+        ),
+        (Api::BedrockConverse, json!({"top_k": 5}), "top_k"),
+        (Api::BedrockConverse, json!({"stop": [" "]}), "stop[0]"),
+        (
+            Api::BedrockConverse,
+            json!({"tools": [tool(&"f".repeat(65))]}),
+            "tools[0].function.name",
+        ),
     ] {
         let Err(Refusal::Inexpressible { at, .. }) = put(spoken, &asking(fields)) else {
             panic!("not refused: {place}");
         };
         assert_eq!(at, place);
     }
+}
+
+#[test]
+fn a_tool_loop_is_said_to_cohere() {
+    let mut asked = tool_loop();
+    asked["parallel_tool_calls"] = true.into();
+    asked["temperature"] = 1.5.into();
+    asked["top_p"] = 1.into();
+    asked["top_k"] = 900.into();
+    let said = put(Api::CohereChat, &asked).unwrap().body;
+    let ids: Vec<&str> = [(2, 0), (2, 1), (6, 0)]
+        .map(|(message, call): (usize, usize)| said["messages"][message]["tool_calls"][call]["id"].as_str().unwrap())
+        .into();
+    let called = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
+    let tool = |name: &str| {
+        json!({"type": "function", "function": {"name": name, "description": "d",
+        "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}})
+    };
+    let expected = json!({
+        "model": "gpt", "stream": true, "max_tokens": 100, "temperature": 1.0, "p": 0.99, "k": 500, "seed": 7,
+        "tools": [tool("f"), tool("g")], "tool_choice": "REQUIRED",
+        "messages": [
+            {"role": "system", "content": "be\n\nbrief"},
+            {"role": "user", "content": [{"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+                {"type": "text", "text": "please"}]},
+            {"role": "assistant", "tool_plan": "ok", "tool_calls": [called(ids[0], "{\"x\":1}"), called(ids[1], "{}")]},
+            {"role": "tool", "tool_call_id": ids[1], "content": "b"},
+            {"role": "tool", "tool_call_id": ids[0], "content": "a"},
+            {"role": "user", "content": "and?"},
+            {"role": "assistant", "tool_calls": [called(ids[2], "{}")]},
+            {"role": "tool", "tool_call_id": ids[2], "content": ""}]});
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_tool_loop_is_said_to_converse() {
+    let mut asked = tool_loop();
+    asked["parallel_tool_calls"] = true.into();
+    asked["tool_choice"] = json!({"type": "function", "function": {"name": "g"}});
+    let said = put(Api::BedrockConverse, &asked).unwrap().body;
+    let ids: Vec<&str> = [(1, 1), (1, 2), (3, 0)]
+        .map(|(message, block): (usize, usize)| {
+            said["messages"][message]["content"][block]["toolUse"]["toolUseId"]
+                .as_str()
+                .unwrap()
+        })
+        .into();
+    let called = |id: &str, input: Value| json!({"toolUse": {"toolUseId": id, "name": "f", "input": input}});
+    let told = |id: &str, content: Value| json!({"toolResult": {"toolUseId": id, "content": content}});
+    let tool = |name: &str| {
+        json!({"toolSpec": {"name": name, "description": "d",
+        "inputSchema": {"json": {"type": "object", "properties": {"x": {"type": "integer"}}}}}})
+    };
+    let expected = json!({
+        "system": [{"text": "be"}, {"text": "brief"}],
+        "messages": [
+            {"role": "user", "content": [{"text": "look"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+                {"text": "please"}]},
+            {"role": "assistant", "content": [{"text": "ok"}, called(ids[0], json!({"x": 1})), called(ids[1], json!({}))]},
+            {"role": "user", "content": [told(ids[1], json!([{"text": "b"}])), told(ids[0], json!([{"text": "a"}])), {"text": "and?"}]},
+            {"role": "assistant", "content": [called(ids[2], json!({}))]},
+            {"role": "user", "content": [told(ids[2], json!([]))]}],
+        "inferenceConfig": {"maxTokens": 100, "temperature": 0.5},
+        "toolConfig": {"tools": [tool("f"), tool("g")], "toolChoice": {"tool": {"name": "g"}}}});
+    assert_eq!(said, expected);
+    // Where no tool may be called there is no word for those of the history.
+    asked["tool_choice"] = "none".into();
+    assert!(put(Api::BedrockConverse, &asked).is_err());
+    let body = asking(json!({"tools": [self::tool("f")], "tool_choice": "none"}));
+    assert!(
+        put(Api::BedrockConverse, &body)
+            .unwrap()
+            .body
+            .get("toolConfig")
+            .is_none()
+    );
+}
+
+#[test]
+fn a_schema_is_said_to_cohere_without_what_it_does_not_know_and_to_converse_as_text() {
+    let asked = |schema: Value| {
+        let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
+        asking(json!({"response_format": format}))
+    };
+    let given = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {
+        "a": {"type": "string", "format": "email", "maxLength": 9}, "b": {"type": "string", "format": "date"}}});
+    let said = put(Api::CohereChat, &asked(given.clone())).unwrap().body;
+    let expected = json!({"type": "json_object", "json_schema": {"type": "object", "required": ["a"], "properties": {
+        "a": {"type": "string", "description": "{\"format\":\"email\",\"maxLength\":9}"}, "b": {"type": "string", "format": "date"}}}});
+    assert_eq!(said["response_format"], expected);
+    for other in [
+        json!({"type": "array", "items": {"type": "string"}}),
+        json!({"type": "object", "properties": {"a": {"type": "string"}}}),
+        json!({"type": "object", "required": ["a"], "properties": {"a": {"anyOf": [{"type": "string"}]}}}),
+        json!({"type": "object", "required": ["a"]}),
+    ] {
+        assert!(put(Api::CohereChat, &asked(other.clone())).is_err(), "{other}");
+    }
+    let said = put(Api::BedrockConverse, &asked(given)).unwrap().body;
+    let format = &said["outputConfig"]["textFormat"]["structure"]["jsonSchema"];
+    let schema: Value = serde_json::from_str(format["schema"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&format["name"], &schema["additionalProperties"]),
+        (&json!("a"), &json!(false))
+    );
 }
