@@ -222,13 +222,10 @@ impl OpenCall {
         self.head.content_type = headers::text(headers, header::CONTENT_TYPE);
         let encoding = headers::text(headers, header::CONTENT_ENCODING);
         self.head.content_encoding = encoding.filter(|encoding| encoding != "identity");
-        if headers
-            .keys()
-            .any(|name| name.as_str().starts_with(wire::USAGE_HEADERS))
-        {
-            let counted = wire::usage_in_headers(|name| headers.get(name)?.to_str().ok());
-            self.head.header_usage = (counted != Usage::default()).then_some(counted);
-        }
+        let mut names = headers.keys().map(|name| name.as_str());
+        let is_told = names.any(|name| name.starts_with(wire::USAGE_HEADERS));
+        let counted = is_told.then(|| wire::usage_in_headers(|name| headers.get(name)?.to_str().ok()));
+        self.head.header_usage = counted.filter(|counted| *counted != Usage::default());
     }
 
     /// The last byte of the attempt's answer came: what is done with it from now on is no time of the upstream's.
