@@ -37,13 +37,14 @@ enum Goal {
     },
     /// The spool's disk is full, broken, read-only, or hangs; or one of: full, EIO, read-only, hanging
     Disk {
-        #[arg(default_value_t = 30.0)]
+        /// Each time with a fault, and each without
+        #[arg(default_value_t = 10.0)]
         seconds: f64,
         fault: Option<String>,
     },
     /// The spool's disk hangs
     Hang {
-        #[arg(default_value_t = 30.0)]
+        #[arg(default_value_t = 10.0)]
         seconds: f64,
     },
     /// Reloads, good and bad, under load
