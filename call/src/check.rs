@@ -60,6 +60,25 @@ pub enum Fault {
     Unfit(String),
 }
 
+impl Fault {
+    /// One word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Fault::Error => "in_stream_error",
+            Fault::Unfinished => "unfinished",
+            Fault::Unreadable => "unreadable",
+            Fault::Truncated => "truncated",
+            Fault::Refusal => "refusal",
+            Fault::Empty => "empty",
+            Fault::UnknownTool => "unknown_tool",
+            Fault::ForbiddenTool => "forbidden_tool",
+            Fault::MissingTool => "missing_tool",
+            Fault::ArgumentsNotJson | Fault::ArgumentsUnfit(_) => "invalid_arguments",
+            Fault::NotJson | Fault::Unfit(_) => "invalid_json",
+        }
+    }
+}
+
 /// Which tools an answer has to call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Choice {

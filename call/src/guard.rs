@@ -6,9 +6,14 @@
 //! loss is whether it took longer than the baseline's of lately; a candidate's, than so many times that. The percentile may
 //! be off: both sides are held to it. Pure: no IO, no clock.
 
+mod share;
+
+pub use share::Cause;
+
 use crate::dearer::{Dearer, Spent};
 use crate::detector::{Detector, Tally, level};
 use crate::slower::{Scores, Slower, Usual};
+use share::Share;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -58,6 +63,8 @@ pub struct Seen {
     pub invalid: Option<bool>,
     /// The baseline had to answer instead.
     pub fell_back: Option<bool>,
+    /// Why any of these is so, where that is known.
+    pub cause: Option<Cause>,
     /// Milliseconds to the last byte; infinite where it was given up.
     pub duration_ms: Option<f64>,
     /// What all its attempts cost, in US dollars.
@@ -93,8 +100,21 @@ impl Lately {
 struct Alarm {
     metric: &'static str,
     tally: Tally,
+    /// Why calls counted against the candidate, and how many each: ` (12 of 14 for …)`, or nothing.
+    causes: String,
     /// Mean costs in US dollars, of the canary and of the baseline.
     costs: Option<[f64; 2]>,
+}
+
+impl Alarm {
+    fn new(metric: &'static str, tally: Tally) -> Alarm {
+        Alarm {
+            metric,
+            tally,
+            causes: String::new(),
+            costs: None,
+        }
+    }
 }
 
 /// Durations under watch.
@@ -131,9 +151,9 @@ impl Latency {
 /// What is watched of a candidate: one detector a limit.
 #[derive(Clone, Debug)]
 struct Candidate {
-    error: Option<Detector>,
-    invalid: Option<Detector>,
-    fallback: Option<Detector>,
+    error: Option<Share>,
+    invalid: Option<Share>,
+    fallback: Option<Share>,
     latency: Option<Latency>,
     cost: Option<Dearer>,
 }
@@ -141,7 +161,7 @@ struct Candidate {
 impl Candidate {
     /// Nothing seen yet.
     fn new(guard: &Limits) -> Candidate {
-        let share = |limit: Option<f64>| limit.map(|limit| Detector::new(limit, RUN_LENGTH));
+        let share = |limit: Option<f64>| limit.map(|limit| Share::new(limit, RUN_LENGTH));
         Candidate {
             error: share(guard.error),
             invalid: share(guard.invalid),
@@ -159,36 +179,36 @@ impl Candidate {
             ("invalid", &mut self.invalid, yes(seen.invalid)),
         ];
         let mut alarm = None;
-        let of = |metric, tally| Alarm {
-            metric,
-            tally,
-            costs: None,
+        let blaming = |metric, (tally, causes)| Alarm {
+            causes,
+            ..Alarm::new(metric, tally)
         };
-        for (metric, detector, loss) in watched {
-            let (Some(detector), Some(loss)) = (detector, loss) else {
+        for (metric, share, loss) in watched {
+            let (Some(share), Some(loss)) = (share, loss) else {
                 continue;
             };
             let told = if is_canary {
-                detector.canary(loss)
+                share.canary(loss, seen.cause)
             } else {
-                detector.baseline(loss)
+                share.baseline(loss)
             };
-            alarm = alarm.or(told.map(|tally| of(metric, tally)));
+            alarm = alarm.or(told.map(|told| blaming(metric, told)));
         }
         let fell_back = yes(seen.fell_back).filter(|_| is_canary);
         if let (Some(fallback), Some(loss)) = (&mut self.fallback, fell_back) {
-            alarm = alarm.or(fallback.canary_alone(loss).map(|tally| of("fallback", tally)));
+            let told = fallback.canary_alone(loss, seen.cause);
+            alarm = alarm.or(told.map(|told| blaming("fallback", told)));
         }
         let duration = seen.duration_ms.zip(lately.durations.scores());
         if let (Some(latency), Some((duration, scores))) = (&mut self.latency, duration) {
             let told = latency.saw(duration, is_canary, scores);
-            alarm = alarm.or(told.map(|tally| of("p95_latency", tally)));
+            alarm = alarm.or(told.map(|tally| Alarm::new("p95_latency", tally)));
         }
         if let (Some(dearer), Some((cost, scale))) = (&mut self.cost, seen.cost_usd.zip(lately.costs.scale())) {
             let told = dearer.saw(cost, is_canary, scale);
             alarm = alarm.or(told.map(|(tally, costs)| Alarm {
                 costs: Some(costs),
-                ..of("cost", tally)
+                ..Alarm::new("cost", tally)
             }));
         }
         alarm
@@ -260,7 +280,12 @@ impl Worse {
 }
 
 fn words(alarm: &Alarm, guard: &Limits) -> String {
-    let Alarm { metric, tally, costs } = alarm;
+    let Alarm {
+        metric,
+        tally,
+        causes,
+        costs,
+    } = alarm;
     let percent = |share: f64| (share * 1000.0).round() / 10.0;
     let (canary, baseline) = (percent(tally.canary_rate()), percent(tally.baseline_rate()));
     let (calls, others) = (tally.canary_calls, tally.baseline_calls);
@@ -280,11 +305,11 @@ fn words(alarm: &Alarm, guard: &Limits) -> String {
             guard.p95_latency.unwrap_or(1.0)
         ),
         "fallback" => format!(
-            "{canary} % of its last {calls} calls fell back to the baseline; {} % may",
+            "{canary} % of its last {calls} calls fell back to the baseline{causes}; {} % may",
             more(guard.fallback)
         ),
         "invalid" => format!(
-            "{canary} % of its last {calls} answers were not valid, {baseline} % of the baseline's {others} meanwhile; {} % more may be",
+            "{canary} % of its last {calls} answers were not valid{causes}, {baseline} % of the baseline's {others} meanwhile; {} % more may be",
             more(guard.invalid)
         ),
         "agreement" => format!(
@@ -294,7 +319,7 @@ fn words(alarm: &Alarm, guard: &Limits) -> String {
             more(guard.agreement)
         ),
         _ => format!(
-            "{canary} % of its last {calls} calls failed, {baseline} % of the baseline's {others} meanwhile; {} % more may",
+            "{canary} % of its last {calls} calls failed{causes}, {baseline} % of the baseline's {others} meanwhile; {} % more may",
             more(guard.error)
         ),
     }
@@ -345,12 +370,7 @@ impl Agreement {
     fn worse(&mut self, candidate: &str, tally: &Tally) -> Worse {
         // It begins anew when it comes back.
         self.detector = Detector::new(self.limits.agreement.unwrap_or_default(), RUN_LENGTH);
-        let alarm = Alarm {
-            metric: "agreement",
-            tally: *tally,
-            costs: None,
-        };
-        Worse::of(candidate, &alarm, &self.limits)
+        Worse::of(candidate, &Alarm::new("agreement", *tally), &self.limits)
     }
 }
 

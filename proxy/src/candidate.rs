@@ -85,13 +85,13 @@ pub(crate) async fn answer(
             Ok(Response::from_parts(parts, ClientBody::Relay(Box::new(relay))))
         }
         Err(lost) => {
-            if let Some(used) = lost.used {
-                let (model, usage) = *used;
+            if let Some(used) = &lost.used {
+                let (model, usage) = &**used;
                 let model = model.as_deref().or(part.candidate.config.model.as_deref());
                 let price = model.and_then(|model| proxy.prices.lookup(model));
-                call.attempt_used(usage.output, price.and_then(|price| price.cost(&usage)));
+                call.attempt_used(usage.output, price.and_then(|price| price.cost(usage)));
             }
-            call.falls_back(lost.reason, lost.outcome, lost.words);
+            call.falls_back(lost);
             Err(Box::new(call))
         }
     }
@@ -127,8 +127,7 @@ impl Part<'_> {
         let (mut parts, mut incoming) = response.into_parts();
         call.response_head(parts.status, &parts.headers);
         if !parts.status.is_success() {
-            let words = format!("status {}", parts.status.as_u16());
-            return Err(Lost::error(Outcome::UpstreamStatus, words));
+            return Err(Lost::status(parts.status.as_u16()));
         }
         if parts.headers.contains_key(header::CONTENT_ENCODING) {
             let words = "its answer has a content encoding that it was not asked for";

@@ -4,10 +4,10 @@
 //! `dropped{reason}`: by [`OpenCall::commit`] where the call ended, or by being dropped where the client went away.
 
 use crate::config::{Bodies, CaptureConfig};
-use crate::fallback::Reason;
 use crate::form::ModelScan;
 use crate::guard::Watched;
 use crate::headers;
+use crate::hold::Lost;
 use crate::metrics::{Metrics, status_class};
 use crate::spool::{Entry, Ledger, Spool, Submitted};
 use crate::tee::{BodyCopy, Budget, RequestCopy};
@@ -255,13 +255,20 @@ impl OpenCall {
 
     /// The candidate's answer is not the client's: the open attempt ends, all that the record says of its answer is
     /// forgotten, and the baseline is next.
-    pub fn falls_back(&mut self, reason: Reason, outcome: Outcome, words: String) {
+    pub(crate) fn falls_back(&mut self, lost: Lost) {
+        let Lost {
+            reason,
+            outcome,
+            cause,
+            words,
+            ..
+        } = lost;
         let candidate = self.attempt.as_ref().map(|(attempt, _)| attempt.upstream.clone());
         let route = self.head.route.as_deref().unwrap_or("none");
         let labels = [route, candidate.as_deref().unwrap_or_default(), reason.as_str()];
         self.capture.metrics.fallbacks.with_label_values(&labels).inc();
         if let Some(watched) = &mut self.watched {
-            watched.lost = Some(reason);
+            watched.lost = Some((reason, cause));
         }
         self.attempt_ends(outcome, false, Some(format!("{}: {words}", reason.as_str())));
         self.permit = None;

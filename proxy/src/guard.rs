@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use understudy_call::call::Response;
 use understudy_call::control::Trip;
 use understudy_call::frame::FrameHead;
-use understudy_call::guard::{Limits, Seen, Watch, Worse};
+use understudy_call::guard::{Cause, Limits, Seen, Watch, Worse};
 use understudy_call::price::PriceTable;
 use understudy_call::record::{Attempt, Outcome};
 use understudy_client::UpstreamConfig;
@@ -60,8 +60,8 @@ pub(crate) struct Watched {
     candidate: Option<String>,
     /// Which conversation it is of.
     conversation: Option<u64>,
-    /// Why the candidate's answer was not the client's.
-    pub(crate) lost: Option<Reason>,
+    /// Why the candidate's answer was not the client's: the reason of its route's `fallback`, and what was seen.
+    pub(crate) lost: Option<(Reason, Cause)>,
 }
 
 impl Watched {
@@ -175,24 +175,33 @@ impl Watched {
             return None;
         }
         let invalid = [Reason::InvalidOutput, Reason::Truncated, Reason::Refusal, Reason::Empty];
-        let (failed, invalid) = match self.lost {
+        let reason = self.lost.map(|(reason, _)| reason);
+        let ended = ended_ill(attempt);
+        let (failed, invalid) = match reason {
             Some(reason) if invalid.contains(&reason) => (Some(false), Some(true)),
             // Not whole at the limits of `hold` is neither: the baseline was asked all the same.
             Some(Reason::Hold) => (Some(false), Some(false)),
             Some(_) => (Some(true), None),
-            None => {
-                let is_error = attempt.status.is_some_and(|status| status >= 400);
-                (Some(attempt.outcome != Outcome::Ok || is_error), None)
-            }
+            None => (Some(ended.is_some()), None),
         };
         Some(Seen {
             failed,
             invalid,
-            fell_back: Some(self.lost.is_some()),
-            duration_ms: duration(attempt, failed == Some(true), self.lost),
+            fell_back: Some(reason.is_some()),
+            cause: self.lost.map(|(_, cause)| cause).or(ended),
+            duration_ms: duration(attempt, failed == Some(true), reason),
             cost_usd: None,
             conversation: self.conversation,
         })
+    }
+}
+
+/// What is wrong with how an attempt ended, as far as HTTP tells.
+fn ended_ill(attempt: &Attempt) -> Option<Cause> {
+    let status = attempt.status.and_then(|status| u16::try_from(status).ok());
+    match status.filter(|status| *status >= 400) {
+        Some(status) => Some(Cause::Status(status)),
+        None => (attempt.outcome != Outcome::Ok).then_some(Cause::Word(attempt.outcome.as_str())),
     }
 }
 

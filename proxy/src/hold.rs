@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use std::time::Duration;
 use understudy_call::call::{Api, Usage};
 use understudy_call::check::{Demands, Fault, begins_refusing};
+use understudy_call::guard::Cause;
 use understudy_call::record::Outcome;
 use understudy_call::wire::{self, EndMark};
 use understudy_client::SendErrorKind;
@@ -22,6 +23,8 @@ pub(crate) struct Lost {
     pub(crate) reason: Reason,
     /// How the attempt ended, as far as HTTP tells.
     pub(crate) outcome: Outcome,
+    /// What the guard names where it trips.
+    pub(crate) cause: Cause,
     /// What happened; no words of the answer, since it is kept as it is.
     pub(crate) words: String,
     /// The model and tokens of the answer, where it told them.
@@ -30,10 +33,11 @@ pub(crate) struct Lost {
 
 impl Lost {
     /// Without an answer.
-    pub(crate) fn new(reason: Reason, outcome: Outcome, words: impl Into<String>) -> Lost {
+    fn new(reason: Reason, outcome: Outcome, cause: Cause, words: impl Into<String>) -> Lost {
         Lost {
             reason,
             outcome,
+            cause,
             words: words.into(),
             used: None,
         }
@@ -45,11 +49,18 @@ impl Lost {
             Outcome::Timeout => Reason::Timeout,
             _ => Reason::Error,
         };
-        Lost::new(reason, outcome, words)
+        Lost::new(reason, outcome, Cause::Word(outcome.as_str()), words)
+    }
+
+    /// An answer with an error status.
+    pub(crate) fn status(status: u16) -> Lost {
+        let words = format!("status {status}");
+        Lost::new(Reason::Error, Outcome::UpstreamStatus, Cause::Status(status), words)
     }
 
     fn at_limit(outcome: Outcome, what: &str) -> Lost {
-        Lost::new(Reason::Hold, outcome, format!("it was not whole {what}"))
+        let cause = Cause::Word(Reason::Hold.as_str());
+        Lost::new(Reason::Hold, outcome, cause, format!("it was not whole {what}"))
     }
 }
 
@@ -191,7 +202,7 @@ fn lost(fault: &Fault) -> Lost {
         Fault::Unreadable => Outcome::UpstreamProtocol,
         _ => Outcome::Ok,
     };
-    Lost::new(reason(fault), outcome, fault.to_string())
+    Lost::new(reason(fault), outcome, Cause::Word(fault.word()), fault.to_string())
 }
 
 fn reason(fault: &Fault) -> Reason {

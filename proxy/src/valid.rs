@@ -6,8 +6,8 @@ use crate::guard::Watched;
 use bytes::Bytes;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use understudy_call::call::Api;
-use understudy_call::check::Demands;
-use understudy_call::guard::Seen;
+use understudy_call::check::{Demands, Fault};
+use understudy_call::guard::{Cause, Seen};
 use understudy_call::wire;
 use understudy_call::wire::Assembled;
 use understudy_call::wire::encoding::Decoder;
@@ -66,24 +66,26 @@ impl Answered {
             return self.seen;
         };
         let assembled = wire::assemble(self.api, self.content_type.as_deref(), &response).ok();
-        let invalid = self.check.then(|| self.is_invalid(assembled.as_ref())).flatten();
+        let checked = self.check.then(|| self.checked(assembled.as_ref())).flatten();
         let cost = |assembled: &Assembled| {
             let answer = wire::parse_response(self.api, 0, assembled);
             Some(self.watched.cost(self.bill.as_ref()?, &answer))
         };
         Seen {
-            invalid: invalid.or(self.seen.invalid),
+            invalid: checked.map(|checked| checked.is_err()).or(self.seen.invalid),
+            cause: checked.and_then(Result::err).map(Cause::Word).or(self.seen.cause),
             cost_usd: assembled.as_ref().and_then(cost).flatten(),
             ..self.seen
         }
     }
 
-    /// `None` where that can't be told.
-    fn is_invalid(&self, assembled: Option<&Assembled>) -> Option<bool> {
+    /// Whether it is valid, or a word for why not; `None` where that can't be told.
+    fn checked(&self, assembled: Option<&Assembled>) -> Option<Result<(), &'static str>> {
         let request = decoded(&self.request, self.request_encoding.as_deref())?;
         let demands = Demands::of(self.api, &request).ok()?;
         // No JSON where some was to be is as bad.
-        Some(assembled.is_none_or(|assembled| demands.check(self.api, assembled).is_err()))
+        let checked = assembled.map_or(Err(Fault::Unreadable), |assembled| demands.check(self.api, assembled));
+        Some(checked.map_err(|fault| fault.word()))
     }
 }
 

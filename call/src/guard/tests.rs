@@ -14,6 +14,7 @@ fn ok(duration_ms: f64) -> Seen {
         failed: Some(false),
         invalid: Some(false),
         fell_back: Some(false),
+        cause: None,
         duration_ms: Some(duration_ms),
         cost_usd: Some(duration_ms * 1e-5),
         conversation: None,
@@ -215,6 +216,65 @@ fn fallbacks_are_told_also_where_all_calls_go_to_the_candidate() {
     assert!((0..2_000).all(|number: usize| call(&mut watch, number.is_multiple_of(50)).is_none()));
     let worse = (0..100).find_map(|number: usize| call(&mut watch, number.is_multiple_of(4)));
     assert_eq!(worse.map(|worse| worse.metric), Some("fallback"));
+}
+
+#[test]
+fn a_trip_says_what_for_calls_were_held_against_the_candidate_the_most_frequent_first() {
+    let of = |cause| Seen {
+        fell_back: Some(true),
+        cause: Some(cause),
+        ..ok(100.0)
+    };
+    let causes = [
+        Cause::Word("invalid_arguments"),
+        Cause::Status(503),
+        Cause::Word("invalid_arguments"),
+    ];
+    let mut watch = Watch::new(GUARD);
+    // What it fell back for before it looked well again is no evidence.
+    watch.canary("small", &of(Cause::Word("timeout")));
+    assert!((0..200).all(|_| watch.canary("small", &ok(100.0)).is_none()));
+    let worse = (0..50).find_map(|number: usize| watch.canary("small", &of(causes[number % 3])));
+    let Worse { metric, why, .. } = worse.expect("every call falls back");
+    assert_eq!(metric, "fallback");
+    let count = |of: &str| {
+        let (before, _) = why.split_once(&format!(" for `{of}`")).expect(of);
+        let mut words = before.rsplit([' ', '(']);
+        let (all, count) = (words.next(), words.nth(1));
+        (
+            count.and_then(|count| count.parse::<usize>().ok()).expect(&why),
+            all.and_then(|all| all.parse::<usize>().ok()).expect(&why),
+        )
+    };
+    let ((most, all), (least, _)) = (count("invalid_arguments"), count("status 503"));
+    assert_eq!(most + least, all, "{why}");
+    assert!(most > least && least > 0 && all > 4, "{why}");
+    assert!(why.contains(&format!("100 % of its last {all} calls")), "{why}");
+    assert!(why.find("invalid_arguments") < why.find("status 503"), "{why}");
+    assert!(!why.contains("timeout"), "{why}");
+}
+
+#[test]
+fn errors_and_invalid_answers_have_their_own_causes_and_what_is_not_known_is_not_named() {
+    let trip = |seen: Seen| {
+        let mut watch = Watch::new(GUARD);
+        let worse = (0..200).find_map(|_| watch.canary("small", &seen).or(watch.baseline(&ok(100.0))));
+        worse.expect("every call is lost").why
+    };
+    let failed = Seen {
+        failed: Some(true),
+        cause: Some(Cause::Word("upstream_connect")),
+        ..ok(100.0)
+    };
+    assert!(trip(failed).contains(" for `upstream_connect`)"), "{}", trip(failed));
+    let invalid = Seen {
+        invalid: Some(true),
+        cause: Some(Cause::Word("empty")),
+        ..ok(100.0)
+    };
+    assert!(trip(invalid).contains(" for `empty`)"), "{}", trip(invalid));
+    let unknown = Seen { cause: None, ..failed };
+    assert!(!trip(unknown).contains(" for "), "{}", trip(unknown));
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Side {
             failed: Some(failed),
             invalid: (!failed).then_some(invalid),
             fell_back: Some(failed || invalid),
+            cause: None,
             duration_ms: (!failed).then_some(took),
             cost_usd: (!failed).then_some(took * 1e-5),
             conversation: None,
