@@ -20,7 +20,6 @@ use understudy_collector::evidence::verdicts;
 use understudy_collector::replay::version_of;
 use understudy_collector::rollout::{self, Ages, CONTROLLER, Candidate, Facts, Move, Route, Steps, counts_from};
 use understudy_collector::store::Store;
-use understudy_collector::verdict::Verdict;
 use understudy_proxy::config::{Config, Overrides};
 use understudy_proxy::route::{OnDrift, ValidRoute};
 
@@ -150,13 +149,7 @@ pub(crate) async fn gather(
     }
     if let Some(task) = &route.task {
         let settings = verdict_config(config);
-        let found = verdicts(store, book, Some(task), &settings, facts.now).await?;
-        // One without a version counted no score: all of them are too old.
-        let (stale, known): (Vec<Verdict>, Vec<Verdict>) = found
-            .into_iter()
-            .partition(|verdict| verdict.candidate_version.is_none());
-        facts.stale = stale.into_iter().map(|verdict| verdict.candidate).collect();
-        facts.verdicts = known;
+        facts.judged(verdicts(store, book, Some(task), &settings, facts.now).await?);
     }
     Ok(facts)
 }

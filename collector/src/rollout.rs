@@ -8,6 +8,7 @@ use crate::scan::{CallFilter, ScanError, for_each_call};
 use crate::store::{Store, StoreError};
 use crate::table::Columns;
 use crate::verdict::{Decision, Verdict};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use understudy_call::control::{Control, Frozen, Step};
@@ -68,13 +69,23 @@ pub struct Facts {
     pub canaried: BTreeMap<String, u64>,
     /// Verdicts on the route's task.
     pub verdicts: Vec<Verdict>,
-    /// Candidates that had scores once, all of them too old by now.
-    pub stale: Vec<String>,
+    /// Candidates whose scores are all too old by now: when the newest was judged, microseconds since the epoch.
+    pub stale: BTreeMap<String, i64>,
     /// How its task drifted, if it did.
     pub drifted: Option<String>,
 }
 
 impl Facts {
+    /// Takes the verdicts on the route's task; one whose scores are all too old is none.
+    pub fn judged(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            match verdict.stale {
+                Some(newest) => drop(self.stale.insert(verdict.candidate, newest)),
+                None => self.verdicts.push(verdict),
+            }
+        }
+    }
+
     /// Microseconds since the step began, or since its last check failed.
     fn waited(&self, step: &Step) -> i64 {
         self.waited.unwrap_or_else(|| by_wall_clock(step, self.now))
@@ -265,8 +276,12 @@ fn troubles(route: &Route, candidate: &Candidate, facts: &Facts) -> Vec<String> 
     if route.task.is_none() {
         return troubles;
     }
-    if facts.stale.contains(name) {
-        troubles.push(format!("the verdict on {name} is older than `verdict.max_age`"));
+    if let Some(newest) = facts.stale.get(name) {
+        // By its time it is told from one that was renewed since, and grew too old again.
+        let newest = Timestamp::from_microsecond(*newest).unwrap_or(Timestamp::UNIX_EPOCH);
+        troubles.push(format!(
+            "the verdict on {name} is older than `verdict.max_age`: its newest score is of {newest:.0}"
+        ));
     }
     let verdict = facts.verdicts.iter().find(|verdict| verdict.candidate == *name);
     let judged = verdict.and_then(|verdict| verdict.candidate_version.as_ref());

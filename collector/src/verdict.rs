@@ -199,6 +199,9 @@ pub struct Verdict {
     /// Pairs by which the e-value grows e-fold, about.
     #[serde(skip)]
     pub pairs_per_fold: Option<f64>,
+    /// When its newest score was judged, microseconds since the epoch, where all of them are too old to count.
+    #[serde(skip)]
+    pub stale: Option<i64>,
 }
 
 /// Some of the pairs.
@@ -274,6 +277,9 @@ pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
         judge: mean(&judged),
         strata: strata(&rows, evidence),
         pairs_per_fold: pairs_per_fold(&trial),
+        stale: current
+            .filter(|current| current.newest < current.since)
+            .map(|current| current.newest),
     }
 }
 

@@ -124,6 +124,7 @@ async fn relay(
     let began = Instant::now();
     let (mut parts, body) = response.into_parts();
     headers::remove_hop_by_hop(&mut parts.headers);
+    headers::remove_ours(&mut parts.headers);
     call.response_head(parts.status, &parts.headers);
     if proxy.expose_headers {
         headers::expose_server(&mut parts.headers, upstream.name());

@@ -56,6 +56,8 @@ pub struct Chosen {
     pub not_canaried: Option<&'static str>,
     /// More words on why.
     pub detail: Option<String>,
+    /// Whether it is too hard for its route's candidates, whoever's bucket it is in.
+    pub is_hard: bool,
     /// The task, where a route asks for tasks.
     pub task: Option<Assignment>,
     /// Version of the task book that was asked.
@@ -147,10 +149,11 @@ impl Choice<'_> {
             }
             _ => None,
         };
+        let hard = route
+            .filter(|_| chosen.split)
+            .and_then(|route| self.hard(route, asked, &chosen));
+        chosen.is_hard = hard.is_some();
         if let Some(candidate) = wanted.filter(|name| name != asked.addressed) {
-            let hard = route
-                .filter(|_| chosen.split)
-                .and_then(|route| self.hard(route, asked, &chosen));
             let put = match hard {
                 Some(detail) => Err(Stay {
                     reason: "hard",

@@ -277,9 +277,10 @@ fn choose(
         .as_ref()
         .is_some_and(|request| request.operation == Operation::Chat);
     let is_accepted = proxy.accepted.is_accepted(client_id.as_deref().unwrap_or_default());
+    let stays = chosen.not_canaried.is_some() || chosen.is_hard;
     if let Some(route) = chosen.route.as_deref().and_then(|id| routing.routes.get(id))
         && chosen.split
-        && (chosen.candidate.is_some() || (chosen.not_canaried.is_none() && is_chat && is_accepted))
+        && (chosen.candidate.is_some() || (!stays && is_chat && is_accepted))
     {
         let task = chosen.task.as_ref().map(|assignment| assignment.task.as_str());
         let (candidate, key) = (chosen.candidate.as_deref(), chosen.affinity_key.as_deref());

@@ -82,15 +82,23 @@ const OURS: &str = "x-understudy-";
 const MAX_TAGS: usize = 32;
 const MAX_TAG_BYTES: usize = 256;
 
+/// The names of our headers.
+fn ours(headers: &HeaderMap) -> Vec<HeaderName> {
+    let names = headers.keys().filter(|name| name.as_str().starts_with(OURS));
+    names.cloned().collect()
+}
+
+/// Takes our headers out of an answer: what an upstream says under their names is not our word.
+pub fn remove_ours(headers: &mut HeaderMap) {
+    for name in ours(headers) {
+        headers.remove(name);
+    }
+}
+
 /// Reads our headers and takes them out.
 pub fn take_ours(headers: &mut HeaderMap) -> Told {
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(OURS))
-        .cloned()
-        .collect();
     let mut told = Told::default();
-    for name in names {
+    for name in ours(headers) {
         let Some(value) = headers
             .remove(&name)
             .and_then(|value| value.to_str().map(str::to_owned).ok())
@@ -268,6 +276,14 @@ mod tests {
         assert_eq!(told.tags["team"], "billing");
         assert!(told.no_capture);
         assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn what_an_upstream_says_under_our_names_is_taken_out() {
+        let mut map = headers(&[("x-understudy-served-by", "me"), ("x-request-id", "1")]);
+        map.append("x-understudy-served-by", "and me".parse().unwrap());
+        remove_ours(&mut map);
+        assert_eq!(map, headers(&[("x-request-id", "1")]));
     }
 
     #[test]

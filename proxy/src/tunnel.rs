@@ -5,7 +5,7 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::headers::remove_hop_by_hop;
+use crate::headers::{remove_hop_by_hop, remove_ours};
 use crate::line::Upload;
 use crate::refusal::failed;
 use crate::relay::Relay;
@@ -114,6 +114,7 @@ pub(crate) async fn open(
     call.response_head(response.status(), response.headers());
     let mut headers = response.headers().clone();
     remove_hop_by_hop(&mut headers);
+    remove_ours(&mut headers);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, body) = response.into_parts();
         parts.headers = headers;

@@ -123,6 +123,33 @@ fn a_route_that_is_there_gets_other_weights_and_keeps_its_comments() {
 }
 
 #[test]
+fn of_several_that_are_sufficient_the_cheapest_is_put_forward_and_of_equals_the_smallest() {
+    let costing = |candidate: &str, cost: Option<f64>| Verdict {
+        cost_per_1k: cost,
+        ..ready("t-3", candidate)
+    };
+    let split = |verdicts: &[Verdict]| {
+        let diff = proposal(ROUTED, verdicts).diff;
+        let new = diff.lines().find(|line| line.starts_with('+') && line.contains("t-3"));
+        let (_, split) = new.expect(&diff).split_once("split: ").expect("a split");
+        split.to_owned()
+    };
+    let (small, middle) = ("{ big: 95, small: 5 } }", "{ big: 95, middle: 5 } }");
+    for (of_small, of_middle, expected) in [
+        (Some(1.0), Some(2.0), small),
+        (Some(2.0), Some(1.0), middle),
+        (Some(1.0), Some(1.0), small),
+        (None, None, small),
+        (None, Some(1.0), middle),
+    ] {
+        let verdicts = [costing("middle", of_middle), costing("small", of_small)];
+        assert_eq!(split(&verdicts), expected, "{of_small:?} {of_middle:?}");
+    }
+    // A smaller one that is not sufficient is nothing.
+    assert_eq!(split(&[costing("middle", Some(2.0)), held("t-3", "small")]), middle);
+}
+
+#[test]
 fn new_routes_and_changed_ones_make_one_diff() {
     let mut text = ROUTED.to_owned();
     text.push_str(&"# a line that stays\n".repeat(20));

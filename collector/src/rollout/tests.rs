@@ -1,5 +1,6 @@
 use super::*;
 use understudy_call::control::Trip;
+use understudy_call::record::ScoreRecord;
 
 const SECOND: i64 = 1_000_000;
 
@@ -151,7 +152,7 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
     };
     let stale = Facts {
         verdicts: vec![],
-        stale: vec!["small".into()],
+        stale: BTreeMap::from([("small".into(), -40 * SECOND)]),
         ..ripe(0)
     };
     let mut other = ripe(0);
@@ -193,6 +194,66 @@ fn a_drift_a_stale_verdict_and_another_version_freeze_or_take_back() {
         assert!(resume(&mut control, &back, "ann", "known", 3 * SECOND));
         assert_eq!(decide(&back, Some(&control), &facts, false), Move::Start);
     }
+}
+
+/// Verdicts as they are found in the scores of `small`, which were judged at these times, at `now`.
+fn found(judged_at: &[i64], now: i64) -> Facts {
+    let rows: Vec<ScoreRecord> = judged_at
+        .iter()
+        .enumerate()
+        .map(|(number, at)| ScoreRecord {
+            call_id: format!("call-{number}"),
+            task_id: "t".into(),
+            candidate: "small".into(),
+            candidate_version: "v1".into(),
+            judged_at: *at,
+            valid: true,
+            agreement: Some(1.0),
+            floor_agreement: Some(1.0),
+            ..ScoreRecord::default()
+        })
+        .collect();
+    let evidence = crate::verdict::Evidence {
+        task: "t",
+        candidate: "small",
+        rows: &rows,
+        now,
+        ..crate::verdict::Evidence::default()
+    };
+    let settings = crate::verdict::VerdictConfig {
+        max_age: std::time::Duration::from_secs(100),
+        ..crate::verdict::VerdictConfig::default()
+    };
+    let mut facts = Facts {
+        now,
+        ..Facts::default()
+    };
+    facts.judged(vec![crate::verdict::verdict(&evidence, &settings)]);
+    facts
+}
+
+#[test]
+fn a_verdict_that_was_renewed_and_grew_too_old_again_stops_it_again() {
+    let mut control = started();
+    let at = |seconds: i64| seconds * SECOND;
+    let look = |control: &mut Control, judged_at: &[i64], now: i64| go(control, &found(judged_at, at(now)));
+    let first = [at(0), at(1)];
+    assert!(matches!(look(&mut control, &first, 50), Move::Stay(_)), "young enough");
+    let Move::Freeze(why) = look(&mut control, &first, 120) else {
+        panic!("all scores are too old");
+    };
+    assert!(why.contains("1970-01-01T00:00:01Z"), "{why}");
+    assert!(resume(&mut control, &route(), "ann", "known", at(130)));
+    assert!(
+        matches!(look(&mut control, &first, 500), Move::Stay(_)),
+        "who resumed knows of it"
+    );
+    let renewed = [at(0), at(1), at(600)];
+    assert!(matches!(look(&mut control, &renewed, 601), Move::Stay(_)), "renewed");
+    let Move::Freeze(again) = look(&mut control, &renewed, 800) else {
+        panic!("nobody knows that it is too old again");
+    };
+    assert_ne!(why, again);
 }
 
 #[test]

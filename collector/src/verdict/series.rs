@@ -32,6 +32,8 @@ pub(super) struct Current<'a> {
     pub(super) rank: usize,
     /// Scores before this are too old.
     pub(super) since: i64,
+    /// When the newest score was judged.
+    pub(super) newest: i64,
 }
 
 /// Evidence ages. A window that slid on with every look would start the sequence anew with every look, so it moves in steps
@@ -77,8 +79,9 @@ pub(super) fn current<'a>(evidence: &Evidence<'a>, max_age: Duration) -> Option<
         *begun = (*begun).min(at);
     }
 
-    let newest = rows().filter(|row| row.candidate == evidence.candidate);
-    let version = newest.max_by_key(|row| row.judged_at)?.candidate_version.as_str();
+    let own_rows = rows().filter(|row| row.candidate == evidence.candidate);
+    let newest = own_rows.max_by_key(|row| row.judged_at)?;
+    let version = newest.candidate_version.as_str();
     let stretches = Stretches::of(firsts[&(evidence.candidate, version)], max_age);
     let oldest = stretches.number(evidence.now).saturating_sub(1).max(0);
     let own = trials.range((evidence.candidate, version, oldest)..=(evidence.candidate, version, i64::MAX));
@@ -95,6 +98,7 @@ pub(super) fn current<'a>(evidence: &Evidence<'a>, max_age: Duration) -> Option<
         version,
         rank: earlier + 1,
         since: stretches.begin(oldest),
+        newest: newest.judged_at,
     })
 }
 

@@ -408,8 +408,16 @@ fn only_the_newest_version_young_rows_and_the_first_of_a_call_count() {
         (verdict.verdict, verdict.pairs, verdict.candidate_version.as_deref()),
         (Decision::Promote, 300, Some("v1"))
     );
+    assert_eq!(verdict.stale, None);
     all.iter_mut().for_each(|row| row.judged_at -= 40 * 24 * 3_600_000_000);
-    assert_eq!(judge(&all).verdict, Decision::NeedMore(200), "all too old");
+    let newest = all.iter().filter(|row| row.task_id == "task").map(|row| row.judged_at);
+    let newest = newest.max();
+    let verdict = judge(&all);
+    assert_eq!(
+        (verdict.verdict, verdict.stale),
+        (Decision::NeedMore(200), newest),
+        "all too old"
+    );
 }
 
 #[test]
