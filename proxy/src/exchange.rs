@@ -77,7 +77,7 @@ async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option
         call.not_kept = Some(NotKept::Bypassed);
     }
     if tunnel::wanted(&parts.headers) {
-        return tunnel::open(call, &proxy.tunnels, &upstream, path_and_query, parts, body).await;
+        return tunnel::open(call, &proxy, &upstream, path_and_query, parts, body).await;
     }
     headers::remove_hop_by_hop(&mut parts.headers);
 

@@ -5,8 +5,9 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::headers::{remove_hop_by_hop, remove_ours};
+use crate::headers::{expose_server, remove_hop_by_hop, remove_ours};
 use crate::line::Upload;
+use crate::proxy::Proxy;
 use crate::refusal::failed;
 use crate::relay::Relay;
 use bytes::Bytes;
@@ -77,7 +78,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> bool {
 /// Asks the upstream for the same upgrade, and joins the two connections where it agrees.
 pub(crate) async fn open(
     mut call: OpenCall,
-    tunnels: &Tunnels,
+    proxy: &Proxy,
     upstream: &Upstream,
     path_and_query: &str,
     parts: Parts,
@@ -115,6 +116,9 @@ pub(crate) async fn open(
     let mut headers = response.headers().clone();
     remove_hop_by_hop(&mut headers);
     remove_ours(&mut headers);
+    if proxy.expose_headers {
+        expose_server(&mut headers, upstream.name());
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, body) = response.into_parts();
         parts.headers = headers;
@@ -125,8 +129,8 @@ pub(crate) async fn open(
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     let client_side = hyper::upgrade::on(Request::from_parts(parts, body));
     let upstream_side = hyper::upgrade::on(&mut response);
-    let inside = tunnels.enter();
-    let mut cut = tunnels.cut.subscribe();
+    let inside = proxy.tunnels.enter();
+    let mut cut = proxy.tunnels.cut.subscribe();
     tokio::spawn(async move {
         let _inside = inside;
         if let (Ok(client), Ok(upstream)) = tokio::join!(client_side, upstream_side) {

@@ -7,6 +7,7 @@ mod calibration;
 mod canary;
 mod candidates;
 mod capture;
+mod cascade;
 mod content;
 mod demo;
 mod dependencies;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request, chat_text};
 use understudy_tests::http::Request;
@@ -254,6 +254,46 @@ fn a_candidate_whose_answers_are_not_valid_is_taken_out_and_no_client_sees_one()
 }
 
 #[test]
+fn a_trip_on_fallbacks_says_what_for_calls_fell_back() {
+    let stage = Stage::new();
+    let asked = AtomicUsize::new(0);
+    let wrong = Upstream::start(move |_| {
+        if asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
+            return json(
+                503,
+                &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
+            );
+        }
+        let choice =
+            serde_json::json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"});
+        json(
+            200,
+            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
+        )
+    });
+    let config = stage.config("baseline: 80, small: 20", "    guard: { fallback: 5% }\n");
+    let program = stage
+        .home
+        .serve_config(&config.replace(&stage.candidate.url(), &wrong.url()));
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
+        }
+        gauge(&program) == 0.0
+    });
+    let written = stage.home.data().join("control/canary/v000001.json");
+    eventually("the trip is written", || written.exists());
+    let trip = &stage.rollout("status")[0]["trips"][0];
+    assert_eq!(trip["metric"], "fallback", "{trip}");
+    let why = trip["why"].as_str().unwrap_or_default();
+    let [empty, status] = ["for `empty`", "for `status 503`"].map(|words| why.find(words));
+    assert!(empty.is_some() && empty < status, "the most frequent first: {why}");
+    assert!(program.stderr().contains("for `empty`"), "the log says it too");
+}
+
+#[test]
 fn what_the_guard_needs_of_answers_it_sees_also_where_none_is_kept() {
     let stage = Stage::new();
     let empty = Upstream::start(|_| {
@@ -464,6 +504,61 @@ fn an_automatic_rollout_steps_to_its_highest_weight_and_a_restart_goes_on() {
         program = stage.home.serve(&["--config", "understudy.yaml"], &[]);
     }
     assert_eq!(gauge(&program), 0.45);
+}
+
+#[test]
+fn a_verdict_that_grows_too_old_freezes_its_split_and_one_that_was_renewed_does_so_again() {
+    let stage = Stage::new();
+    let run = |arguments: &[&str]| {
+        let ran = stage.home.run(arguments);
+        let words = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{arguments:?}: {words}");
+        String::from_utf8(ran.stdout).expect("data is text")
+    };
+    let data = stage.home.data();
+    let data = data.to_string_lossy();
+    let calls = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/agent-calls.jsonl");
+    run(&["import", calls, "--data", &data]);
+    run(&["tasks", "fit", "--data", &data]);
+    let tasks = run(&["tasks", "list", "--format", "json", "--data", &data]);
+    let tasks: serde_json::Value = serde_json::from_str(&tasks).expect("JSON");
+    let task = tasks[0]["id"].as_str().expect("a task");
+    let rollout =
+        "    rollout: { interval: 1s, minCalls: 1000, threshold: 1000, promote: manual }\nverdict: { max_age: 4s }\n";
+    let config = stage.config("baseline: 95, small: 5", rollout);
+    let config = config.replace("model: 'gpt-4o*'", &format!("task: {task}"));
+    stage.home.write_config(&config);
+    let replay = || {
+        let config = "understudy.yaml";
+        run(&[
+            "replay",
+            "--task",
+            task,
+            "--to",
+            "small",
+            "--max-calls",
+            "8",
+            "--config",
+            config,
+        ]);
+    };
+    replay();
+    let _program = stage.home.serve_config(&config);
+    let frozen = || {
+        let mut why = None;
+        eventually("it is frozen", || {
+            why = stage.rollout("status")[0]["frozen"].as_str().map(str::to_owned);
+            why.is_some()
+        });
+        why.unwrap_or_default()
+    };
+    let first = frozen();
+    assert!(first.contains("small is older than `verdict.max_age`"), "{first}");
+    assert!(stage.rollout("resume")[0]["frozen"].is_null());
+    replay();
+    let again = frozen();
+    assert!(again.contains("small is older than `verdict.max_age`"), "{again}");
+    assert_ne!(first, again, "it is another verdict's age");
 }
 
 #[test]
