@@ -36,6 +36,33 @@ struct Memory {
     ages: Ages,
     /// Until then calls and scores are not read again.
     rests_until: Option<Instant>,
+    /// When a route's step began, and calls that went to each candidate since: enough of them are not counted again.
+    counted: BTreeMap<String, (i64, BTreeMap<String, u64>)>,
+}
+
+impl Memory {
+    /// Calls that went to each candidate since the step began, read only where a step hangs on them.
+    async fn canaried(
+        &mut self,
+        store: &Store,
+        route: &Route,
+        control: Option<&Control>,
+        facts: &Facts,
+    ) -> Result<BTreeMap<String, u64>> {
+        let awaited = control.and_then(|control| Some((control.step.as_ref()?, rollout::awaited(route, control)?)));
+        let Some((step, (candidate, enough))) = awaited else {
+            return Ok(BTreeMap::new());
+        };
+        let is_enough = |counts: &BTreeMap<String, u64>| counts.get(&candidate).is_some_and(|calls| *calls >= enough);
+        let known = self.counted.get(&route.id);
+        let known = known.filter(|(began_at, counts)| *began_at == step.began_at && is_enough(counts));
+        if let Some((_, counts)) = known {
+            return Ok(counts.clone());
+        }
+        let counts = canaried(store, route, control, facts).await?;
+        self.counted.insert(route.id.clone(), (step.began_at, counts.clone()));
+        Ok(counts)
+    }
 }
 
 /// Looks at all splits, for as long as the future lives. What fails is logged and tried again.
@@ -90,7 +117,10 @@ async fn look(config: &Config, store: &Store, drifted: &Drifted, shadows: &Live,
                 evidence = Some(book(store).await?);
             }
             let task_book = evidence.as_ref().and_then(Option::as_ref);
-            let facts = gather(config, store, task_book, &route, control.as_ref(), facts).await?;
+            let facts = Facts {
+                canaried: memory.canaried(store, &route, control.as_ref(), &facts).await?,
+                ..judge(config, store, task_book, &route, facts).await?
+            };
             decided = rollout::decide(&route, control.as_ref(), &facts, false);
             memory.rests_until = Some(Instant::now() + began.elapsed() * REST);
         }
@@ -133,20 +163,28 @@ pub(crate) async fn note(store: &Store, route: &Route, control: &Control) -> Res
     log::note(store, "rollout", details).await
 }
 
-/// What verdicts and calls say of a route.
-pub(crate) async fn gather(
+/// Calls that went to each candidate of a route since its step began.
+pub(crate) async fn canaried(
+    store: &Store,
+    route: &Route,
+    control: Option<&Control>,
+    facts: &Facts,
+) -> Result<BTreeMap<String, u64>> {
+    let Some(step) = control.and_then(|control| control.step.as_ref()) else {
+        return Ok(BTreeMap::new());
+    };
+    let since = counts_from(step, facts.now, facts.waited.unwrap_or_default());
+    Ok(rollout::canaried(store, &route.id, since).await?)
+}
+
+/// What verdicts say of a route.
+pub(crate) async fn judge(
     config: &Config,
     store: &Store,
     book: Option<&CompiledBook>,
     route: &Route,
-    control: Option<&Control>,
-    facts: Facts,
+    mut facts: Facts,
 ) -> Result<Facts> {
-    let mut facts = facts;
-    if let Some(step) = control.and_then(|control| control.step.as_ref()) {
-        let since = counts_from(step, facts.now, facts.waited.unwrap_or_default());
-        facts.canaried = rollout::canaried(store, &route.id, since).await?;
-    }
     if let Some(task) = &route.task {
         let settings = verdict_config(config);
         facts.judged(verdicts(store, book, Some(task), &settings, facts.now).await?);

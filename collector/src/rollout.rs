@@ -309,6 +309,16 @@ fn next(route: &Route, steps: &Steps, control: &Control) -> Move {
     }
 }
 
+/// The candidate whose next step takes so many calls, where one is taken without a person: nothing else hangs on how many
+/// calls went to whom.
+pub fn awaited(route: &Route, control: &Control) -> Option<(String, u64)> {
+    let steps = route.steps.filter(|steps| steps.auto && steps.min_calls > 0)?;
+    match next(route, &steps, control) {
+        Move::Step(candidate, _) => Some((candidate, steps.min_calls)),
+        _ => None,
+    }
+}
+
 /// The weight of a candidate, trips aside.
 pub fn weight(control: &Control, route: &Route, candidate: &Candidate) -> u32 {
     let set = control.weight_of(&candidate.name, &route.stamp);

@@ -4,7 +4,7 @@ use crate::args::{DataArguments, RolloutArguments, RolloutCommand, RowFormat};
 use crate::commands::bypass;
 use crate::output;
 use crate::place::{Place, Wrong, book};
-use crate::rollouts::{controls, gather, note, of_config};
+use crate::rollouts::{canaried, controls, judge, note, of_config};
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use jiff::Timestamp;
@@ -117,7 +117,10 @@ impl Desk {
                 now: self.now,
                 ..Facts::default()
             };
-            let facts = gather(&self.config, &self.store, book.as_ref(), &route, control, facts).await?;
+            let facts = Facts {
+                canaried: canaried(&self.store, &route, control, &facts).await?,
+                ..judge(&self.config, &self.store, book.as_ref(), &route, facts).await?
+            };
             let unguarded = self.unguarded(&route, book.as_ref());
             rows.extend(of_route(&route, control, &facts).into_iter().map(|row| Row {
                 unguarded: unguarded.get(&row.candidate).cloned(),

@@ -119,6 +119,18 @@ fn a_step_takes_time_calls_and_a_verdict_and_by_hand_none_of_them() {
 }
 
 #[test]
+fn calls_are_awaited_by_the_next_step_alone_and_only_where_no_person_takes_it() {
+    let mut control = started();
+    assert_eq!(awaited(&route(), &control), Some(("small".into(), 200)));
+    let mut manual = route();
+    manual.steps.as_mut().unwrap().auto = false;
+    assert_eq!(awaited(&manual, &control), None);
+    control.weights.insert("small".into(), 12);
+    assert_eq!(awaited(&route(), &control), None, "it is at its highest weight");
+    assert_eq!(awaited(&Route { steps: None, ..route() }, &control), None);
+}
+
+#[test]
 fn checks_that_fail_too_often_take_it_back() {
     let mut control = started();
     let held = |now| Facts {
