@@ -114,6 +114,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn without_one_of_several_candidates_its_own_conversations_move_and_few_others_where_the_baseline_gets_its_weight()
+    {
+        let before = arms(&[("base", 90), ("small", 5), ("middle", 5)]);
+        let moved_of_others = |after: &[Arm]| {
+            let mut of_middle = (0, 0);
+            for i in 0..100_000 {
+                let key = format!("c{i}");
+                let (was, is) = (choose(&before, &key, "r").unwrap(), choose(after, &key, "r").unwrap());
+                assert_ne!(is.upstream, "small");
+                if was.upstream != "small" {
+                    let to_or_from = was.upstream == is.upstream || was.upstream == "middle";
+                    assert!(to_or_from, "{key} moved to {}", is.upstream);
+                }
+                if was.upstream == "middle" {
+                    of_middle.0 += u32::from(is != was);
+                    of_middle.1 += 1;
+                }
+            }
+            f64::from(of_middle.0) / f64::from(of_middle.1)
+        };
+        assert_eq!(moved_of_others(&arms(&[("base", 90), ("middle", 5)])), 0.0);
+        // 1 − (90 + 5 + 5) / (95 + 5 + 5): five standard deviations are 0.015.
+        let share = moved_of_others(&arms(&[("base", 95), ("middle", 5)]));
+        assert!((share - 0.048).abs() < 0.015, "{share}");
+    }
+
     /// A million calls in conversations of 1 to 40: shares of keys and of calls, stickiness, and what a raised weight moves.
     #[test]
     fn a_million_calls_go_where_the_weights_say_and_conversations_stay() {

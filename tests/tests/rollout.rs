@@ -523,8 +523,7 @@ fn a_verdict_that_grows_too_old_freezes_its_split_and_one_that_was_renewed_does_
     let tasks = run(&["tasks", "list", "--format", "json", "--data", &data]);
     let tasks: serde_json::Value = serde_json::from_str(&tasks).expect("JSON");
     let task = tasks[0]["id"].as_str().expect("a task");
-    let rollout =
-        "    rollout: { interval: 1s, minCalls: 1000, threshold: 1000, promote: manual }\nverdict: { max_age: 4s }\n";
+    let rollout = "    rollout: { stepWeight: 5, maxWeight: 50, interval: 1s, minCalls: 1000, threshold: 1000, promote: manual }\nverdict: { max_age: 4s }\n";
     let config = stage.config("baseline: 95, small: 5", rollout);
     let config = config.replace("model: 'gpt-4o*'", &format!("task: {task}"));
     stage.home.write_config(&config);
