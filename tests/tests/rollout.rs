@@ -7,7 +7,7 @@ use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request, chat_text};
 use understudy_tests::http::Request;
 use understudy_tests::program::{Home, Program};
-use understudy_tests::upstream::{Upstream, json};
+use understudy_tests::upstream::{Step, Upstream, json};
 
 const MODEL: &str = "gpt-4o-mini";
 const FROM_BASELINE: &str = "from the baseline";
@@ -88,6 +88,16 @@ fn arm(program: &Program, conversation: &str) -> String {
         .send(program.listen);
     assert_eq!(answer.status(), 200, "{}", answer.text());
     chat_text(&answer.text())
+}
+
+/// An answer that says nothing.
+fn empty() -> Vec<Step> {
+    let choice =
+        serde_json::json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"});
+    json(
+        200,
+        &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
+    )
 }
 
 fn gauge(program: &Program) -> f64 {
@@ -264,12 +274,7 @@ fn a_trip_on_fallbacks_says_what_for_calls_fell_back() {
                 &serde_json::json!({"error": {"message": "overloaded", "type": "x"}}),
             );
         }
-        let choice =
-            serde_json::json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"});
-        json(
-            200,
-            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
-        )
+        empty()
     });
     let config = stage.config("baseline: 80, small: 20", "    guard: { fallback: 5% }\n");
     let program = stage
@@ -296,17 +301,10 @@ fn a_trip_on_fallbacks_says_what_for_calls_fell_back() {
 #[test]
 fn what_the_guard_needs_of_answers_it_sees_also_where_none_is_kept() {
     let stage = Stage::new();
-    let empty = Upstream::start(|_| {
-        let choice =
-            serde_json::json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"});
-        json(
-            200,
-            &serde_json::json!({"id": "x", "object": "chat.completion", "model": "small-1", "choices": [choice]}),
-        )
-    });
+    let silent = Upstream::start(|_| empty());
     let guard = "    guard: { invalid: 1%, agreement: 5%, cost: 1.2x }\ncapture: { bodies: none, sample: 50% }\n";
     let config = stage.config("baseline: 80, small: 20", guard);
-    let config = config.replace(&stage.candidate.url(), &empty.url());
+    let config = config.replace(&stage.candidate.url(), &silent.url());
     let program = stage.home.serve_config(&config);
     let mut number = 0;
     eventually("it is taken out", || {
@@ -316,7 +314,7 @@ fn what_the_guard_needs_of_answers_it_sees_also_where_none_is_kept() {
         }
         gauge(&program) == 0.0
     });
-    assert!(empty.count() <= 200, "it was asked {} times", empty.count());
+    assert!(silent.count() <= 200, "it was asked {} times", silent.count());
     let trips = program.scrape();
     assert_eq!(trips.sum("understudy_guard_trips_total", &[("metric", "invalid")]), 1.0);
 
