@@ -18,7 +18,7 @@ use crate::refusal;
 use crate::route;
 use crate::tunnel;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,6 +81,9 @@ async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option
         return tunnel::open(call, &proxy.tunnels, &upstream, path_and_query, parts, body).await;
     }
     headers::remove_hop_of_request(&mut parts.headers);
+    if parts.version > Version::HTTP_11 {
+        headers::join_cookies(&mut parts.headers);
+    }
 
     // The body is read only where a route or the upstream's config may need it; otherwise it streams.
     let mut held = Held::Streaming(body);

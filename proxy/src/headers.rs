@@ -41,6 +41,20 @@ pub fn remove_hop_of_request(headers: &mut HeaderMap) {
     }
 }
 
+/// Makes one of a request's `cookie` lines: HTTP/2 may cut what HTTP/1.1 has in one (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
 /// Takes the headers of its hop out of an answer. What of its length is told to the client is what its body has: `length`,
 /// where that is known.
 pub fn remove_hop_of_answer(headers: &mut HeaderMap, length: Option<u64>) {
@@ -295,6 +309,16 @@ mod tests {
         assert_eq!(left(&[("content-length", "5, 5")]), ["content-length: 5"]);
         assert_eq!(left(&[("transfer-encoding", "chunked"), length]), [""; 0]);
         assert_eq!(left(&[("te", "trailers")]), [""; 0], "an answer takes no trailers");
+    }
+
+    #[test]
+    fn cookies_that_were_cut_are_joined() {
+        let mut map = headers(&[("cookie", "a=1")]);
+        join_cookies(&mut map);
+        assert_eq!(map["cookie"], "a=1");
+        map.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut map);
+        assert_eq!(map.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]
