@@ -4,15 +4,18 @@
 //! `http` upstreams are always connected to directly.
 
 use crate::resolve::Guarded;
+use crate::socket::UpstreamSocket;
 use http::Uri;
 use http::uri::Scheme;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::upstream::BoxError;
@@ -66,7 +69,7 @@ impl Connect {
 }
 
 impl Service<Uri> for Connect {
-    type Response = <HttpConnector as Service<Uri>>::Response;
+    type Response = TokioIo<UpstreamSocket<TcpStream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -80,16 +83,21 @@ impl Service<Uri> for Connect {
     fn call(&mut self, upstream: Uri) -> Self::Future {
         let Some(tunnel) = &mut self.tunnel else {
             let connecting = self.tcp.call(upstream);
-            return Box::pin(async { connecting.await.map_err(Into::into) });
+            return Box::pin(async { Ok(socket(connecting.await?)) });
         };
         let (connecting, patience) = (tunnel.call(upstream), self.patience * 2);
         Box::pin(async move {
             match tokio::time::timeout(patience, connecting).await {
-                Ok(tunnel) => tunnel.map_err(|error| format!("through the proxy of HTTPS_PROXY: {error}").into()),
+                Ok(Ok(tunnel)) => Ok(socket(tunnel)),
+                Ok(Err(error)) => Err(format!("through the proxy of HTTPS_PROXY: {error}").into()),
                 Err(_) => Err("the proxy of HTTPS_PROXY does not answer (timeouts.connect)".into()),
             }
         })
     }
+}
+
+fn socket(connected: TokioIo<TcpStream>) -> TokioIo<UpstreamSocket<TcpStream>> {
+    TokioIo::new(UpstreamSocket::new(connected.into_inner()))
 }
 
 #[cfg(test)]

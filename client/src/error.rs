@@ -1,5 +1,7 @@
 //! What can go wrong between sending a request and its response's end, as kinds that callers decide by.
 
+use crate::socket::Kept;
+use http::Extensions;
 use std::error::Error;
 use std::fmt;
 use understudy_call::record::Outcome;
@@ -59,6 +61,7 @@ impl SendErrorKind {
 pub struct SendError {
     kind: SendErrorKind,
     text: String,
+    on_kept: bool,
 }
 
 impl SendError {
@@ -67,12 +70,19 @@ impl SendError {
         SendError {
             kind,
             text: text.into(),
+            on_kept: false,
         }
     }
 
     /// What kind of failure it is.
     pub fn kind(&self) -> SendErrorKind {
         self.kind
+    }
+
+    /// Whether the connection had been kept from an earlier call and ended before a byte of the answer came: its upstream may
+    /// have closed it just as the request went out.
+    pub fn is_of_kept_connection(&self) -> bool {
+        self.on_kept && self.kind == SendErrorKind::Reset
     }
 
     pub(crate) fn of_legacy(error: &hyper_util::client::legacy::Error) -> SendError {
@@ -87,7 +97,15 @@ impl SendError {
                 None => SendErrorKind::Reset,
             }
         };
-        SendError::new(kind, chain(error))
+        let mut extras = Extensions::new();
+        if let Some(connected) = error.connect_info() {
+            connected.get_extras(&mut extras);
+        }
+        SendError {
+            kind,
+            text: chain(error),
+            on_kept: extras.get::<Kept>().is_some_and(Kept::is_kept),
+        }
     }
 }
 

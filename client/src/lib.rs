@@ -1,7 +1,7 @@
 //! Calls an upstream: connection pool, TLS, credentials, deadlines. Live calls, shadows, replays and judges all come
 //! through here.
 //!
-//! Never follows a redirect, never retries what may have reached the upstream, and sends a credential only where its
+//! Never follows a redirect, never sends again what may have reached the upstream, and sends a credential only where its
 //! owner addressed it.
 
 mod answer;
@@ -10,6 +10,7 @@ mod error;
 mod resolve;
 mod secret;
 pub mod sigv4;
+mod socket;
 mod tls;
 mod upload;
 mod upstream;

@@ -5,6 +5,7 @@ use crate::error::{SendError, SendErrorKind};
 use crate::resolve::{Guarded, is_refused_url};
 use crate::secret::Secret;
 use crate::sigv4::Signing;
+use crate::socket::Kept;
 use crate::tls::{self, TlsError};
 use crate::upload::watched;
 use bytes::Bytes;
@@ -190,7 +191,7 @@ impl Pools {
                 .pool_max_idle_per_host(4096)
                 // The longest head of a response, and what a stream that its client does not read may hold.
                 .http1_max_buf_size(128 * 1024)
-                .http1_max_headers(256)
+                .http1_max_headers(1000)
                 // The host header is ours to set: a client's must not choose a virtual host.
                 .set_host(false)
                 .build(self.connector.clone())
@@ -341,7 +342,12 @@ impl Upstream {
         loop {
             let deadline = uploaded.last() + self.timeouts.first_byte;
             match tokio::time::timeout_at(deadline.into(), response.as_mut()).await {
-                Ok(Ok(response)) => return Ok(response),
+                Ok(Ok(response)) => {
+                    if let Some(kept) = response.extensions().get::<Kept>() {
+                        kept.note();
+                    }
+                    return Ok(response);
+                }
                 Ok(Err(error)) => return Err(SendError::of_legacy(&error)),
                 // An upload that goes on is no silence of the upstream's.
                 Err(_) if uploaded.last() + self.timeouts.first_byte > deadline => {}

@@ -12,7 +12,7 @@ use crate::refusal;
 use crate::relay::Relay;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -21,7 +21,10 @@ use understudy_call::call::Api;
 use understudy_call::record::Outcome;
 use understudy_call::wire;
 use understudy_call::wire::splice::ask_usage;
-use understudy_client::{SendError, SendErrorKind, Upstream};
+use understudy_client::{RequestBody, SendError, SendErrorKind, Upstream, empty};
+
+/// How often a request that may be sent twice is sent again: each time, a connection that was kept has ended.
+const MAX_REPEATS: u8 = 3;
 
 /// A call on its way to the upstream that it was addressed to.
 pub(crate) struct Addressed<'a> {
@@ -67,13 +70,38 @@ impl Addressed<'_> {
             self.upstream
                 .sign(&self.parts.method, &uri, &mut self.parts.headers, body);
         }
-        let mut request = Request::new(self.held.into_body(call.request_copy()));
+        let body = self.held.into_body(call.request_copy());
+        // hyper takes it that these have no body unless a header says so.
+        if matches!(self.parts.method, Method::GET | Method::HEAD) && body.size_hint().exact().is_none() {
+            let chunked = HeaderValue::from_static("chunked");
+            self.parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
+        let may_repeat = self.parts.method.is_idempotent() && body.is_end_stream();
+        let mut request = Request::new(body);
         *request.method_mut() = self.parts.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.parts.headers;
+        let again = may_repeat.then(|| head_of(&request));
         let reason = (!call.head.attempts.is_empty()).then_some("fallback");
         call.attempt_begins(self.upstream.name(), reason);
-        match self.upstream.send(request).await {
+        let mut response = self.upstream.send(request).await;
+        let mut left = MAX_REPEATS;
+        // A kept connection may be closed just as a request goes out on it: one that may be sent twice is sent again.
+        while let (Some(again), Err(error)) = (&again, &response)
+            && error.is_of_kept_connection()
+            && left > 0
+        {
+            left -= 1;
+            call.attempt_ends(error.kind().outcome(), false, None);
+            call.attempt_begins(self.upstream.name(), Some("kept connection closed"));
+            response = self.upstream.send(again.clone().map(|()| empty())).await;
+        }
+        match response {
+            // To what was not asked for nothing can be switched.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let words = "it switched protocols without being asked to";
+                refusal::failed(call, self.api, &SendError::new(SendErrorKind::Protocol, words)).await
+            }
             Ok(response) => relay(proxy, call, self.api, response, self.upstream, drops_usage).await,
             // Where the client's side broke off, what the upstream said of it is beside the point.
             Err(error) if self.line.fault().is_some() => {
@@ -112,6 +140,15 @@ impl Addressed<'_> {
     }
 }
 
+/// The same request without its body.
+fn head_of(request: &Request<RequestBody>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    head
+}
+
 /// The response's head goes to the client, and its body is relayed.
 async fn relay(
     proxy: &Proxy,
@@ -123,7 +160,10 @@ async fn relay(
 ) -> Response<ClientBody> {
     let began = Instant::now();
     let (mut parts, body) = response.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers);
+    headers::remove_hop_of_answer(
+        &mut parts.headers,
+        body.size_hint().exact().filter(|_| !body.is_end_stream()),
+    );
     headers::remove_ours(&mut parts.headers);
     call.response_head(parts.status, &parts.headers);
     if proxy.expose_headers {

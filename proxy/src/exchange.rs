@@ -18,7 +18,8 @@ use crate::refusal;
 use crate::route;
 use crate::tunnel;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_call::call::{Api, Operation};
@@ -76,10 +77,13 @@ async fn carry(proxy: Arc<Proxy>, request: Request<Upload>, exposed: &mut Option
     if is_bypassed {
         call.not_kept = Some(NotKept::Bypassed);
     }
-    if tunnel::wanted(&parts.headers) {
+    if tunnel::wanted(&parts) && body.is_end_stream() {
         return tunnel::open(call, &proxy, &upstream, path_and_query, parts, body).await;
     }
-    headers::remove_hop_by_hop(&mut parts.headers);
+    headers::remove_hop_of_request(&mut parts.headers);
+    if parts.version > Version::HTTP_11 {
+        headers::join_cookies(&mut parts.headers);
+    }
 
     // The body is read only where a route or the upstream's config may need it; otherwise it streams.
     let mut held = Held::Streaming(body);

@@ -30,9 +30,51 @@ const END_TO_END: [HeaderName; 10] = [
     HeaderName::from_static("x-api-key"),
 ];
 
-/// Takes out the headers of this hop, those that `connection` names included.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Takes the headers of its hop out of a request, and says again what its client takes of trailers.
+pub fn remove_hop_of_request(headers: &mut HeaderMap) {
     let takes_trailers = takes_trailers(headers);
+    remove_hop_by_hop(headers);
+    // The one thing in `te` that is not of this hop alone: we pass trailers on to a client that takes them.
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Makes one of a request's `cookie` lines: HTTP/2 may cut what HTTP/1.1 has in one (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+/// Takes the headers of its hop out of an answer. What of its length is told to the client is what its body has: `length`,
+/// where that is known.
+pub fn remove_hop_of_answer(headers: &mut HeaderMap, length: Option<u64>) {
+    // A coding overrides a length beside it (RFC 9112, section 6.3): the client would take the answer for another one.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+    // The same length twice, or as a list, is one.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_list = lengths.next().is_some_and(|first| first.as_bytes().contains(&b','));
+    if (is_list || lengths.next().is_some())
+        && let Some(length) = length
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
+/// Takes out the headers of this hop, those that `connection` names included.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -48,11 +90,6 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
-    }
-    // The one thing in `te` that is not of this hop alone: we pass trailers on to a client that takes them.
-    if takes_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -252,14 +289,44 @@ mod tests {
     #[test]
     fn that_trailers_are_taken_is_said_again_and_other_codings_are_not() {
         let mut map = headers(&[("connection", "te"), ("te", "deflate, Trailers;q=0.5")]);
-        remove_hop_by_hop(&mut map);
+        remove_hop_of_request(&mut map);
         assert_eq!(map.len(), 0, "a weight makes it another coding");
         let mut map = headers(&[("connection", "te"), ("te", "gzip, Trailers")]);
-        remove_hop_by_hop(&mut map);
+        remove_hop_of_request(&mut map);
         assert_eq!(
             (&map["te"], &map["connection"]),
             (&"trailers".parse().unwrap(), &"te".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn an_answer_has_one_length_and_none_beside_a_coding() {
+        let left = |pairs: &[(&'static str, &'static str)]| {
+            let mut map: HeaderMap = HeaderMap::new();
+            for &(name, value) in pairs {
+                map.append(HeaderName::from_static(name), value.parse().unwrap());
+            }
+            remove_hop_of_answer(&mut map, Some(5));
+            map.iter()
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect::<Vec<_>>()
+        };
+        let length = ("content-length", "5");
+        assert_eq!(left(&[length]), ["content-length: 5"]);
+        assert_eq!(left(&[length, length]), ["content-length: 5"]);
+        assert_eq!(left(&[("content-length", "5, 5")]), ["content-length: 5"]);
+        assert_eq!(left(&[("transfer-encoding", "chunked"), length]), [""; 0]);
+        assert_eq!(left(&[("te", "trailers")]), [""; 0], "an answer takes no trailers");
+    }
+
+    #[test]
+    fn cookies_that_were_cut_are_joined() {
+        let mut map = headers(&[("cookie", "a=1")]);
+        join_cookies(&mut map);
+        assert_eq!(map["cookie"], "a=1");
+        map.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut map);
+        assert_eq!(map.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]

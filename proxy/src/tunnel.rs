@@ -5,14 +5,15 @@
 
 use crate::body::ClientBody;
 use crate::capture::OpenCall;
-use crate::headers::{expose_server, remove_hop_by_hop, remove_ours};
+use crate::headers::{expose_server, remove_hop_of_answer, remove_hop_of_request, remove_ours};
 use crate::line::Upload;
 use crate::proxy::Proxy;
 use crate::refusal::failed;
 use crate::relay::Relay;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -68,14 +69,14 @@ impl Drop for Inside {
     }
 }
 
-/// Whether a request asks for a WebSocket.
-pub(crate) fn wanted(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// Whether a request asks for a WebSocket. HTTP/1.0 has no upgrade: there it is a header like any other of its hop.
+pub(crate) fn wanted(parts: &Parts) -> bool {
+    let upgrade = parts.headers.get(header::UPGRADE);
+    parts.version == Version::HTTP_11
+        && upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Asks the upstream for the same upgrade, and joins the two connections where it agrees.
+/// Asks the upstream for the same upgrade, and joins the two connections where it agrees. The request has no body.
 pub(crate) async fn open(
     mut call: OpenCall,
     proxy: &Proxy,
@@ -99,7 +100,7 @@ pub(crate) async fn open(
     *upstream_request.method_mut() = parts.method.clone();
     *upstream_request.uri_mut() = uri;
     *upstream_request.headers_mut() = parts.headers.clone();
-    remove_hop_by_hop(upstream_request.headers_mut());
+    remove_hop_of_request(upstream_request.headers_mut());
     let websocket = HeaderValue::from_static("websocket");
     upstream_request
         .headers_mut()
@@ -114,7 +115,7 @@ pub(crate) async fn open(
     };
     call.response_head(response.status(), response.headers());
     let mut headers = response.headers().clone();
-    remove_hop_by_hop(&mut headers);
+    remove_hop_of_answer(&mut headers, response.body().size_hint().exact());
     remove_ours(&mut headers);
     if proxy.expose_headers {
         expose_server(&mut headers, upstream.name());

@@ -2,6 +2,7 @@
 //! sees, how many requests the upstream got, that there is exactly one record or one refusal counted, and that the next
 //! good call passes.
 
+mod answers;
 mod behaviour;
 mod content;
 mod framing;

@@ -415,6 +415,30 @@ fn connections_carry_calls_one_by_one_and_headers_of_a_hop_end_there() {
             },
         ),
         Case(
+            "f46_upgrade_with_a_body",
+            pair(
+                "f46_upgrade_with_a_body",
+                &format!("{get}upgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\n{{}}"),
+            ),
+            Answered(2),
+            |seen| {
+                seen[0].body == b"{}" && seen[0].head.header("upgrade").is_none() && seen[1].head.path() == "/v1/second"
+            },
+        ),
+        Case(
+            "f48_get_with_chunks",
+            pair(
+                "f48_get_with_chunks",
+                &format!("{get}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"),
+            ),
+            Answered(2),
+            |seen| {
+                seen[0].body == b"{}"
+                    && seen[0].head.header("transfer-encoding") == Some("chunked")
+                    && seen[1].head.path() == "/v1/second"
+            },
+        ),
+        Case(
             "f48_get_with_a_body",
             get.replace("CASE", "f48_get_with_a_body")
                 .into_bytes()
