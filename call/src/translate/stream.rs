@@ -8,6 +8,7 @@ use super::blocks::Blocks;
 use super::chat::{self, Delta};
 use super::ids::CallIds;
 use super::told::{Cut, Pieces, SmallAnswers};
+use super::tool_calls::Collected;
 use super::{Back, Refusal, anthropic_messages, bedrock_converse, cohere_chat, gemini, ollama, openai_responses};
 use crate::call::{Api, Usage};
 
@@ -135,10 +136,24 @@ pub(super) trait Writer: Send {
     fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
         self.text(piece, out)
     }
+    /// Where calls are collected by a writer that can only say them whole, at the end. Any other has `call` and `arguments`
+    /// of its own.
+    fn calls(&mut self) -> Option<&mut Collected> {
+        None
+    }
     /// A tool call begins; its id is one that is free in the conversation.
-    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written;
+    fn call(&mut self, _index: usize, _id: &str, name: &str, _out: &mut Vec<u8>) -> Written {
+        if let Some(calls) = self.calls() {
+            calls.start(name.to_owned());
+        }
+        Ok(())
+    }
     /// More of the arguments of the call that began last; never empty.
-    fn arguments(&mut self, index: usize, piece: &str, out: &mut Vec<u8>);
+    fn arguments(&mut self, index: usize, piece: &str, _out: &mut Vec<u8>) {
+        if let Some(calls) = self.calls() {
+            calls.push(index, piece);
+        }
+    }
     /// The answer failed, before or after it began.
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>);
     /// The answer is whole.
