@@ -20,10 +20,10 @@ Look at what is kept:
   audit     Account for every call: kept, dropped, stored, waiting, evicted, missing
   import    Add calls from files of JSON lines
   mask      Show what masking finds in texts, or does to them
-  restore   Put masked values back, where a vault was kept
 
 Keep and erase:
   keys      List, make and rotate the deployment's keys
+  restore   Put masked values back, where a vault was kept
   erase     Erase the calls of a client, a conversation or an age, for good
 
 Find tasks:
