@@ -1,19 +1,19 @@
 //! Names beside the marks of a plot, as far as they have room: inside the plot, and none over another.
 //!
-//! How wide a name is drawn is known to the browser alone, so widths are estimates, and each name has room to grow on the
-//! side where it is not held. A name that is cut stands whole in its mark's title.
+//! How large a name is drawn is known to the browser alone, so it gets the room that it takes on a narrow screen in a wide
+//! font, and is held on the side of its mark. A name that is cut stands whole in its mark's title.
 
 use super::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH};
 use maud::{Markup, html};
 
 /// Marks that have their name beside them.
 const NAMED: usize = 6;
+/// The height of letters on a narrow screen, as page.css has it.
+const FONT: f64 = 17.0;
 /// The most width of a name.
-const WIDEST: f64 = 165.0;
+const WIDEST: f64 = 15.0 * FONT;
 /// Half of a line's height.
-const HALF_LINE: f64 = 7.0;
-/// How much wider letters are on narrow screens, with some room for a wide font.
-const GROWN: f64 = 1.45;
+const HALF_LINE: f64 = 0.5 * FONT;
 
 /// What is taken already: left, top, right and bottom of each.
 pub(super) struct Names {
@@ -26,7 +26,7 @@ struct Spot {
     held: f64,
     y: f64,
     anchor: &'static str,
-    /// Its ends as it is drawn on a wide screen.
+    /// Where it begins and ends at most.
     ends: [f64; 2],
 }
 
@@ -49,10 +49,8 @@ impl Spot {
         [self.ends[0], self.y - HALF_LINE, self.ends[1], self.y + HALF_LINE]
     }
 
-    /// Whether it is inside the plot, also where its letters are wider.
     fn is_inside(&self) -> bool {
-        let [left, right] = self.ends.map(|end| self.held + (end - self.held) * GROWN);
-        let [_, top, _, bottom] = self.place();
+        let [left, top, right, bottom] = self.place();
         left >= LEFT && right <= WIDTH - RIGHT && top >= TOP && bottom <= HEIGHT - BOTTOM
     }
 }
@@ -78,7 +76,7 @@ impl Names {
         let (name, width) = cut(name);
         let spot = self.spot(width, x, y, size)?;
         Some(html! {
-            text.name x=(format!("{:.1}", spot.held)) y=(format!("{:.1}", spot.y + 4.0)) text-anchor=(spot.anchor) { (name) }
+            text.name x=(format!("{:.1}", spot.held)) y=(format!("{:.1}", spot.y + 4.5)) text-anchor=(spot.anchor) { (name) }
         })
     }
 
@@ -91,9 +89,13 @@ impl Names {
         } else {
             [right, left]
         };
-        let half = width * GROWN / 2.0;
-        let middle = x.clamp(LEFT + half, WIDTH - RIGHT - half);
-        let stacked = [-gap - 6.0, gap + 6.0].map(|below| Spot::at("middle", middle, y + below, width));
+        let (first, last) = (LEFT, WIDTH - RIGHT);
+        let (anchor, held) = match x {
+            x if x - width / 2.0 < first => ("start", first),
+            x if x + width / 2.0 > last => ("end", last),
+            x => ("middle", x),
+        };
+        let stacked = [-gap - HALF_LINE, gap + HALF_LINE].map(|below| Spot::at(anchor, held, y + below, width));
         let free = beside.into_iter().chain(stacked).find(|spot| {
             let place = spot.place();
             let is_apart = |other: &[f64; 4]| {
@@ -126,18 +128,17 @@ fn cut(name: &str) -> (String, f64) {
     (name.to_owned(), width)
 }
 
-/// About the width of a letter, of a bold font that is rather wide.
+/// About the width of a letter of a bold, wide font.
 fn width_of(letter: char) -> f64 {
-    match letter {
-        'f' | 'i' | 'j' | 'l' | 'r' | 't' | 'I' | ' ' | '-' | '.' | ',' | ':' | ';' | '!' | '|' | '(' | ')' | '\'' => {
-            5.0
-        }
-        'm' | 'w' | 'M' | 'W' | '…' | '@' | '%' => 12.0,
-        'A'..='Z' => 9.2,
-        letter if letter.is_ascii() => 7.6,
+    FONT * match letter {
+        'i' | 'j' | 'l' | 'I' | ' ' | '.' | ',' | ':' | ';' | '!' | '|' | '\'' => 0.36,
+        'f' | 'r' | 't' | '-' | '(' | ')' => 0.48,
+        'm' | 'w' | 'M' | 'W' | '…' | '@' | '%' => 1.08,
+        'A'..='Z' => 0.82,
+        letter if letter.is_ascii() => 0.69,
         // Ideographs and pictures are as wide as they are high.
-        '\u{1100}'.. => 13.0,
-        _ => 9.2,
+        '\u{1100}'.. => 1.05,
+        _ => 0.82,
     }
 }
 
@@ -154,9 +155,9 @@ mod tests {
         assert!(narrow.chars().count() > 2 * wide.chars().count());
         assert!(narrow_width <= WIDEST && wide_width <= WIDEST);
         let (ideographs, width) = cut(&"発票抽出".repeat(9));
-        assert!(ideographs.chars().count() < 14 && width <= WIDEST);
+        assert!(ideographs.chars().count() < 15 && width <= WIDEST);
         // One that just fits is whole.
-        let fits = "m".repeat((WIDEST / 12.0) as usize);
+        let fits = "m".repeat((WIDEST / width_of('m')) as usize);
         assert_eq!(cut(&fits).0, fits);
         assert_eq!(cut("").1, 0.0);
     }
