@@ -194,7 +194,8 @@ class Handler(BaseHTTPRequestHandler):
         for piece in pieces:
             data = piece.encode() if isinstance(piece, str) else piece
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
         self.wfile.write(b"0\r\n\r\n")
 
 

@@ -188,10 +188,15 @@ mod tests {
 
     #[test]
     fn a_name_beyond_the_middle_is_held_at_its_end() {
-        let mut names = Names::beside(std::iter::empty());
-        let spot = names.spot(WIDEST, WIDTH - RIGHT - 12.0, HEIGHT / 2.0, 5.0).unwrap();
-        assert_eq!((spot.anchor, spot.ends[1]), ("end", WIDTH - RIGHT - 12.0 - 11.0));
-        let spot = names.spot(WIDEST, LEFT + 12.0, HEIGHT / 2.0, 5.0).unwrap();
-        assert_eq!((spot.anchor, spot.ends[0]), ("start", LEFT + 12.0 + 11.0));
+        let spot = |x: f64| {
+            let mut names = Names::beside(std::iter::empty());
+            names.spot(WIDEST, x, HEIGHT / 2.0, 5.0).unwrap()
+        };
+        let (first, last) = (LEFT + 12.0, WIDTH - RIGHT - 12.0);
+        let (left, right) = (spot(first), spot(last));
+        assert_eq!((left.anchor, left.ends[0]), ("start", first + 11.0));
+        assert_eq!((right.anchor, right.ends[1]), ("end", last - 11.0));
+        // In the middle there is no room for a long one beside its mark.
+        assert_eq!(spot((LEFT + WIDTH - RIGHT) / 2.0).anchor, "middle");
     }
 }
