@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_millis(30);
 const ROUNDS: usize = 5;
 
 /// Each fault for so many seconds, after as many without; or one of them, by name. `timed` asks for the goals of speed as
-/// well, and does it [`ROUNDS`] times.
+/// well, and does it five times.
 pub fn run(seconds: f64, fault: Option<&str>, timed: bool) -> Report {
     let mut report = Report::new(format!(
         "faults of the spool's disk, {seconds} s each under {RATE} calls/s"
