@@ -15,6 +15,12 @@ use understudy_tests::strict::{TOOL, pieces, say, stream_of};
 use understudy_tests::upstream::{Seen, Step, Upstream};
 use understudy_tests::{Dice, contains};
 
+/// Secrets of this seed, with what each is.
+fn secrets(seed: u64) -> Vec<(String, String)> {
+    let shapes = shapes(&mut Dice::new(seed)).into_iter();
+    shapes.map(|secret| ("a key in pieces".to_owned(), secret)).collect()
+}
+
 /// The answers that a fake upstream streams to requests with a secret in `x-secret`, and that secret.
 fn telling(answer: impl Fn(&Seen, &str) -> Vec<Step> + Send + Sync + 'static) -> Upstream {
     Upstream::start(move |seen| answer(seen, seen.head.header("x-secret").expect("a secret")))
@@ -22,11 +28,7 @@ fn telling(answer: impl Fn(&Seen, &str) -> Vec<Step> + Send + Sync + 'static) ->
 
 #[test]
 fn a_secret_that_a_stream_of_any_api_tells_in_pieces_is_not_kept() {
-    let mut dice = Dice::new(17);
-    let secrets: Vec<(String, String)> = shapes(&mut dice)
-        .into_iter()
-        .map(|secret| ("a key in pieces".to_owned(), secret))
-        .collect();
+    let secrets = secrets(17);
     let upstream = telling(|seen, secret| {
         let mut steps = say(
             seen,
@@ -187,11 +189,7 @@ fn odd_streams(secret: &str) -> Vec<(&'static str, Api, Vec<Value>)> {
 
 #[test]
 fn a_secret_in_pieces_of_reasoning_or_of_odd_forms_is_not_kept_either() {
-    let mut dice = Dice::new(19);
-    let secrets: Vec<(String, String)> = shapes(&mut dice)
-        .into_iter()
-        .map(|secret| ("a key in odd pieces".to_owned(), secret))
-        .collect();
+    let secrets = secrets(19);
     let upstream = telling(|seen, secret| {
         let form = seen.head.header("x-form").expect("a form");
         let form: usize = form.parse().expect("a number");
