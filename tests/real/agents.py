@@ -8,17 +8,14 @@ events come in the same order, each of them parsed by the official client; the m
 third run the baseline gives the second answer alone; and the candidate was asked on its own path and no other.
 """
 
-import contextlib
 import json
 import os
 import pathlib
 import tempfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic
 import openai
-from stage import Understudy, expect, get, proved, serve_on_free_ports
+from stage import Fake, Handler, Understudy, expect, get, proved, serve_on_free_ports
 
 MODEL = {"anthropic": "claude-sonnet-4-5", "responses": "gpt-5", "chat": "gpt-4.1"}
 SPOKEN = {"anthropic": "openai_chat", "responses": "openai_chat", "chat": "anthropic_messages"}
@@ -38,28 +35,11 @@ SCHEMAS = {
 }
 
 
-class Fake(ThreadingHTTPServer):
+class Models(Handler):
     """The baseline, which speaks Anthropic messages, OpenAI responses and chat, and the candidates of two of these."""
 
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faulty_turn = None
-        self.served = []
-        self.faults = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         path = self.path.split("?")[0]
         try:
             if path == "/candidate/v1/chat/completions":
@@ -87,28 +67,6 @@ class Handler(BaseHTTPRequestHandler):
             self.server.faults.append(f"{self.path}: {type(error).__name__} {error}: {body}")
             return self.whole(400, {"error": {"message": str(error), "type": "invalid_request_error"}})
         self.stream(events)
-
-    def whole(self, status, body):
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def stream(self, events):
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for event in events:
-                data = event.encode()
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *arguments):
-        pass
 
 
 def same_calls(turn, called):
@@ -399,7 +357,7 @@ def run(fake, name, small, faulty_turn=None):
 
 
 def main():
-    fake = Fake()
+    fake = Fake(Models, faulty_turn=None, served=[], faults=[])
     for name in AGENTS:
         direct, served, _ = run(fake, name, 0)
         expect(served == [("big", turn) for turn in range(3)], f"{name}: {served}")

@@ -17,7 +17,7 @@ import botocore.auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
-from stage import Answer, Understudy, Upstream, expect, proved, serve_on_free_ports
+from stage import Handler, Understudy, Upstream, expect, proved, serve_on_free_ports
 
 REGION = "us-west-2"
 OPERATOR = ("AKIDOPERATOR", "operators/secret+key", "operators-session-token")
@@ -29,13 +29,14 @@ upstreams: {{ bedrock: {{ url: {url}, sign: aws, aws: {{ region: %s, service: be
 """ % REGION
 
 
-def do_bedrock(self):
+class Converse(Handler):
     """Answers Converse and remembers what came, byte for byte."""
-    raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-    self.server.asked.append((self.path, dict(self.headers.items()), raw))
-    message = {"role": "assistant", "content": [{"text": "hello"}]}
-    usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
-    self.whole(200, {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}})
+
+    def do_POST(self):
+        self.server.asked.append((self.path, dict(self.headers.items()), self.body()))
+        message = {"role": "assistant", "content": [{"text": "hello"}]}
+        usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
+        self.whole(200, {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}})
 
 
 def converse(endpoint, text):
@@ -58,8 +59,8 @@ def expected_authorization(url, path, headers, body):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Answer, "do_POST", do_bedrock):
-        upstream = Upstream()
+    with tempfile.TemporaryDirectory() as folder:
+        upstream = Upstream(Converse)
         path = pathlib.Path(folder, "understudy.yaml")
         path.write_text(CONFIG.format(folder=folder, url=upstream.url))
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")

@@ -11,17 +11,15 @@ import collections
 import json
 import pathlib
 import tempfile
-import threading
 import typing
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore
 import botocore.session
 import botocore.validate
 import cohere
 import pydantic
-from stage import Understudy, expect, post, proved, serve_on_free_ports
+from stage import Handler, Understudy, Upstream, expect, post, proved, serve_on_free_ports
 
 RECORDINGS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "recordings"
 # Paths that hold one of these are chats.
@@ -33,38 +31,15 @@ COHERE = {"messages": typing.List[cohere.ChatMessageV2], "tools": typing.List[co
 COHERE_NUMBERS = {"max_tokens", "temperature", "p", "k", "seed", "frequency_penalty", "presence_penalty"}
 
 
-class Fake(ThreadingHTTPServer):
+class Both(Handler):
     """The baseline, which answers all alike, and the candidates, which remember what they were asked."""
 
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self.body()
         is_candidate = self.path.startswith("/candidate/")
         if is_candidate:
             self.server.asked.append((self.path.removeprefix("/candidate"), json.loads(body)))
-        answer = b'{"from": "the baseline"}'
-        self.send_response(503 if is_candidate else 200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *arguments):
-        pass
+        self.whole(503 if is_candidate else 200, {"from": "the baseline"})
 
 
 def with_bytes(value):
@@ -123,7 +98,7 @@ def main():
     if not RECORDINGS.is_dir():
         return print("no recordings here: skipped")
     service = botocore.session.get_session().get_service_model("bedrock-runtime")
-    fake, folder = Fake(), pathlib.Path(tempfile.mkdtemp())
+    fake, folder = Upstream(Both), pathlib.Path(tempfile.mkdtemp())
     config = folder / "understudy.yaml"
     names = {"bedrock": "bedrock_converse", "cohere": "cohere_chat"}
     config.write_text("\n".join([

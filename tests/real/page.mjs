@@ -49,6 +49,15 @@ async function isWell(page, name) {
     ids.filter((id, at) => ids.indexOf(id) !== at).forEach((id) => faults.push(`two elements have the id ${id}`));
     for (const svg of document.querySelectorAll("svg")) {
       if (!svg.getAttribute("aria-label") && svg.getAttribute("aria-hidden") !== "true") faults.push("a picture without words");
+      // Names stay between the ends of the lines that go across the plot.
+      const lines = [...svg.querySelectorAll("line.grid")].map((line) => line.getBBox());
+      const across = lines.reduce((one, other) => (other.width > one.width ? other : one), { x: 0, width: 0 });
+      for (const name of svg.querySelectorAll("text.name")) {
+        const { x, width } = name.getBBox();
+        const ends = [x, x + width].map(Math.round);
+        const isInside = ends[0] >= across.x && ends[1] <= across.x + across.width;
+        if (!isInside) faults.push(`the name “${name.textContent}” from ${ends[0]} to ${ends[1]} crosses the edge of its plot`);
+      }
     }
     for (const link of document.querySelectorAll("a")) {
       if (!link.textContent.trim()) faults.push(`a link without words: ${link.outerHTML.slice(0, 80)}`);

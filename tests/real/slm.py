@@ -17,10 +17,8 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from stage import binary, expect, fail, free_port, post, proved, wait_for
+from stage import Fake, Handler, binary, expect, fail, free_port, post, proved, wait_for
 
 CALLS = 90  # of each task: each is one conversation
 FREE_CALLS = 24  # enough to tell what is hopeless
@@ -79,24 +77,12 @@ def made_up_llm(calls):
     """An upstream that answers the known requests as before: what replays ask the baseline again."""
     answers = {text: answer for _, text, answer in calls}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *arguments):
-            pass
-
+    class Known(Handler):
         def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            body = json.dumps(response(answers[asked["messages"][-1]["content"]])).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            asked = json.loads(self.body())
+            self.whole(200, response(answers[asked["messages"][-1]["content"]]))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_address[1]}"
+    return Fake(Known).url
 
 
 def serve_model(port):

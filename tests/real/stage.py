@@ -141,20 +141,17 @@ def anthropic_events(model):
     yield {"type": "message_stop"}
 
 
-class Upstream(ThreadingHTTPServer):
-    """A fake LLM provider that speaks OpenAI chat and Anthropic messages and remembers what it was asked.
-
-    A model called `error-500` or `error-429` answers with that status.
-    """
+class Fake(ThreadingHTTPServer):
+    """A fake server on a free port, whose connections are played by a kind of `Handler`; `state` is what both share."""
 
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, host="127.0.0.1"):
-        super().__init__((host, 0), Answer)
+    def __init__(self, handler, **state):
+        super().__init__(("127.0.0.1", 0), handler)
         self.port = self.server_address[1]
-        self.url = f"http://{host}:{self.port}"
-        self.asked = []
+        self.url = f"http://127.0.0.1:{self.port}"
+        vars(self).update(state)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def get_request(self):
@@ -163,19 +160,53 @@ class Upstream(ThreadingHTTPServer):
         return stream, address
 
     def handle_error(self, request, client_address):
-        pass  # a client that hangs up is part of the traffic
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up is part of the traffic
+            super().handle_error(request, client_address)
 
 
-class Answer(BaseHTTPRequestHandler):
-    """One connection to the fake provider."""
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a fake server, with answers whole and streamed."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments):
         pass
 
+    def body(self):
+        """The bytes of the request's body."""
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def whole(self, status, body):
+        """Answers with JSON."""
+        data = json.dumps(body, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, pieces, content_type="text/event-stream; charset=utf-8", pause=0):
+        """Answers in pieces, texts or bytes, a chunk each, with seconds between them."""
+        self.send_response(200)
+        self.send_header("content-type", content_type)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for piece in pieces:
+            data = piece.encode() if isinstance(piece, str) else piece
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            if pause:
+                time.sleep(pause)
+        self.wfile.write(b"0\r\n\r\n")
+
+
+class Answer(Handler):
+    """OpenAI chat and Anthropic messages, with the one answer.
+
+    A model called `error-500` or `error-429` answers with that status.
+    """
+
     def do_POST(self):
-        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+        raw = self.body()
         self.server.asked.append((self.path, dict(self.headers.items()), raw))
         request = json.loads(raw)
         model = request.get("model", "")
@@ -185,30 +216,18 @@ class Answer(BaseHTTPRequestHandler):
             if not request.get("stream"):
                 return self.whole(200, openai_whole(model))
             events = [f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n" for chunk in openai_chunks(model)]
-            return self.stream([*events, "data: [DONE]\n\n"])
+            return self.stream([*events, "data: [DONE]\n\n"], pause=0.003)
         if self.path.endswith("/messages"):
-            events = anthropic_events(model)
-            return self.stream([f"event: {e['type']}\ndata: {json.dumps(e, ensure_ascii=False)}\n\n" for e in events])
+            events = [f"event: {e['type']}\ndata: {json.dumps(e, ensure_ascii=False)}\n\n" for e in anthropic_events(model)]
+            return self.stream(events, pause=0.003)
         return self.whole(404, {"error": {"message": f"no such path {self.path}"}})
 
-    def whole(self, status, body):
-        data = json.dumps(body, ensure_ascii=False).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def stream(self, events):
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream; charset=utf-8")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for event in events:
-            data = event.encode()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            time.sleep(0.003)
-        self.wfile.write(b"0\r\n\r\n")
+class Upstream(Fake):
+    """A fake LLM provider that remembers what it was asked."""
+
+    def __init__(self, handler=Answer):
+        super().__init__(handler, asked=[])
 
 
 class Understudy:

@@ -8,15 +8,12 @@ The answers that the candidate gives are the recorded ones, said in OpenAI chat.
 """
 
 import collections
-import contextlib
 import json
 import os
 import pathlib
 import sys
 import tempfile
-import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic
 import cohere
@@ -24,7 +21,7 @@ import ollama
 import openai
 from anthropic.lib.streaming._messages import accumulate_event
 from google import genai
-from stage import Understudy, expect, proved, serve_on_free_ports
+from stage import Fake, Handler, Understudy, expect, proved, serve_on_free_ports
 
 RECORDINGS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "recordings"
 FORMATS = {
@@ -41,53 +38,24 @@ PIECE = 5
 warnings.simplefilter("ignore", DeprecationWarning)
 
 
-class Fake(ThreadingHTTPServer):
+class Both(Handler):
     """The baseline, which answers as recorded, and the candidate, which says the same in OpenAI chat."""
 
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.recorded = None
-        self.chat = None
-        self.asked = None
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         if self.path.startswith("/candidate/"):
             self.server.asked = body
             text, calls = self.server.chat
             if body.get("stream"):
-                self.reply("text/event-stream", "".join(chat_stream(text, calls)).encode())
+                self.in_pieces("text/event-stream", "".join(chat_stream(text, calls)).encode())
             else:
-                self.reply("application/json", json.dumps(chat_whole(text, calls)).encode())
+                self.in_pieces("application/json", json.dumps(chat_whole(text, calls)).encode())
         else:
-            content_type, answer = self.server.recorded
-            self.reply(content_type, answer)
+            self.in_pieces(*self.server.recorded)
 
-    def reply(self, content_type, body):
-        self.send_response(200)
-        self.send_header("content-type", content_type)
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+    def in_pieces(self, content_type, body):
         pieces = [body[at:at + PIECE] for at in range(0, min(len(body), 2000), PIECE)] + [body[2000:]]
-        # A client that has seen the end hangs up before the last chunk.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for piece in filter(None, pieces):
-                self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-            self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *arguments):
-        pass
+        self.stream(filter(None, pieces), content_type)
 
 
 def chat_calls(calls):
@@ -252,7 +220,7 @@ def main():
         expect(not os.environ.get("CI"), f"the recordings are missing: {RECORDINGS}")
         print(f"SKIPPED: no recordings at {RECORDINGS}", file=sys.stderr)
         return
-    fake = Fake()
+    fake = Fake(Both, recorded=None, chat=None, asked=None)
     tally = collections.defaultdict(collections.Counter)
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "u.yaml")

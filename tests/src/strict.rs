@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use understudy_call::call::Api;
 use understudy_call::wire;
+use understudy_call::wire::eventstream::write_event;
 
 /// The tool of all these conversations.
 pub const TOOL: &str = "look_up";
@@ -286,32 +287,28 @@ fn say_chat(turn: &Turn, model: &str, reasoning: &str, streams: bool) -> Vec<Ste
     }
     let event = |delta: Value, finish: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
-        sse(
-            "",
-            &json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}),
-        )
+        json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]})
     };
     let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
     if !reasoning.is_empty() {
         events.push(event(json!({"reasoning_content": reasoning}), Value::Null));
     }
-    if !turn.text.is_empty() {
-        events.push(event(json!({"content": turn.text}), Value::Null));
+    for piece in pieces(&turn.text) {
+        events.push(event(json!({"content": piece}), Value::Null));
     }
     for (index, (id, arguments)) in turn.calls.iter().enumerate() {
         let function = json!({"name": TOOL, "arguments": ""});
         let start = json!({"index": index, "id": id, "type": "function", "function": function});
         events.push(event(json!({"tool_calls": [start]}), Value::Null));
-        for piece in halves(&arguments.to_string()) {
+        for piece in pieces(&arguments.to_string()) {
             let more = json!({"index": index, "function": {"arguments": piece}});
             events.push(event(json!({"tool_calls": [more]}), Value::Null));
         }
     }
     events.push(event(json!({}), finish.into()));
-    let last = json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage});
-    events.push(sse("", &last));
-    events.push("data: [DONE]\n\n".into());
-    streamed("text/event-stream", &events)
+    events.push(json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage}));
+    events.push(DONE.into());
+    stream_of(Api::OpenaiChat, &events)
 }
 
 /// A candidate's turn in chat: ids as small servers make them, and reasoning that nobody may get.
@@ -365,26 +362,51 @@ fn check_candidate(body: &Value) -> Checked {
     }
 }
 
-fn sse(name: &str, data: &Value) -> String {
-    if name.is_empty() {
-        format!("data: {data}\n\n")
-    } else {
-        format!("event: {name}\ndata: {data}\n\n")
-    }
+/// The end of some streams, which is no JSON.
+const DONE: &str = "[DONE]";
+/// Letters of a piece of a text in a stream.
+const PIECE: usize = 5;
+
+/// A text in pieces of a few letters, so that hardly a word stands whole in one event.
+pub fn pieces(text: &str) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    letters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
 }
 
-fn halves(text: &str) -> [&str; 2] {
-    let middle = (0..=text.len() / 2)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    text.split_at(middle).into()
+/// A whole streamed answer in the framing of its API, an event a chunk. Events of AWS are objects of one key, their name.
+pub fn stream_of(api: Api, events: &[Value]) -> Vec<Step> {
+    let content_type = match api {
+        Api::Ollama => "application/x-ndjson",
+        Api::BedrockConverse | Api::BedrockInvoke => "application/vnd.amazon.eventstream",
+        _ => "text/event-stream",
+    };
+    streamed(content_type, events.iter().map(|event| framed(api, event)))
 }
 
-fn streamed(content_type: &str, events: &[String]) -> Vec<Step> {
+fn framed(api: Api, event: &Value) -> Vec<u8> {
+    let framed = match (api, event) {
+        (Api::Ollama, _) => format!("{event}\n"),
+        (Api::BedrockConverse | Api::BedrockInvoke, _) => {
+            let mut message = Vec::new();
+            for (name, payload) in event.as_object().into_iter().flatten() {
+                write_event(name, payload, &mut message);
+            }
+            return message;
+        }
+        (Api::Gemini, _) => format!("data: {event}\r\n\r\n"),
+        (_, Value::String(word)) => format!("data: {word}\n\n"),
+        _ => match text(event, "type") {
+            "" => format!("data: {event}\n\n"),
+            name => format!("event: {name}\ndata: {event}\n\n"),
+        },
+    };
+    framed.into_bytes()
+}
+
+fn streamed(content_type: &str, pieces: impl Iterator<Item = Vec<u8>>) -> Vec<Step> {
     let head = head(200, &[("content-type", content_type), ("transfer-encoding", "chunked")]);
     let mut steps = vec![Step::Send(head)];
-    steps.extend(events.iter().map(|event| Step::Send(chunk(event.as_bytes()))));
+    steps.extend(pieces.map(|piece| Step::Send(chunk(&piece))));
     steps.push(Step::Send(LAST_CHUNK.to_vec()));
     steps
 }

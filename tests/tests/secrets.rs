@@ -1,5 +1,7 @@
 //! Secrets: wherever a client puts one, no file, log line or metric holds it; and what people write is masked in rows.
 
+mod streams;
+
 use serde_json::{Value, json};
 use understudy_tests::fixtures::{CHAT, MESSAGES};
 use understudy_tests::http::Request;
@@ -275,116 +277,4 @@ fn people_are_masked_in_messages_tool_arguments_and_answers() {
             "another surrogate in {text:?}"
         );
     }
-}
-
-/// Events whose texts and arguments hold the secret, a few letters each.
-fn in_pieces(api: &str, secret: &str) -> Vec<String> {
-    let arguments = json!({"token": secret, "deep": [secret]}).to_string();
-    let pieces = |text: &str| -> Vec<String> {
-        text.as_bytes()
-            .chunks(5)
-            .map(|piece| String::from_utf8_lossy(piece).into())
-            .collect()
-    };
-    let mut events = Vec::new();
-    let mut say = |kind: &str, event: Value| {
-        let name = if kind.is_empty() {
-            String::new()
-        } else {
-            format!("event: {kind}\n")
-        };
-        events.push(format!("{name}data: {event}\n\n"));
-    };
-    if api == CHAT {
-        let mut delta = |delta: Value| {
-            say(
-                "",
-                json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": null}]}),
-            )
-        };
-        pieces(&format!("It is {secret}."))
-            .iter()
-            .for_each(|piece| delta(json!({"content": piece})));
-        delta(
-            json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "login", "arguments": ""}}]}),
-        );
-        for piece in pieces(&arguments) {
-            delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}));
-        }
-        events.push("data: [DONE]\n\n".into());
-        return events;
-    }
-    say(
-        "message_start",
-        json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
-        "model": "m", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}}),
-    );
-    let blocks = [
-        (
-            json!({"type": "text", "text": ""}),
-            "text_delta",
-            "text",
-            format!("It is {secret}."),
-        ),
-        (
-            json!({"type": "tool_use", "id": "toolu_1", "name": "login", "input": {}}),
-            "input_json_delta",
-            "partial_json",
-            arguments,
-        ),
-    ];
-    for (index, (block, kind, key, text)) in blocks.into_iter().enumerate() {
-        say(
-            "content_block_start",
-            json!({"type": "content_block_start", "index": index, "content_block": block}),
-        );
-        for piece in pieces(&text) {
-            let delta = json!({"type": kind, key: piece});
-            say(
-                "content_block_delta",
-                json!({"type": "content_block_delta", "index": index, "delta": delta}),
-            );
-        }
-        say(
-            "content_block_stop",
-            json!({"type": "content_block_stop", "index": index}),
-        );
-    }
-    say("message_stop", json!({"type": "message_stop"}));
-    events
-}
-
-#[test]
-fn a_secret_that_a_stream_tells_in_pieces_is_not_kept() {
-    let mut dice = Dice::new(17);
-    let secrets: Vec<(String, String)> = shapes(&mut dice)
-        .into_iter()
-        .map(|secret| ("a key in pieces".to_owned(), secret))
-        .collect();
-    let upstream = Upstream::start(|seen| {
-        let secret = seen.head.header("x-secret").expect("a secret");
-        let api = if seen.head.start.contains(CHAT) { CHAT } else { MESSAGES };
-        upstream::stream(&in_pieces(api, secret))
-    });
-    let home = Home::new();
-    let program = home.serve_upstream(&upstream.url());
-    let request =
-        json!({"model": "m", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "log in"}]});
-    for path in [CHAT, MESSAGES] {
-        for (_, secret) in &secrets {
-            let sent = Request::post(path, request.to_string()).header("x-secret", secret);
-            assert_eq!(sent.send(program.listen).status(), 200);
-        }
-    }
-    let ended = program.terminate();
-    assert_nowhere(&home, &secrets, &[("stderr", &ended.stderr)]);
-    for row in home.rows() {
-        // Pieces were put together, or there was nothing to find.
-        let arguments: Value = serde_json::from_str(&row.tool_calls[0].arguments).expect("JSON");
-        assert_eq!(arguments["token"], arguments["deep"][0], "{arguments}");
-        let token = arguments["token"].as_str().expect("text");
-        assert!(row.output_text.expect("text").contains(token));
-    }
-    assert_eq!(home.rows().len(), 2 * secrets.len());
 }

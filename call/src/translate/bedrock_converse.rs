@@ -114,6 +114,7 @@ impl BlockEvents for Messages {
         let kind = match status {
             400..=428 => "validationException",
             429 => "throttlingException",
+            502 => "modelStreamErrorException",
             503 | 529 => "serviceUnavailableException",
             _ => "internalServerException",
         };

@@ -201,13 +201,8 @@ impl Writer for Chunks {
         Ok(())
     }
 
-    fn call(&mut self, _index: usize, _id: &str, name: &str, _out: &mut Vec<u8>) -> Written {
-        self.calls.start(name.to_owned());
-        Ok(())
-    }
-
-    fn arguments(&mut self, index: usize, piece: &str, _out: &mut Vec<u8>) {
-        self.calls.push(index, piece);
+    fn calls(&mut self) -> Option<&mut Collected> {
+        Some(&mut self.calls)
     }
 
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {

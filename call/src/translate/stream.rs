@@ -8,6 +8,7 @@ use super::blocks::Blocks;
 use super::chat::{self, Delta};
 use super::ids::CallIds;
 use super::told::{Cut, Pieces, SmallAnswers};
+use super::tool_calls::Collected;
 use super::{Back, Refusal, anthropic_messages, bedrock_converse, cohere_chat, gemini, ollama, openai_responses};
 use crate::call::{Api, Usage};
 
@@ -70,18 +71,41 @@ pub(super) const UNSAYABLE: &str = "the model called a tool by a name that can't
 /// What a client is told where the candidate's stream ends without a finish word.
 const BROKE_OFF: &str = "the answer broke off";
 
-/// What an error inside a chat stream says: an HTTP status, 500 where it names none, and words.
+/// What an error inside a stream says: an HTTP status and words. Where it names no status its kind tells one, else it is 500.
 fn error_said(error: &Value) -> (u16, String) {
     let status = ["code", "status", "status_code"].iter().find_map(|key| {
         let status = error.get(key)?;
         let status = status.as_u64().or_else(|| status.as_str()?.parse().ok())?;
         u16::try_from(status).ok().filter(|status| (400..600).contains(status))
     });
+    let mut kinds = ["type", "code"].iter().filter_map(|key| error.get(key)?.as_str());
+    let status = status.or_else(|| kinds.find_map(status_of));
     let message = ["message", "detail", "error"]
         .iter()
         .find_map(|key| error.get(key)?.as_str());
     let message = message.or(error.as_str()).map_or_else(|| error.to_string(), Into::into);
     (status.unwrap_or(500), message)
+}
+
+/// The HTTP status that the documents of Bedrock, Anthropic and OpenAI give a kind of error.
+///
+/// But for two of Bedrock's: a model that failed in its stream (424) or was too slow (408) is a gateway's fault here, since
+/// an agent would read either status as its own.
+fn status_of(kind: &str) -> Option<u16> {
+    let status = match kind.to_ascii_lowercase().as_str() {
+        "validationexception" | "servicequotaexceededexception" | "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "billing_error" => 402,
+        "accessdeniedexception" | "permission_error" => 403,
+        "resourcenotfoundexception" | "not_found_error" => 404,
+        "request_too_large" => 413,
+        "throttlingexception" | "modelnotreadyexception" | "rate_limit_error" | "rate_limit_exceeded" => 429,
+        "modelstreamerrorexception" | "modelerrorexception" => 502,
+        "serviceunavailableexception" | "overloaded_error" => 503,
+        "modeltimeoutexception" | "timeout_error" => 504,
+        _ => return None,
+    };
+    Some(status)
 }
 
 /// Reads one API's stream in pieces of any size.
@@ -112,10 +136,24 @@ pub(super) trait Writer: Send {
     fn refusal(&mut self, piece: &str, out: &mut Vec<u8>) -> Written {
         self.text(piece, out)
     }
+    /// Where calls are collected by a writer that can only say them whole, at the end. Any other has `call` and `arguments`
+    /// of its own.
+    fn calls(&mut self) -> Option<&mut Collected> {
+        None
+    }
     /// A tool call begins; its id is one that is free in the conversation.
-    fn call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) -> Written;
+    fn call(&mut self, _index: usize, _id: &str, name: &str, _out: &mut Vec<u8>) -> Written {
+        if let Some(calls) = self.calls() {
+            calls.start(name.to_owned());
+        }
+        Ok(())
+    }
     /// More of the arguments of the call that began last; never empty.
-    fn arguments(&mut self, index: usize, piece: &str, out: &mut Vec<u8>);
+    fn arguments(&mut self, index: usize, piece: &str, _out: &mut Vec<u8>) {
+        if let Some(calls) = self.calls() {
+            calls.push(index, piece);
+        }
+    }
     /// The answer failed, before or after it began.
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>);
     /// The answer is whole.
@@ -240,3 +278,6 @@ impl Stream {
         written.map_err(|message| (500, message))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,14 +4,16 @@
 
 mod axis;
 mod bars;
+mod names;
 
 pub(super) use bars::{agreement, answers, latency};
 
 use super::report::{Candidate, Ready, Report, TaskReport};
 use super::view::View;
-use super::words::{counted, dollars, excerpt, percent, signed};
+use super::words::{counted, dollars, percent, signed};
 use axis::Axis;
 use maud::{Markup, html};
+use names::Names;
 
 /// Width and height of the two large plots, and what is left of the sides for words.
 const WIDTH: f64 = 560.0;
@@ -20,12 +22,6 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 18.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 50.0;
-/// Marks that have their name beside them.
-const NAMED: usize = 6;
-/// Letters of such a name.
-const NAME: usize = 24;
-/// About the width of a letter.
-const LETTER: f64 = 7.6;
 /// Differences further below than so many margins lie at the lower edge: there nothing is to be told apart.
 const MARGINS_BELOW: f64 = 5.0;
 /// Where an axis at the left is named.
@@ -74,54 +70,6 @@ pub(super) fn sign(ready: Ready) -> Markup {
 /// Radius of a mark by its share of something.
 fn radius(share: f64, least: f64, most: f64) -> f64 {
     least + (most - least) * share.clamp(0.0, 1.0).sqrt()
-}
-
-/// Names beside marks, as far as they have room.
-struct Names {
-    taken: Vec<[f64; 4]>,
-    named: usize,
-}
-
-impl Names {
-    /// None yet, and none over these marks: middle and size of each.
-    fn beside(marks: impl Iterator<Item = (f64, f64, f64)>) -> Names {
-        Names {
-            taken: marks
-                .map(|(x, y, size)| [x - size, y - size, x + size, y + size])
-                .collect(),
-            named: 0,
-        }
-    }
-
-    /// A name right of a mark, left of it, above or below: where nothing is yet.
-    fn place(&mut self, name: &str, x: f64, y: f64, size: f64) -> Option<Markup> {
-        let name = excerpt(name, NAME);
-        let width = name.chars().count() as f64 * LETTER;
-        let middle = (x - width / 2.0).clamp(LEFT, (WIDTH - width).max(LEFT));
-        let gap = size + 6.0;
-        let places = [
-            (x + gap, y),
-            (x - gap - width, y),
-            (middle, y - gap - 6.0),
-            (middle, y + gap + 6.0),
-        ];
-        let free = places.into_iter().find(|(from, y)| {
-            let place = [*from, y - 7.0, from + width, y + 7.0];
-            let is_apart = |other: &[f64; 4]| {
-                place[2] < other[0] || other[2] < place[0] || place[3] < other[1] || other[3] < place[1]
-            };
-            let is_inside = place[0] >= LEFT && place[2] <= WIDTH && place[1] >= TOP && place[3] <= HEIGHT - BOTTOM;
-            is_inside && self.taken.iter().all(is_apart)
-        });
-        let (from, y) = free.filter(|_| self.named < NAMED)?;
-        self.named += 1;
-        self.taken.push([from, y - 7.0, from + width, y + 7.0]);
-        // By its middle, so that a narrower font does not leave a gap on one side alone.
-        let middle = from + width / 2.0;
-        Some(
-            html! { text.name x=(format!("{middle:.1}")) y=(format!("{:.1}", y + 4.0)) text-anchor="middle" { (name) } },
-        )
-    }
 }
 
 /// One mark of the plot of savings: what it is of, and where it is.
@@ -178,7 +126,7 @@ pub(super) fn savings(view: &View<'_>) -> Option<Markup> {
         .collect();
     let mut names = Names::beside(marks.iter().map(|mark| (mark.x, mark.low, mark.size)));
     let (margin, top) = (y.at(-report.margin), TOP);
-    names.taken.push([WIDTH - 230.0, top, WIDTH, top + 18.0]);
+    names.keep_free([WIDTH - 230.0, top, WIDTH, top + 18.0]);
     let words = if report.is_projected() {
         "Saved in a month of 30 days"
     } else {

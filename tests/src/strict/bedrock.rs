@@ -1,9 +1,9 @@
 //! Bedrock Converse.
 
-use super::{Checked, Pending, Strict, TOOL, Turn, halves, list, text};
-use crate::upstream::{LAST_CHUNK, Step, chunk, head, json as whole};
+use super::{Checked, Pending, Strict, TOOL, Turn, list, pieces, stream_of, text};
+use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
-use understudy_call::wire::eventstream::write_event;
+use understudy_call::call::Api;
 
 pub(super) fn check_converse(body: &Value) -> Checked {
     let (mut pending, mut turns) = (Pending::default(), 0);
@@ -54,36 +54,24 @@ impl Strict {
                 &json!({"output": {"message": message}, "stopReason": stop_reason, "usage": usage, "metrics": metrics}),
             );
         }
-        let mut events = vec![("messageStart", json!({"role": "assistant"}))];
+        let mut events = vec![json!({"messageStart": {"role": "assistant"}})];
         for (index, block) in content.iter().enumerate() {
             let tool_use = &block["toolUse"];
-            let delta = |delta: Value| {
-                (
-                    "contentBlockDelta",
-                    json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}),
-                )
-            };
+            let delta =
+                |delta: Value| json!({"contentBlockDelta": {"contentBlockIndex": index, "delta": delta, "p": "ab"}});
             if tool_use.is_object() {
                 let start = json!({"toolUse": {"toolUseId": tool_use["toolUseId"], "name": tool_use["name"]}});
-                events.push(("contentBlockStart", json!({"contentBlockIndex": index, "start": start})));
-                let pieces =
-                    halves(&tool_use["input"].to_string()).map(|piece| delta(json!({"toolUse": {"input": piece}})));
-                events.extend(pieces);
+                events.push(json!({"contentBlockStart": {"contentBlockIndex": index, "start": start}}));
+                let input = pieces(&tool_use["input"].to_string()).into_iter();
+                events.extend(input.map(|piece| delta(json!({"toolUse": {"input": piece}}))));
             } else {
-                events.push(delta(json!({"text": block["text"]})));
+                let said = pieces(text(block, "text")).into_iter();
+                events.extend(said.map(|piece| delta(json!({"text": piece}))));
             }
-            events.push(("contentBlockStop", json!({"contentBlockIndex": index})));
+            events.push(json!({"contentBlockStop": {"contentBlockIndex": index}}));
         }
-        events.push(("messageStop", json!({"stopReason": stop_reason})));
-        events.push(("metadata", json!({"usage": usage, "metrics": metrics})));
-        let kind = ("content-type", "application/vnd.amazon.eventstream");
-        let mut steps = vec![Step::Send(head(200, &[kind, ("transfer-encoding", "chunked")]))];
-        for (name, payload) in events {
-            let mut message = Vec::new();
-            write_event(name, &payload, &mut message);
-            steps.push(Step::Send(chunk(&message)));
-        }
-        steps.push(Step::Send(LAST_CHUNK.to_vec()));
-        steps
+        events.push(json!({"messageStop": {"stopReason": stop_reason}}));
+        events.push(json!({"metadata": {"usage": usage, "metrics": metrics}}));
+        stream_of(Api::BedrockConverse, &events)
     }
 }

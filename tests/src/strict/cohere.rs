@@ -1,8 +1,9 @@
 //! Cohere's chat, version 2.
 
-use super::{Checked, Pending, TOOL, Turn, halves, is_object_text, list, sse, streamed, text};
+use super::{Checked, DONE, Pending, TOOL, Turn, is_object_text, list, pieces, stream_of, text};
 use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
+use understudy_call::call::Api;
 
 pub(super) fn check_cohere(body: &Value) -> Checked {
     let (mut pending, mut turns) = (Pending::default(), 0);
@@ -54,23 +55,26 @@ pub(super) fn say_cohere(turn: &Turn, streams: bool) -> Vec<Step> {
         let content = |text: Value| json!({"message": {"content": text}});
         events
             .push(json!({"type": "content-start", "index": 0, "delta": content(json!({"type": "text", "text": ""}))}));
-        events.push(json!({"type": "content-delta", "index": 0, "delta": content(json!({"text": turn.text}))}));
+        for piece in pieces(&turn.text) {
+            events.push(json!({"type": "content-delta", "index": 0, "delta": content(json!({"text": piece}))}));
+        }
         events.push(json!({"type": "content-end", "index": 0}));
-    } else if !turn.text.is_empty() {
-        events.push(json!({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": turn.text}}}));
+    } else {
+        for piece in pieces(&turn.text) {
+            events.push(json!({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": piece}}}));
+        }
     }
     for (index, call) in calls.iter().enumerate() {
         let mut begun = call.clone();
         begun["function"]["arguments"] = "".into();
         events.push(json!({"type": "tool-call-start", "index": index, "delta": {"message": {"tool_calls": begun}}}));
-        for piece in halves(text(&call["function"], "arguments")) {
+        for piece in pieces(text(&call["function"], "arguments")) {
             let more = json!({"message": {"tool_calls": {"function": {"arguments": piece}}}});
             events.push(json!({"type": "tool-call-delta", "index": index, "delta": more}));
         }
         events.push(json!({"type": "tool-call-end", "index": index}));
     }
     events.push(json!({"type": "message-end", "delta": {"finish_reason": finish, "usage": usage}}));
-    let mut events: Vec<String> = events.iter().map(|event| sse(text(event, "type"), event)).collect();
-    events.push("data: [DONE]\n\n".into());
-    streamed("text/event-stream", &events)
+    events.push(DONE.into());
+    stream_of(Api::CohereChat, &events)
 }

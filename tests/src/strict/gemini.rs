@@ -1,8 +1,9 @@
 //! Gemini: calls are paired by their order and name, and since version 3 signed.
 
-use super::{Checked, Strict, TOOL, Turn, list, streamed};
+use super::{Checked, Strict, TOOL, Turn, list, pieces, stream_of, streamed};
 use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
+use understudy_call::call::Api;
 
 impl Strict {
     pub(super) fn check_gemini(&self, path: &str, body: &Value) -> Checked {
@@ -53,10 +54,13 @@ impl Strict {
     }
 
     pub(super) fn say_gemini(&self, path: &str, turn: &Turn, streams: bool) -> Vec<Step> {
-        let mut parts = Vec::new();
-        if !turn.text.is_empty() {
-            parts.push(json!({"text": turn.text}));
-        }
+        let said = if streams {
+            pieces(&turn.text)
+        } else {
+            vec![turn.text.clone()]
+        };
+        let said = said.into_iter().filter(|piece| !piece.is_empty());
+        let mut parts: Vec<Value> = said.map(|piece| json!({"text": piece})).collect();
         for (place, (_, arguments)) in turn.calls.iter().enumerate() {
             let mut part = json!({"functionCall": {"name": TOOL, "args": arguments}});
             if place == 0 {
@@ -74,19 +78,21 @@ impl Strict {
             return whole(200, &answer(&parts, "STOP".into()));
         }
         let last = parts.len().saturating_sub(1);
-        let chunks = parts.iter().enumerate().map(|(place, part)| {
-            let finish = if place == last { "STOP".into() } else { Value::Null };
-            answer(std::slice::from_ref(part), finish)
-        });
-        if path.contains("alt=sse") {
-            let events: Vec<String> = chunks.map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
-            return streamed("text/event-stream", &events);
-        }
-        let mut pieces: Vec<String> = chunks
+        let chunks: Vec<Value> = parts
+            .iter()
             .enumerate()
-            .map(|(place, chunk)| format!("{}{chunk:#}", if place == 0 { "[" } else { ",\r\n" }))
+            .map(|(place, part)| {
+                let finish = if place == last { "STOP".into() } else { Value::Null };
+                answer(std::slice::from_ref(part), finish)
+            })
             .collect();
-        pieces.push("\r\n]".into());
-        streamed("application/json", &pieces)
+        if path.contains("alt=sse") {
+            return stream_of(Api::Gemini, &chunks);
+        }
+        let elements = chunks.iter().enumerate().map(|(place, chunk)| {
+            let between = if place == 0 { "[" } else { ",\r\n" };
+            format!("{between}{chunk:#}").into_bytes()
+        });
+        streamed("application/json", elements.chain([b"\r\n]".to_vec()]))
     }
 }

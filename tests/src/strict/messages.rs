@@ -1,8 +1,9 @@
 //! Anthropic Messages.
 
-use super::{Checked, Pending, Strict, TOOL, Turn, halves, list, sse, streamed, text};
+use super::{Checked, Pending, Strict, TOOL, Turn, list, pieces, stream_of, text};
 use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
+use understudy_call::call::Api;
 
 impl Strict {
     pub(super) fn check_messages(&self, body: &Value) -> Checked {
@@ -74,10 +75,14 @@ impl Strict {
         for (index, block) in content.iter().enumerate() {
             let event = |kind: &str, key: &str, value: Value| json!({"type": kind, "index": index, key: value});
             let delta = |value: Value| event("content_block_delta", "delta", value);
+            let in_pieces = |words: &str, kind: &str, key: &str| -> Vec<Value> {
+                let said = pieces(words).into_iter();
+                said.map(|piece| delta(json!({"type": kind, key: piece}))).collect()
+            };
             let (start, deltas) = match text(block, "type") {
                 "text" => (
                     json!({"type": "text", "text": ""}),
-                    vec![delta(json!({"type": "text_delta", "text": block["text"]}))],
+                    in_pieces(text(block, "text"), "text_delta", "text"),
                 ),
                 "thinking" => (
                     json!({"type": "thinking", "thinking": "", "signature": ""}),
@@ -89,9 +94,8 @@ impl Strict {
                 _ => {
                     let mut start = block.clone();
                     start["input"] = json!({});
-                    let pieces = halves(&block["input"].to_string())
-                        .map(|piece| delta(json!({"type": "input_json_delta", "partial_json": piece})));
-                    (start, pieces.into())
+                    let input = block["input"].to_string();
+                    (start, in_pieces(&input, "input_json_delta", "partial_json"))
                 }
             };
             events.push(event("content_block_start", "content_block", start));
@@ -101,7 +105,6 @@ impl Strict {
         let delta = json!({"stop_reason": stop_reason, "stop_sequence": null});
         events.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 7}}));
         events.push(json!({"type": "message_stop"}));
-        let events: Vec<String> = events.iter().map(|event| sse(text(event, "type"), event)).collect();
-        streamed("text/event-stream", &events)
+        stream_of(Api::AnthropicMessages, &events)
     }
 }

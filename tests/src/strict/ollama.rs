@@ -1,8 +1,9 @@
 //! Ollama's native chat.
 
-use super::{Checked, TOOL, Turn, list, streamed, text};
+use super::{Checked, TOOL, Turn, list, pieces, stream_of, text};
 use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
+use understudy_call::call::Api;
 
 pub(super) fn check_ollama(body: &Value) -> Checked {
     let (mut open, mut turns) = (Vec::new(), 0);
@@ -58,10 +59,7 @@ pub(super) fn say_ollama(turn: &Turn, streams: bool) -> Vec<Step> {
     if !streams {
         return whole(200, &line(&turn.text, &calls, true));
     }
-    let lines = [
-        line(&turn.text, &[], false),
-        line("", &calls, false),
-        line("", &[], true),
-    ];
-    streamed("application/x-ndjson", &lines.map(|line| format!("{line}\n")))
+    let said = pieces(&turn.text).into_iter().map(|piece| line(&piece, &[], false));
+    let lines: Vec<Value> = said.chain([line("", &calls, false), line("", &[], true)]).collect();
+    stream_of(Api::Ollama, &lines)
 }

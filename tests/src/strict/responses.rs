@@ -1,8 +1,9 @@
 //! OpenAI Responses, with nothing stored.
 
-use super::{Checked, Pending, Strict, TOOL, Turn, halves, is_object_text, list, sse, streamed, text};
+use super::{Checked, Pending, Strict, TOOL, Turn, is_object_text, list, pieces, stream_of, text};
 use crate::upstream::{Step, json as whole};
 use serde_json::{Value, json};
+use understudy_call::call::Api;
 
 impl Strict {
     pub(super) fn check_responses(&self, body: &Value) -> Checked {
@@ -86,11 +87,13 @@ impl Strict {
                         "response.content_part.added",
                         json!({"content_index": 0, "part": part}),
                     ));
-                    let delta = json!({"content_index": 0, "delta": turn.text});
-                    events.push(event("response.output_text.delta", delta));
+                    for piece in pieces(&turn.text) {
+                        let delta = json!({"content_index": 0, "delta": piece});
+                        events.push(event("response.output_text.delta", delta));
+                    }
                 }
                 "function_call" => {
-                    for piece in halves(text(item, "arguments")) {
+                    for piece in pieces(text(item, "arguments")) {
                         events.push(event("response.function_call_arguments.delta", json!({"delta": piece})));
                     }
                 }
@@ -99,7 +102,6 @@ impl Strict {
             events.push(event("response.output_item.done", json!({"item": item})));
         }
         events.push(json!({"type": "response.completed", "response": response("completed", &output)}));
-        let events: Vec<String> = events.iter().map(|event| sse(text(event, "type"), event)).collect();
-        streamed("text/event-stream", &events)
+        stream_of(Api::OpenaiResponses, &events)
     }
 }

@@ -85,6 +85,22 @@ impl Calls {
     }
 }
 
+/// Temperature and top-p, by these names, as Anthropic's models take them: from 0 to 1, and one of the two.
+fn sampling(settings: &Value, names: [&str; 2]) -> Checked {
+    let in_range = |number: &Value| number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
+    for name in names {
+        ensure(
+            settings.get(name).is_none_or(in_range),
+            format!("{name}: not from 0 to 1"),
+        )?;
+    }
+    let both = names.iter().all(|name| settings.get(*name).is_some());
+    ensure(
+        !both,
+        "`temperature` and `top_p` cannot both be specified for this model",
+    )
+}
+
 /// A request to a candidate of Anthropic's.
 pub fn messages(body: &Value) -> Checked {
     let keys = "model max_tokens messages system temperature top_p top_k stop_sequences stream tools tool_choice metadata \
@@ -95,15 +111,7 @@ pub fn messages(body: &Value) -> Checked {
         "no model",
     )?;
     ensure(is_positive(&body["max_tokens"]), "max_tokens: field required")?;
-    for key in ["temperature", "top_p"] {
-        let in_range = |number: &Value| number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
-        ensure(body.get(key).is_none_or(in_range), format!("{key}: not from 0 to 1"))?;
-    }
-    let both = body.get("temperature").is_some() && body.get("top_p").is_some();
-    ensure(
-        !both,
-        "`temperature` and `top_p` cannot both be specified for this model",
-    )?;
+    sampling(body, ["temperature", "top_p"])?;
     ensure(body.get("top_k").is_none_or(is_positive), "top_k")?;
     ensure(
         body.get("system")
@@ -511,15 +519,7 @@ pub fn converse(body: &Value) -> Checked {
     if let Some(config) = body.get("inferenceConfig") {
         known(config, &["maxTokens", "temperature", "topP", "stopSequences"])?;
         ensure(config.get("maxTokens").is_none_or(is_positive), "maxTokens")?;
-        for key in ["temperature", "topP"] {
-            let in_range = |number: &Value| number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
-            ensure(config.get(key).is_none_or(in_range), format!("{key}: not from 0 to 1"))?;
-        }
-        let both = config.get("temperature").is_some() && config.get("topP").is_some();
-        ensure(
-            !both,
-            "`temperature` and `top_p` cannot both be specified for this model",
-        )?;
+        sampling(config, ["temperature", "topP"])?;
     }
     let is_said = |block: &Value| !word(block, "text").trim().is_empty();
     ensure(

@@ -249,8 +249,11 @@ impl Writer for Events {
 
     /// The API's error event, and the end of a response that was opened.
     fn fail(&mut self, status: u16, message: &str, out: &mut Vec<u8>) {
-        let code = super::error(status, message)["error"]["code"].take();
-        let code = code.as_str().unwrap_or("server_error").to_owned();
+        let code = match status {
+            429 => "rate_limit_exceeded",
+            400 | 413 => "invalid_prompt",
+            _ => "server_error",
+        };
         self.tell("error", json!({"code": code, "message": message, "param": null}), out);
         if self.has_started {
             let mut response = self.response.take();
