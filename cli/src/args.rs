@@ -1,6 +1,6 @@
 //! What can be typed: commands, flags and their help. Holds no behaviour.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use understudy_call::call::Api;
@@ -162,14 +162,10 @@ pub(crate) enum Command {
 
 /// Flags of `serve` and `collect`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("upstreams").args(["upstream", "config"]).required(true)))]
 pub(crate) struct ServeArguments {
     /// The one upstream, where no config file is given.
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "config",
-        required_unless_present = "config"
-    )]
+    #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
     /// The config file. deploy/understudy.yaml shows its keys; `limits`, `timeouts` and `tls` are those of the listener.
     #[arg(long, value_name = "FILE")]
@@ -359,7 +355,7 @@ pub(crate) enum KeysCommand {
     ///
     /// Running processes take the new one at their next start.
     Rotate {
-        /// Which: spool, store, origin, surrogate, content, metrics.
+        /// Which: spool, store, origin, surrogate, content, metrics, vault.
         #[arg(value_name = "KEY")]
         key: String,
         #[command(flatten)]

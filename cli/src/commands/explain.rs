@@ -11,6 +11,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
+use understudy_call::call::Api;
 use understudy_call::control::Control;
 use understudy_call::keys::Origins;
 use understudy_call::wire;
@@ -64,6 +65,13 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let bare_path = path.split('?').next().unwrap_or_default();
     let api = wire::detect(bare_path);
     let request = wire::parse_request_at(api, bare_path, &body).ok();
+    if request.is_none() && api != Api::Other {
+        eprintln!(
+            "{} is no request of {}: it has no task",
+            arguments.request.display(),
+            api.as_str()
+        );
+    }
     let origins = Origins::new(&keys.origin);
     // A client whose key the baseline has accepted before: anyone else is never canaried.
     let client = origins.pseudonym("client", &credential(&headers, path).unwrap_or_default());
