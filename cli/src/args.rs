@@ -143,6 +143,9 @@ pub(crate) enum Command {
     /// store, so that a second report is quick.
     Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
+    ///
+    /// A line is `{messages, tools?}`, the answer last: the recorded one, or the right one that feedback knows. Left out, and
+    /// counted, are answers that failed, were cut, come from a candidate or are known to be wrong, and repetitions.
     Export(ExportArguments),
     /// Look at the splits in force, and move them: status, promote, pause, resume, rollback.
     ///
