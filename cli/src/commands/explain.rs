@@ -1,6 +1,7 @@
 //! `explain`: where a request would go, and why; the same choice that a live call gets, and nothing sent.
 
 use crate::args::{DataArguments, ExplainArguments};
+use crate::commands::bypass;
 use crate::output;
 use crate::place::{Place, Wrong, book};
 use anyhow::{Context, Result, bail};
@@ -107,6 +108,9 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let route = chosen.route.as_deref().and_then(|id| config.routes.get(id));
     let control = route.and_then(|route| controls.get(&route.id));
     let task = chosen.task.as_ref().map(|task| task.task.as_str());
+    if bypass::is_on(&store).await? {
+        eprintln!("bypass is on: whatever is said here, the call goes to {addressed} and is not kept");
+    }
     let explained = Explained {
         api: api.as_str(),
         addressed: addressed.to_owned(),
