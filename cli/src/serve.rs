@@ -155,9 +155,6 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     eprintln!("listening on {scheme}://{}", listener.address());
     eprintln!("metrics on http://{metrics_address}/metrics");
     eprintln!("admin on http://{admin_address}");
-    for words in &config.unset_keys {
-        tracing::warn!("{words}");
-    }
     if is_of_version(&config) {
         eprintln!(
             "the URL of {} ends with /v1: agents leave /v1 out of their base URL",
@@ -457,7 +454,7 @@ fn is_of_version(config: &Config) -> bool {
     default.is_some_and(|upstream| upstream.url.path().trim_end_matches('/').ends_with("/v1"))
 }
 
-/// Log lines go to stderr: text for people, JSON where config asks for it. `RUST_LOG` wins over the config's level.
+/// Begins the log, with what is wrong with the config and no error. Lines go to stderr: text for people, JSON where config asks for it. `RUST_LOG` wins over the config's level.
 fn start_log(config: &Config) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},pingora_core=warn", config.log_level)));
@@ -475,4 +472,7 @@ fn start_log(config: &Config) {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.with_ansi(colours).try_init(),
     };
+    for words in &config.unset_keys {
+        tracing::warn!("{words}");
+    }
 }
