@@ -16,7 +16,7 @@ pub(crate) use rehearsal::{
 pub(crate) use tasks::TasksCommand;
 pub(crate) use traffic::{BypassArguments, ExplainArguments, RolloutArguments, RolloutCommand, Switch};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -156,6 +156,9 @@ pub(crate) enum Command {
     /// store, so that a second report is quick.
     Report(ReportArguments),
     /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
+    ///
+    /// A line is `{messages, tools?}`, the answer last: the recorded one, or the right one that feedback knows. Left out, and
+    /// counted, are answers that failed, were cut, come from a candidate or are known to be wrong, and repetitions.
     Export(ExportArguments),
     /// Look at the splits in force, and move them: status, promote, pause, resume, rollback.
     ///
@@ -175,14 +178,10 @@ pub(crate) enum Command {
 
 /// Flags of `serve` and `collect`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("upstreams").args(["upstream", "config"]).required(true)))]
 pub(crate) struct ServeArguments {
     /// The one upstream, where no config file is given.
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "config",
-        required_unless_present = "config"
-    )]
+    #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
     /// The config file. deploy/understudy.yaml shows its keys; `limits`, `timeouts` and `tls` are those of the listener.
     #[arg(long, value_name = "FILE")]

@@ -27,10 +27,23 @@ pub(crate) async fn note(store: &Store, action: &str, details: Value) -> Result<
         .with_context(|| format!("writing `{action}` to the audit log, without which it is not done"))
 }
 
-/// Who runs this, as the operating system says.
+/// Who runs this, as the environment says, or else by the user's number, which a container has alone.
 pub(crate) fn by() -> String {
-    let by = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
-    by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into())
+    let named = |name: &&str| std::env::var(name).ok().filter(|name| !name.is_empty());
+    let by = ["LOGNAME", "USER"].iter().find_map(named);
+    by.or_else(user_number).unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(target_os = "linux")]
+fn user_number() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let process = std::fs::metadata("/proc/self").ok()?;
+    Some(format!("uid {}", process.uid()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn user_number() -> Option<String> {
+    None
 }
 
 /// Notes the config in force, at the start and whenever it changes, for as long as the future lives.

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if error.downcast_ref::<Closed>().is_some() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("understudy: {error:#}");
+            eprintln!("understudy: {}", understudy_client::chain(error.as_ref()));
             let asked_wrongly =
                 error.downcast_ref::<Wrong>().is_some() || error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if asked_wrongly { 2 } else { 1 })

@@ -178,7 +178,7 @@ pub(crate) fn fit(table: &mut Table, spare: &[&str]) {
     }
     if !hidden.is_empty() {
         eprintln!(
-            "too wide for this terminal: {}; `--format json` has them",
+            "left out, for want of width: {}; a wider terminal and `--format json` have them",
             hidden.join(", ")
         );
     }
@@ -216,6 +216,12 @@ pub(crate) fn count(number: impl TryInto<i128>) -> String {
         text.push(digit);
     }
     text
+}
+
+/// So many of what has this name: `1 route`, `1,234 routes`.
+pub(crate) fn counted(number: usize, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {one}{ending}", count(number as u64))
 }
 
 /// A number, or `?` where it is not known.
@@ -287,6 +293,10 @@ mod tests {
         assert_eq!(
             (dollars(None), dollars(Some(0.0)), dollars(Some(0.00012))),
             ("?".into(), "$0.00".into(), "$0.00012".into())
+        );
+        assert_eq!(
+            (counted(1, "route"), counted(1000, "route")),
+            ("1 route".into(), "1,000 routes".into())
         );
         assert_eq!((percent(Some(0.5)), known(None, 2)), ("50.0 %".into(), "?".into()));
     }

@@ -5,6 +5,7 @@ use crate::{keys, serve};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use understudy_call::keys::Keys;
 use understudy_call::price::PriceTable;
 use understudy_call::taskbook::{CompiledBook, Task, TaskBook};
@@ -18,6 +19,8 @@ use understudy_proxy::config::{Config, Overrides};
 
 /// The store where neither flag nor config says one.
 const DEFAULT_DATA: &str = "./understudy-data";
+/// `store.flush.after` where no config says another.
+const FLUSH_AFTER: Duration = Duration::from_secs(60);
 
 /// It was asked for something that makes no sense: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +177,14 @@ impl Place {
             None => Ok(Config::of_upstream("http://localhost", &Overrides::default())?),
         }
     }
+}
+
+/// What is said where no call is stored yet, which is how it looks for a while after the first ones.
+pub(crate) fn why_empty(place: &Place) -> String {
+    let after = place.config.as_ref().map_or(FLUSH_AFTER, |config| config.flush.after);
+    format!(
+        "no call is stored yet: calls come here within {after:?} (`store.flush.after`) of being answered; `understudy audit` counts those that wait"
+    )
 }
 
 /// A config's settings of verdicts.

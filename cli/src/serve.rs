@@ -155,6 +155,12 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     eprintln!("listening on {scheme}://{}", listener.address());
     eprintln!("metrics on http://{metrics_address}/metrics");
     eprintln!("admin on http://{admin_address}");
+    if is_of_version(&config) {
+        eprintln!(
+            "the URL of {} ends with /v1: agents leave /v1 out of their base URL",
+            config.default_upstream
+        );
+    }
     listener.run(proxy.clone(), config.threads, config.timeouts.drain, stop);
     proxy.close();
     if let Some(collector) = collector {
@@ -360,28 +366,25 @@ pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
     })
 }
 
-/// The mask, by config; dictionaries hold a word or phrase a line.
-pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
-    let mut dictionaries = Vec::new();
-    for path in &config.mask.dictionaries {
+/// The config's dictionaries, of a word or phrase a line.
+pub(crate) fn dictionaries(config: &Config) -> Result<Vec<Dictionary>> {
+    let read = |path: &PathBuf| {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading the dictionary {}", path.display()))?;
-        let entries = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let name = path
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        dictionaries.push(Dictionary {
-            name,
+        let entries = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Ok(Dictionary {
+            name: name.unwrap_or_default(),
             kind: Kind::Dictionary,
-            entries,
+            entries: entries.map(str::to_owned).collect(),
             ignore_case: true,
-        });
-    }
+        })
+    };
+    config.mask.dictionaries.iter().map(read).collect()
+}
+
+/// The mask, by config.
+pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
     let rules = match config.mask.rules {
         MaskRules::Default => Rules::Default,
         MaskRules::None => Rules::None,
@@ -401,7 +404,7 @@ pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
     };
     let mask = MaskConfig {
         rules,
-        dictionaries,
+        dictionaries: dictionaries(config)?,
         patterns: config.mask.patterns.iter().map(pattern).collect(),
         allow: config.mask.allow.clone(),
         surrogates,
@@ -445,7 +448,13 @@ impl ControlSource for StoreControls {
     }
 }
 
-/// Log lines go to stderr: text for people, JSON where config asks for it. `RUST_log.json().try_init()` wins over the config's level.
+/// Whether the default upstream's URL holds the version that agents' paths begin with, which is then asked for twice.
+fn is_of_version(config: &Config) -> bool {
+    let default = config.upstreams.get(&config.default_upstream);
+    default.is_some_and(|upstream| upstream.url.path().trim_end_matches('/').ends_with("/v1"))
+}
+
+/// Begins the log, with what is wrong with the config and no error. Lines go to stderr: text for people, JSON where config asks for it. `RUST_LOG` wins over the config's level.
 fn start_log(config: &Config) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},pingora_core=warn", config.log_level)));
@@ -463,4 +472,7 @@ fn start_log(config: &Config) {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.with_ansi(colours).try_init(),
     };
+    for words in &config.unset_keys {
+        tracing::warn!("{words}");
+    }
 }

@@ -1,16 +1,21 @@
 //! Kept calls as fine-tuning examples: lines of `{"messages": […], "tools": […]}` in OpenAI chat shape, answer last.
 //!
-//! Takes calls that are masked already and adds nothing to them. A conversation lies whole in train or in test, by a
+//! Takes calls that are masked already and adds nothing to them but right answers that feedback tells. A conversation lies whole in train or in test, by a
 //! seeded hash of its id, so an example never changes sides as data grows. What is left out is counted with the reason.
 
+use crate::feedback::{Truth, right_answer};
+use crate::score::AnswerKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use understudy_call::call::{Api, Message, Request, Role, ToolCall, ToolOffered};
 use understudy_call::check::{truncated, withheld};
 use understudy_call::record::{CallRecord, Outcome};
 use understudy_call::wire;
+
+/// The least that feedback says of a recorded answer that is learnt from.
+const LEAST_SCORE: f64 = 0.5;
 
 /// Why a data set was not written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,8 @@ pub enum LeftOut {
     Withheld,
     /// The answer has neither text nor tool calls.
     Empty,
+    /// Feedback says that the recorded answer is more wrong than right, and not what would be right.
+    Wrong,
     /// A candidate answered: it would be trained on itself.
     Candidate,
     /// A body is missing or not whole.
@@ -93,6 +100,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Exporter {
     config: ExportConfig,
+    truths: HashMap<String, Truth>,
     seen: HashSet<[u8; 16]>,
     counts: Counts,
 }
@@ -102,9 +110,17 @@ impl Exporter {
     pub fn new(config: ExportConfig) -> Exporter {
         Exporter {
             config,
+            truths: HashMap::new(),
             seen: HashSet::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// What is known of answers, by call: a right answer takes the place of the recorded one, and a recorded one that is more
+    /// wrong than right is no example.
+    #[must_use]
+    pub fn knowing(self, truths: HashMap<String, Truth>) -> Exporter {
+        Exporter { truths, ..self }
     }
 
     /// The example of a call, a line without its newline, and its side; the error says why it is none.
@@ -125,7 +141,12 @@ impl Exporter {
     }
 
     fn unseen(&mut self, call: &CallRecord) -> Result<(Part, String), LeftOut> {
-        let example = example_of(call)?;
+        let example = match self.truths.get(&call.call_id) {
+            None => example_of(call, None)?,
+            Some(Truth::Score(score)) if *score < LEAST_SCORE => return Err(LeftOut::Wrong),
+            Some(Truth::Score(_)) => example_of(call, None)?,
+            Some(Truth::Label(label)) => example_of(call, Some(label))?,
+        };
         // By all messages and the answer: one question has many contexts, and one context many answers.
         let digest = blake3::hash(example.get("messages").unwrap_or(&Value::Null).to_string().as_bytes());
         let mut short = [0; 16];
@@ -180,8 +201,16 @@ pub fn part_of(call: &CallRecord, config: &ExportConfig) -> Part {
     }
 }
 
-fn example_of(call: &CallRecord) -> Result<Map<String, Value>, LeftOut> {
-    check(call)?;
+fn example_of(call: &CallRecord, label: Option<&str>) -> Result<Map<String, Value>, LeftOut> {
+    let answer = match label {
+        // Whatever became of the recorded answer: it is not the one to learn.
+        Some(_) if call.body_note.is_some() => return Err(LeftOut::NoBody),
+        Some(label) => labelled(label, call),
+        None => {
+            check(call)?;
+            assistant(call.output_text.as_deref().unwrap_or_default(), &call.tool_calls)
+        }
+    };
     let body = call.request_body.as_deref().ok_or(LeftOut::NoBody)?;
     let api = Api::from_name(&call.api).unwrap_or(Api::Other);
     let path = call.path.as_deref().unwrap_or_default();
@@ -193,16 +222,23 @@ fn example_of(call: &CallRecord) -> Result<Map<String, Value>, LeftOut> {
     if messages.is_empty() {
         return Err(LeftOut::Unreadable);
     }
-    messages.push(assistant(
-        call.output_text.as_deref().unwrap_or_default(),
-        &call.tool_calls,
-    ));
+    messages.push(answer);
     let mut example = Map::new();
     example.insert("messages".into(), Value::Array(messages));
     if !tools.is_empty() {
         example.insert("tools".into(), Value::Array(tools));
     }
     Ok(example)
+}
+
+/// A right answer as the assistant's message: tool calls where it names tools that were offered, else text.
+fn labelled(label: &str, call: &CallRecord) -> Value {
+    let calls = right_answer(label, AnswerKind::ToolCall).tool_calls;
+    let are_offered = calls.iter().all(|tool| call.tools_offered.contains(&tool.name));
+    match !calls.is_empty() && are_offered {
+        true => assistant("", &calls),
+        false => assistant(label, &[]),
+    }
 }
 
 /// Whether a call's answer is one to learn from.

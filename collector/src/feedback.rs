@@ -262,7 +262,7 @@ pub fn apply(rows: &mut [ScoreRecord], truths: &HashMap<String, Truth>, recorded
 }
 
 /// A label as an answer: of a tool call as `{"name", "arguments"}`, or a list of them.
-fn right_answer(label: &str, kind: AnswerKind) -> Response {
+pub(crate) fn right_answer(label: &str, kind: AnswerKind) -> Response {
     let calls = match serde_json::from_str::<Value>(label) {
         Ok(Value::Array(calls)) => calls,
         Ok(call) => vec![call],

@@ -443,7 +443,9 @@ fn reason(standing: Standing, decision: Decision, trial: &Trial, config: &Verdic
     };
     let percent = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     let needed = match decision {
-        Decision::NeedMore(pairs) if pairs as f64 >= MOST_PAIRS => "more pairs than can be told".to_owned(),
+        Decision::NeedMore(pairs) if pairs as f64 >= MOST_PAIRS => {
+            "a million more pairs, or more than that,".to_owned()
+        }
         Decision::NeedMore(pairs) => format!("about {pairs} more pairs"),
         _ => String::new(),
     };

@@ -81,6 +81,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Log filter, e.g. `info`.
     pub log_level: String,
+    /// What is said of variables that `key_env` names and that are not set.
+    pub unset_keys: Vec<String>,
     /// Whether answers carry `x-understudy-*` headers.
     pub expose_headers: bool,
     /// Whether `x-understudy-route` may pin an upstream.
@@ -339,10 +341,16 @@ fn nearest_key(message: &str) -> Option<String> {
         .split(", ")
         .flat_map(|keys| keys.split(" or "))
         .map(|key| key.trim_matches('`'))
-        .map(|key| (strsim::damerau_levenshtein(unknown, key), key))
+        .map(|key| {
+            (
+                !key.starts_with(unknown),
+                strsim::damerau_levenshtein(unknown, key),
+                key,
+            )
+        })
         .min()
-        .filter(|(distance, key)| *distance <= key.len().max(unknown.len()).div_ceil(2))
-        .map(|(_, key)| key.to_owned())
+        .filter(|(is_other, distance, key)| !is_other || *distance <= key.len().max(unknown.len()).div_ceil(2))
+        .map(|(_, _, key)| key.to_owned())
 }
 
 struct Validation<'a> {
@@ -360,6 +368,7 @@ impl Validation<'_> {
 
     fn validate(&self, file: File, overrides: &Overrides, hash: String) -> Result<Config, ConfigError> {
         let upstreams = self.upstreams(&file)?;
+        let unset_keys = self.unset_keys(&file);
         let default_upstream = self.default_upstream(&file, &upstreams)?;
         let routes = self.routes(&file, &upstreams, &default_upstream)?;
         let admin = self.address("admin", file.admin.as_deref(), overrides.admin, "127.0.0.1:4001")?;
@@ -415,7 +424,8 @@ impl Validation<'_> {
             shadow,
             verdict: self.verdict(&file.verdict)?,
             log_format: file.log.format.unwrap_or_default(),
-            log_level: file.log.level.unwrap_or_else(|| "info".into()),
+            log_level: self.log_level(file.log.level)?,
+            unset_keys,
             expose_headers: file.expose_headers,
             allow_pins: file.allow_pins,
             auth_memory: seconds(file.auth_memory, 15 * 60),

@@ -31,12 +31,21 @@ pub struct Listener {
 
 /// Why an address can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listening on {address}: {source}")]
+#[error("listening on {address}: {source}{}", advice(source.kind()))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
     /// What the system says.
     pub source: std::io::Error,
+}
+
+/// What to do about it.
+fn advice(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
+        std::io::ErrorKind::AddrInUse => ": another program listens there: stop it, or use another address",
+        std::io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
+    }
 }
 
 /// The longest that tunnels take to end once they are cut.

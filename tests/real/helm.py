@@ -101,11 +101,12 @@ def check_examples(folder):
 
 
 def check_reload(values):
-    """Other routes change the ConfigMap and nothing else; another upstream rolls the pods."""
+    """Other routes and shadows change the ConfigMap and nothing else; another upstream rolls the pods."""
     before = render(values)
-    routes = render(values, "--set-json", 'routes=[{"match":{"model":"m"},"split":{"openai":1}}]')
-    changed = {key for key in before if before[key] != routes[key]}
-    expect({kind for kind, _ in changed} == {"ConfigMap"}, f"a changed route changes {changed}")
+    for what in ['routes=[{"match":{"model":"m"},"split":{"openai":1}}]', 'config.shadow=[{"match":{"task":"*"},"to":["openai"],"sample":"1%"}]']:
+        after = render(values, "--set-json", what)
+        changed = {key for key in before if before[key] != after[key]}
+        expect({kind for kind, _ in changed} == {"ConfigMap"}, f"{what} changes {changed}")
     other = render(values, "--set", "config.upstreams.openai.url=https://example.com")
     template = lambda manifests: one(manifests, "StatefulSet", "Deployment")["spec"]["template"]  # noqa: E731
     expect(template(other) != template(before), "a changed upstream does not roll the pods")

@@ -186,7 +186,7 @@ fn a_table_says_it_in_words() {
         table.contains("in flight") && table.contains("ended") && table.contains("yes"),
         "{table}"
     );
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the accounts of 1 boots hold"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the account of 1 boot holds"));
     let output = home.run(&["audit", "--data", "nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());

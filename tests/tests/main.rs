@@ -16,6 +16,7 @@ mod endure;
 mod erase;
 mod fallback;
 mod faults;
+mod first_steps;
 mod forms;
 mod framing;
 mod lab;

@@ -116,7 +116,7 @@ pub(crate) enum KeysCommand {
     ///
     /// Running processes take the new one at their next start.
     Rotate {
-        /// Which: spool, store, origin, surrogate, content, metrics.
+        /// Which: spool, store, origin, surrogate, content, metrics, vault.
         #[arg(value_name = "KEY")]
         key: String,
         #[command(flatten)]

@@ -1,8 +1,8 @@
 //! `audit`: where every call is, boot by boot.
 
 use crate::args::AuditArguments;
-use crate::output::{self, count};
-use crate::place::Place;
+use crate::output::{self, count, counted};
+use crate::place::{Place, Wrong};
 use anyhow::Result;
 use comfy_table::Table;
 use jiff::Timestamp;
@@ -11,6 +11,9 @@ use std::process::ExitCode;
 use understudy_collector::audit::{BootAudit, State, audit};
 use understudy_collector::audit_log::{Entry, verify};
 use understudy_collector::store::Store;
+
+/// Columns that a narrow terminal does without, the first first; the other formats have all.
+const SPARE: [&str; 6] = ["began", "in flight", "state", "stored", "waiting", "kept"];
 
 /// Prints the boots; 1 where an equation does not hold.
 pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
@@ -23,17 +26,21 @@ pub(crate) async fn run(arguments: AuditArguments) -> Result<ExitCode> {
     let mut boots = audit(&store, &place.spool_dir(), &keys.all_of_spool()).await?;
     if let Some(wanted) = &arguments.boot {
         boots.retain(|boot| boot.boot_id == *wanted);
+        if boots.is_empty() {
+            return Err(Wrong(format!("there is no boot `{wanted}`: `understudy audit` shows them")).into());
+        }
     }
     output::print_with(arguments.format, &boots, || table(&boots), notes)?;
     let broken = boots.iter().filter(|boot| !boot.faults.is_empty()).count();
     if broken == 0 {
-        eprintln!("the accounts of {} boots hold", count(boots.len() as u64));
+        let hold = if boots.len() == 1 { "holds" } else { "hold" };
+        eprintln!("the account of {} {hold}", counted(boots.len(), "boot"));
         Ok(ExitCode::SUCCESS)
     } else {
         eprintln!(
-            "the accounts of {} of {} boots do not hold",
+            "the account of {} of {} does not hold",
             count(broken as u64),
-            count(boots.len() as u64)
+            counted(boots.len(), "boot")
         );
         Ok(ExitCode::FAILURE)
     }
@@ -107,6 +114,7 @@ fn table(boots: &[BootAudit]) -> Table {
             if boot.faults.is_empty() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 

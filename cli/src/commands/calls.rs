@@ -3,7 +3,7 @@
 use crate::args::{CallsArguments, RowFormat};
 use crate::log;
 use crate::output::{self, RowWriter, count, dollars, excerpt, known};
-use crate::place::{Place, book};
+use crate::place::{Place, book, task, why_empty};
 use anyhow::Result;
 use comfy_table::Table;
 use jiff::Timestamp;
@@ -21,10 +21,13 @@ use understudy_collector::table::{Columns, call_micros};
 const TABLE_ROWS: usize = 20;
 /// Characters of an answer in a table.
 const ANSWER: usize = 40;
+/// Columns that a narrow terminal does without, the first first; the other formats have all.
+const SPARE: [&str; 6] = ["ms", "cost", "out", "in", "model", "began"];
 
 /// Prints the calls.
 pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
-    let store = Place::of(&arguments.place)?.existing_store()?;
+    let place = Place::of(&arguments.place)?;
+    let store = place.existing_store()?;
     let only_metrics = store.table_keys().are_of_metrics_alone();
     if only_metrics {
         eprintln!("the content key is not here: calls come without prompts, answers and errors");
@@ -34,15 +37,20 @@ pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
     }
     // Assigning anew takes the prompt.
     let book = if only_metrics { None } else { book(&store).await? };
+    let wanted = match (&arguments.task, &book) {
+        (Some(name), Some(book)) => Some(task(book.book(), name)?.id.clone()),
+        (name, _) => name.clone(),
+    };
     let filter = CallFilter {
         columns: if only_metrics { Columns::Metrics } else { Columns::All },
-        task: arguments.task.clone(),
+        task: wanted,
         conversation: arguments.conversation.clone(),
         ..CallFilter::default()
     };
     if arguments.masked {
         return masked(&store, &filter, book.as_ref(), arguments.format).await;
     }
+    let wanted_all = arguments.task.is_none() && arguments.conversation.is_none();
     let is_table = arguments.format == RowFormat::Table;
     let limit = arguments.limit.or(is_table.then_some(TABLE_ROWS));
     let Some(limit) = limit else {
@@ -70,6 +78,9 @@ pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {
     output::print(arguments.format, &calls, || table(&calls))?;
     if is_table {
         eprintln!("{} of {} calls", count(calls.len() as u64), count(seen));
+        if seen == 0 && wanted_all {
+            eprintln!("{}", why_empty(&place));
+        }
     }
     Ok(())
 }
@@ -140,6 +151,7 @@ fn table(calls: &[CallRecord]) -> Table {
             answer(call),
         ]);
     }
+    output::fit(&mut table, &SPARE);
     table
 }
 

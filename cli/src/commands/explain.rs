@@ -1,6 +1,7 @@
 //! `explain`: where a request would go, and why; the same choice that a live call gets, and nothing sent.
 
 use crate::args::{DataArguments, ExplainArguments};
+use crate::commands::bypass;
 use crate::output;
 use crate::place::{Place, Wrong, book};
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
+use understudy_call::call::Api;
 use understudy_call::control::Control;
 use understudy_call::keys::Origins;
 use understudy_call::wire;
@@ -64,6 +66,13 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let bare_path = path.split('?').next().unwrap_or_default();
     let api = wire::detect(bare_path);
     let request = wire::parse_request_at(api, bare_path, &body).ok();
+    if request.is_none() && api != Api::Other {
+        eprintln!(
+            "{} is no request of {}: it has no task",
+            arguments.request.display(),
+            api.as_str()
+        );
+    }
     let origins = Origins::new(&keys.origin);
     // A client whose key the baseline has accepted before: anyone else is never canaried.
     let client = origins.pseudonym("client", &credential(&headers, path).unwrap_or_default());
@@ -99,6 +108,9 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let route = chosen.route.as_deref().and_then(|id| config.routes.get(id));
     let control = route.and_then(|route| controls.get(&route.id));
     let task = chosen.task.as_ref().map(|task| task.task.as_str());
+    if bypass::is_on(&store).await? {
+        eprintln!("bypass is on: whatever is said here, the call goes to {addressed} and is not kept");
+    }
     let explained = Explained {
         api: api.as_str(),
         addressed: addressed.to_owned(),

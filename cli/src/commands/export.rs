@@ -13,6 +13,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use understudy_collector::books::for_each_assigned;
 use understudy_collector::dataset::{ExportConfig, Exporter, Part};
+use understudy_collector::feedback::truths;
 use understudy_collector::scan::CallFilter;
 
 /// Writes train.jsonl and test.jsonl.
@@ -37,7 +38,8 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
     let mut exporter = Exporter::new(ExportConfig {
         seed: arguments.seed,
         test_share: arguments.test_share,
-    });
+    })
+    .knowing(truths(&store).await?);
     let (mut written, mut in_train, mut in_test) = (Ok(()), Vec::new(), Vec::new());
     for_each_assigned(&store, &filter, Some(&book), |call| {
         if written.is_ok()

@@ -2,7 +2,7 @@
 
 use crate::args::ReportArguments;
 use crate::output::{self, Out, count};
-use crate::place::Place;
+use crate::place::{Place, why_empty};
 use crate::rollouts::controls;
 use crate::{log, page};
 use anyhow::{Context, Result};
@@ -43,5 +43,8 @@ pub(crate) async fn run(arguments: ReportArguments) -> Result<()> {
         count(report.tasks.len() as u64),
         count(report.took.calls)
     );
+    if report.took.calls == 0 {
+        eprintln!("{}", why_empty(&place));
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::args::{DataArguments, RolloutArguments, RolloutCommand, RowFormat};
 use crate::commands::bypass;
+use crate::log;
 use crate::output;
 use crate::place::{Place, Wrong, book};
 use crate::rollouts::{canaried, controls, judge, note, of_config};
@@ -84,7 +85,11 @@ impl Desk {
                 Some(wanted) => format!("there is no route `{wanted}` with a split"),
                 None => "say which route".to_owned(),
             };
-            return Err(Wrong(format!("{told}; those of the config: {}", ids.join(", "))).into());
+            let known = match ids.is_empty() {
+                true => "the config has none with a split".to_owned(),
+                false => format!("those of the config: {}", ids.join(", ")),
+            };
+            return Err(Wrong(format!("{told}; {known}")).into());
         };
         Ok(routes.swap_remove(at))
     }
@@ -223,7 +228,7 @@ async fn promote(arguments: RolloutArguments) -> Result<()> {
         return Err(Wrong(format!("{} is not promoted: {why} ({way})", route.id)).into());
     }
     let version = current.map_or(0, |control| control.version);
-    let by = who();
+    let by = log::by();
     let in_force = rollout::write(&desk.store, &route, version, &decided, &by, desk.now).await?;
     if in_force.at != desk.now || in_force.by != by {
         anyhow::bail!(
@@ -244,7 +249,7 @@ async fn freely(
 ) -> Result<()> {
     let desk = Desk::of(&arguments.config)?;
     let route = desk.route(arguments.route.as_deref())?;
-    let (by, why) = (who(), arguments.why.unwrap_or_else(|| "by hand".into()));
+    let (by, why) = (log::by(), arguments.why.unwrap_or_else(|| "by hand".into()));
     let mut is_changed = false;
     let in_force = control::change(&desk.store, &route.id, |control| {
         is_changed = change(control, &route, &by, &why, desk.now);
@@ -259,11 +264,6 @@ async fn freely(
         false => eprintln!("{} is so already: nothing was changed", route.id),
     }
     print(arguments.format, &desk.rows().await?)
-}
-
-fn who() -> String {
-    let name = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into())
 }
 
 fn print(format: RowFormat, rows: &[Row]) -> Result<()> {

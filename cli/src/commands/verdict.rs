@@ -12,7 +12,17 @@ use understudy_collector::evidence::verdicts;
 use understudy_collector::verdict::{Decision, Verdict};
 
 /// Columns that a narrow terminal does without, the first first; `--format json` has all.
-const SPARE: [&str; 5] = ["p95 ms / LLM", "valid / LLM", "p50 ms / LLM", "per 1k / LLM", "pairs"];
+const SPARE: [&str; 9] = [
+    "p95 ms / LLM",
+    "first token ms / LLM",
+    "p50 ms / LLM",
+    "pays from calls/day",
+    "month / LLM",
+    "valid / LLM",
+    "per 1k / LLM",
+    "pairs",
+    "difference",
+];
 
 /// Prints the verdicts.
 pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
@@ -36,7 +46,7 @@ pub(crate) async fn run(arguments: VerdictArguments) -> Result<()> {
     if !unpriced.is_empty() {
         let models: Vec<&str> = unpriced.into_iter().collect();
         eprintln!(
-            "the cost of some answers is not known: {} (`prices: FILE` gives models a price, `price: {{ gpu_hour: … }}` an upstream)",
+            "the cost of some answers is not known: {} (`prices: FILE` gives models a price, `price: {{ gpu_hour: … }}` an upstream; streams tell their tokens where `ask_usage: true`)",
             models.join(", ")
         );
     }

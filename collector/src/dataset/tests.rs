@@ -223,3 +223,35 @@ fn a_full_disk_is_an_error() {
     .unwrap_err();
     assert!(error.to_string().contains("train") || error.to_string().contains("test"));
 }
+
+#[test]
+fn what_feedback_knows_to_be_right_is_learnt_and_what_it_knows_to_be_wrong_is_not() {
+    let known = |truth: Truth, row: &CallRecord| {
+        let truths = HashMap::from([(row.call_id.clone(), truth)]);
+        let mut exporter = Exporter::new(ExportConfig::default()).knowing(truths);
+        let (_, line) = exporter.example(row)?;
+        let example: Value = serde_json::from_str(&line).unwrap();
+        Ok::<Value, LeftOut>(example["messages"][1].clone())
+    };
+    let mut row = call("c", &question("Which label?"), "shipping");
+    let right = json!({"role": "assistant", "content": "billing"});
+    assert_eq!(known(Truth::Label("billing".into()), &row), Ok(right.clone()));
+    assert_eq!(known(Truth::Score(0.2), &row), Err(LeftOut::Wrong));
+    assert_eq!(
+        known(Truth::Score(1.0), &row),
+        Ok(json!({"role": "assistant", "content": "shipping"}))
+    );
+    // A call that failed is an example all the same where the right answer is known.
+    row.outcome = Outcome::Timeout;
+    assert_eq!(known(Truth::Label("billing".into()), &row), Ok(right));
+    assert_eq!(known(Truth::Score(1.0), &row), Err(LeftOut::NotOk));
+    let label = json!({"name": "refund", "arguments": {"order": 7}}).to_string();
+    let as_text = json!({"role": "assistant", "content": label});
+    assert_eq!(known(Truth::Label(label.clone()), &row), Ok(as_text));
+    row.tools_offered = vec!["refund".into()];
+    let called = known(Truth::Label(label), &row).unwrap();
+    assert_eq!(
+        called["tool_calls"][0]["function"],
+        json!({"name": "refund", "arguments": "{\"order\":7}"})
+    );
+}

@@ -288,7 +288,7 @@ fn unpriced(report: &Report) -> Markup {
         @if !models.is_empty() {
             section.card aria-labelledby="unpriced" {
                 h2 #unpriced { "Unknown prices" }
-                p { "Calls of these models have no price, and are in no cost or saving here. Prices can be set in the config (" code { "prices" } ")." }
+                p { "These calls are in no cost or saving here: their model has no price (" code { "prices" } " in the config), or their answer did not tell its tokens (streams do with " code { "ask_usage: true" } ")." }
                 ul.plain { @for (model, calls) in models.iter().take(UNPRICED) { li { code { (excerpt(model, NAME)) } " " (counted(**calls, "call")) } } }
                 @if models.len() > UNPRICED { p.hint { "And " (models.len() - UNPRICED) " more." } }
             }

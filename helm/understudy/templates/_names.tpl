@@ -32,9 +32,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- mergeOverwrite (deepCopy .Values.config) $places | toYaml }}
 {{- end }}
 
-{{/* What only a start applies: all but the routes and capture.exclude. A change of it rolls the pods. */}}
+{{/* What only a start applies: all but routes, shadow and capture.exclude. A change of it rolls the pods. */}}
 {{- define "understudy.startConfig" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $capture := omit ($config.capture | default dict) "exclude" }}
-{{- merge (dict "capture" $capture "data" .Values.data) (omit $config "capture") | toYaml }}
+{{- merge (dict "capture" $capture "data" .Values.data) (omit $config "capture" "shadow") | toYaml }}
 {{- end }}

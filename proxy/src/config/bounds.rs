@@ -21,6 +21,8 @@ const MAX_AGE_OF_SCORES: Duration = Duration::from_secs(30 * 86_400);
 const LEAST_ALPHA: f64 = 1e-6;
 /// Likewise.
 const LEAST_MARGIN: f64 = 0.005;
+/// How much is logged.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// More than any machine runs.
 const MAX_THREADS: u64 = 1024;
 
@@ -115,6 +117,20 @@ impl Validation<'_> {
             min_floor: share("min_floor", raw.min_floor, 0.70, 0.0, 1.0)?,
             max_age,
         })
+    }
+
+    /// A level, and apart by commas levels of parts of the program, as in `info,understudy_proxy=debug`.
+    pub(super) fn log_level(&self, given: Option<String>) -> Result<String, ConfigError> {
+        let level = given.unwrap_or_else(|| "info".into());
+        let is_level = |words: &str| LEVELS.contains(&words.trim().to_ascii_lowercase().as_str());
+        let is_known = |part: &str| is_level(part.rsplit_once('=').map_or(part, |(_, level)| level));
+        if level.split(',').all(is_known) {
+            return Ok(level);
+        }
+        Err(self.invalid(format!(
+            "log.level: `{level}` is none: use one of {}",
+            LEVELS.join(", ")
+        )))
     }
 
     pub(super) fn threads(&self, given: Option<usize>) -> Result<usize, ConfigError> {

@@ -51,6 +51,30 @@ fn an_unknown_key_is_an_error_with_file_line_and_the_nearest_key() {
 }
 
 #[test]
+fn a_key_that_is_cut_short_is_completed() {
+    let text = error("upstreams: { openai: { url: https://api.openai.com, key: sk-1 } }\n");
+    assert!(text.contains("did you mean `key_env`"), "{text}");
+}
+
+#[test]
+fn a_level_of_the_log_that_is_none_is_refused() {
+    let text = error(&format!("{UPSTREAMS}log: {{ level: loud }}\n"));
+    assert!(text.contains("`loud`") && text.contains("debug"), "{text}");
+    let parts = parse(&format!("{UPSTREAMS}log: {{ level: 'warn,understudy_proxy=debug' }}\n")).unwrap();
+    assert_eq!(parts.log_level, "warn,understudy_proxy=debug");
+}
+
+#[test]
+fn a_key_whose_variable_is_not_set_is_told_and_no_error() {
+    assert!(parse(UPSTREAMS).unwrap().unset_keys.is_empty());
+    let unset = parse(&UPSTREAMS.replace("KEY", "OTHER")).unwrap().unset_keys;
+    assert!(
+        unset.len() == 1 && unset[0].contains("upstreams.openai.key_env: OTHER"),
+        "{unset:?}"
+    );
+}
+
+#[test]
 fn the_mask_takes_patterns_and_what_to_leave_and_a_bad_pattern_is_named_by_its_line() {
     let mask = parse(&format!(
         "{UPSTREAMS}mask:\n  patterns:\n    - {{ name: EMPLOYEE, regex: 'EMP-\\d{{6}}' }}\n  allow: [help@acme.com]\n  surrogates: label\n  \

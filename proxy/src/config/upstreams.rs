@@ -24,6 +24,19 @@ impl Validation<'_> {
             .collect()
     }
 
+    /// What is said of the variables that `key_env` names and that are not set: no error, since a machine that only
+    /// checks a config, or only reads a store, needs no secret.
+    pub(super) fn unset_keys(&self, file: &File) -> Vec<String> {
+        let unset = |variable: &str| (self.environment)(variable).is_none_or(|text| text.is_empty());
+        let keys = file
+            .upstreams
+            .iter()
+            .filter_map(|(name, raw)| Some((name, raw.key_env.as_deref()?)));
+        keys.filter(|(_, variable)| unset(variable))
+            .map(|(name, variable)| format!("upstreams.{name}.key_env: {variable} is not set, so no key goes with calls that are made to it from here"))
+            .collect()
+    }
+
     fn upstream(&self, name: &str, raw: &raw::Upstream) -> Result<UpstreamConfig, ConfigError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(fits) {

@@ -3,7 +3,7 @@
 use super::list;
 use crate::args::RowFormat;
 use crate::output::{self, count, percent};
-use crate::place::Place;
+use crate::place::{Place, why_empty};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rayon::prelude::*;
@@ -35,6 +35,9 @@ pub(super) async fn run(place: &Place, options: &FitOptions, dry_run: bool, form
     bar.set_message("reading");
     let drawn = Drawn::read(&store, options.seed, options.sample, || bar.inc(1)).await?;
     bar.finish_and_clear();
+    if drawn.seen == 0 {
+        anyhow::bail!("can't fit tasks: {}", why_empty(place));
+    }
     let inputs: Vec<FitInput<'_>> = drawn.calls.values().map(Read::input).collect();
     let mut book = fit(&inputs, previous.as_ref(), options)?;
     book.calls = drawn.seen;

@@ -47,7 +47,7 @@ fn described(task: &Task, kept: &Row) -> Result<String, std::fmt::Error> {
     if let Some([least, median, most]) = task.turns {
         writeln!(
             text,
-            "after {median} answers of its conversation in the middle, {least} to {most}"
+            "in its conversations after {median} answers (median; {least} to {most})"
         )?;
     }
     if let Some(parent) = &task.parent {
