@@ -1,13 +1,17 @@
-//! The key files of a deployment: read, or made once on a machine that keeps everything locally.
+//! The keys of a deployment: read, or made once on a machine that keeps everything locally.
+
+mod given;
 
 use anyhow::{Context, Result, bail};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use understudy_call::keys::{Key, Keys, hex};
 use understudy_collector::table::TableKeys;
+use understudy_proxy::config::KeySource;
 
 /// Who has the first reads what was said; who has the second reads all else.
 pub(crate) const TABLE_KEYS: [&str; 2] = ["content", "metrics"];
@@ -15,40 +19,43 @@ pub(crate) const TABLE_KEYS: [&str; 2] = ["content", "metrics"];
 /// Who has it reads what was masked, where there is a vault.
 pub(crate) const VAULT_KEY: &str = "vault";
 
-/// Reads the four keys in `dir`. Missing ones are made where `may_create`, and that is said on stderr.
+/// Reads the four keys. Missing ones are made in a folder where `may_create`, and that is said on stderr.
 ///
 /// # Errors
 /// Where a key is missing and may not be made, or is no key.
-pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
-    let missing: Vec<&str> = Keys::NAMES
-        .into_iter()
-        .filter(|name| !path(dir, name).exists())
-        .collect();
+pub(crate) fn load(source: &KeySource, may_create: bool) -> Result<Keys> {
+    let place = Place::open(source)?;
+    let missing: Vec<&str> = Keys::NAMES.into_iter().filter(|name| !place.has(name)).collect();
     if !missing.is_empty() {
         // A lost key must not be replaced quietly: surrogates and pseudonyms made with it would never match again.
         if missing.len() < Keys::NAMES.len() {
             bail!(
-                "{} holds some keys, but {} is missing: put it back from your copy (or move all of them away to begin anew)",
-                dir.display(),
+                "{source} holds some keys, but {} is missing: put it back from your copy (or move all of them away to begin anew)",
                 missing.join(", ")
             );
         }
+        let KeySource::Dir(dir) = source else {
+            bail!(
+                "the keys {} are missing in {source}: it must hold each as `name=…`, 64 hexadecimal digits",
+                missing.join(", ")
+            );
+        };
         if !may_create {
             bail!(
-                "the keys {} are missing in {}: with a remote store or a collector of its own all processes must share them. \
-                 Make them once (`understudy keys make`) and give the folder to every replica as `keys: {{ dir: … }}`",
-                missing.join(", "),
-                dir.display()
+                "the keys {} are missing in {source}: with a remote store or a collector of its own all processes must share \
+                 them. Make them once (`understudy keys make`) and give the folder to every replica as `keys: {{ dir: … }}`",
+                missing.join(", ")
             );
         }
         make(dir, &missing)?;
     }
+    let place = Place::open(source)?;
     Ok(Keys {
-        spool: read(&path(dir, "spool"))?,
-        store: read(&path(dir, "store"))?,
-        origin: read(&path(dir, "origin"))?,
-        surrogate: read(&path(dir, "surrogate"))?,
-        older_spool: generations(dir, "spool")?.split_off(1),
+        spool: place.read("spool")?,
+        store: place.read("store")?,
+        origin: place.read("origin")?,
+        surrogate: place.read("surrogate")?,
+        older_spool: place.older("spool")?,
     })
 }
 
@@ -57,22 +64,21 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<Keys> {
 ///
 /// # Errors
 /// Where the store is encrypted and a key is missing that may not be made, or a file is no key.
-pub(crate) fn for_tables(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
-    let is_there = |name: &&str| path(dir, name).exists();
-    let missing: Vec<&str> = TABLE_KEYS.into_iter().filter(|name| !is_there(name)).collect();
+pub(crate) fn for_tables(source: &KeySource, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let place = Place::open(source)?;
+    let missing: Vec<&str> = TABLE_KEYS.into_iter().filter(|name| !place.has(name)).collect();
     if encrypt && !missing.is_empty() {
         // One role's key alone reads; writing needs both.
-        if missing.len() < TABLE_KEYS.len() || !may_create {
-            bail!(
-                "the store is encrypted, and {} is missing in {}: all processes that write must share both keys. Put it \
+        match source {
+            KeySource::Dir(dir) if may_create && missing.len() == TABLE_KEYS.len() => make(dir, &missing)?,
+            _ => bail!(
+                "the store is encrypted, and {} is missing in {source}: all processes that write must share both keys. Put it \
                  back from your copy, or for a new store make each once (`understudy keys make content metrics`)",
-                missing.join(" and "),
-                dir.display()
-            );
+                missing.join(" and ")
+            ),
         }
-        make(dir, &missing)?;
     }
-    let (content, metrics) = (generations(dir, "content")?, generations(dir, "metrics")?);
+    let (content, metrics) = (generations(source, "content")?, generations(source, "metrics")?);
     let keys = TableKeys::reading(&content, &metrics);
     Ok(match (encrypt, content.first(), metrics.first()) {
         (true, Some(content), Some(metrics)) => keys.writing(content, metrics),
@@ -81,12 +87,13 @@ pub(crate) fn for_tables(dir: &Path, encrypt: bool, may_create: bool) -> Result<
 }
 
 /// The same for a command, which may have one role's key alone: then it reads, and what it would write is an error.
-pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result<TableKeys> {
-    let there = TABLE_KEYS.iter().filter(|name| path(dir, name).exists()).count();
+pub(crate) fn for_command(source: &KeySource, encrypt: bool, may_create: bool) -> Result<TableKeys> {
+    let place = Place::open(source)?;
+    let there = TABLE_KEYS.iter().filter(|name| place.has(name)).count();
     if encrypt && (there == 1 || (there == 0 && !may_create)) {
-        return Ok(for_tables(dir, false, false)?.only_reading());
+        return Ok(for_tables(source, false, false)?.only_reading());
     }
-    for_tables(dir, encrypt, may_create)
+    for_tables(source, encrypt, may_create)
 }
 
 /// All generations of the vault's key, the current one first. A missing one is made where `may_create`, and that is said on
@@ -94,59 +101,124 @@ pub(crate) fn for_command(dir: &Path, encrypt: bool, may_create: bool) -> Result
 ///
 /// # Errors
 /// Where it is missing and may not be made, or is no key.
-pub(crate) fn for_vault(dir: &Path, may_create: bool) -> Result<Vec<Key>> {
-    let all = generations(dir, VAULT_KEY)?;
-    if !path(dir, VAULT_KEY).exists() {
-        if !may_create || !all.is_empty() {
-            bail!(
-                "`mask.vault: on` needs vault.key in {}: all processes that mask must share it. Put it back from your copy, \
-                 or for a new vault make it once (`understudy keys make vault`)",
-                dir.display()
-            );
-        }
-        make(dir, &[VAULT_KEY])?;
-        return generations(dir, VAULT_KEY);
+pub(crate) fn for_vault(source: &KeySource, may_create: bool) -> Result<Vec<Key>> {
+    let all = generations(source, VAULT_KEY)?;
+    if Place::open(source)?.has(VAULT_KEY) {
+        return Ok(all);
     }
-    Ok(all)
+    match source {
+        KeySource::Dir(dir) if may_create && all.is_empty() => make(dir, &[VAULT_KEY])?,
+        _ => bail!(
+            "`mask.vault: on` needs the vault's key in {source}: all processes that mask must share it. Put it back from your \
+             copy, or for a new vault make it once (`understudy keys make vault`)"
+        ),
+    }
+    generations(source, VAULT_KEY)
 }
 
 /// Whether both keys of tables are there: without a config, that says that the store is encrypted.
-pub(crate) fn are_for_tables(dir: &Path) -> bool {
-    TABLE_KEYS.iter().all(|name| path(dir, name).exists())
+pub(crate) fn are_for_tables(source: &KeySource) -> Result<bool> {
+    let place = Place::open(source)?;
+    Ok(TABLE_KEYS.iter().all(|name| place.has(name)))
 }
 
-/// All generations of a key, the current one first; empty where there is none. Older ones are `NAME.<id>.key`.
-pub(crate) fn generations(dir: &Path, name: &str) -> Result<Vec<Key>> {
+/// All generations of a key, the current one first; empty where there is none.
+pub(crate) fn generations(source: &KeySource, name: &str) -> Result<Vec<Key>> {
+    let place = Place::open(source)?;
     let mut keys = Vec::new();
-    if path(dir, name).exists() {
-        keys.push(read(&path(dir, name))?);
+    if place.has(name) {
+        keys.push(place.read(name)?);
     }
-    let files = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(keys),
-        files => files.with_context(|| format!("listing {}", dir.display()))?,
-    };
-    let mut older: Vec<PathBuf> = Vec::new();
-    for file in files {
-        let file = file.with_context(|| format!("listing {}", dir.display()))?.path();
-        let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let id = file_name.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        if id.and_then(|rest| rest.strip_suffix(".key")).is_some() {
-            older.push(file);
-        }
-    }
-    older.sort();
-    for file in older {
-        let key = read(&file)?;
-        // A rotation that was cut off left the current one under its older name too.
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
+    keys.extend(place.older(name)?);
     Ok(keys)
 }
 
+/// What keys are read from.
+enum Place<'a> {
+    /// A file each: `NAME.key`, older generations `NAME.<id>.key`.
+    Folder(&'a Path),
+    /// By name; older generations as `NAME.<id>`.
+    Given(BTreeMap<String, Key>),
+}
+
+impl Place<'_> {
+    fn open(source: &KeySource) -> Result<Place<'_>> {
+        let text = match source {
+            KeySource::Dir(dir) => return Ok(Place::Folder(dir)),
+            KeySource::File(path) => std::fs::read_to_string(path).with_context(|| format!("reading {source}"))?,
+            KeySource::Env(variable) => match std::env::var(variable) {
+                Ok(text) => text,
+                Err(_) => bail!("keys.env: {source} is not set, or is no text"),
+            },
+        };
+        Ok(Place::Given(given::parse(&text, &source.to_string())?))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Place::Folder(dir) => path(dir, name).exists(),
+            Place::Given(keys) => keys.contains_key(name),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Key> {
+        match self {
+            Place::Folder(dir) => read(&path(dir, name)),
+            Place::Given(keys) => keys
+                .get(name)
+                .cloned()
+                .with_context(|| format!("there is no key {name}")),
+        }
+    }
+
+    /// The generations of a key before the current one.
+    fn older(&self, name: &str) -> Result<Vec<Key>> {
+        let of_name = |stem: &str| stem.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let mut keys = match self {
+            Place::Given(keys) => {
+                let older = keys.iter().filter(|(stem, _)| of_name(stem));
+                older.map(|(_, key)| key.clone()).collect()
+            }
+            Place::Folder(dir) => {
+                let mut files = Vec::new();
+                let found = match std::fs::read_dir(dir) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                    found => found.with_context(|| format!("listing {}", dir.display()))?,
+                };
+                for file in found {
+                    let file = file.with_context(|| format!("listing {}", dir.display()))?.path();
+                    let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                    if file_name.strip_suffix(".key").is_some_and(of_name) {
+                        files.push(file);
+                    }
+                }
+                files.sort();
+                files.iter().map(|file| read(file)).collect::<Result<Vec<Key>>>()?
+            }
+        };
+        // A rotation that was cut off left the current one under its older name too.
+        if self.has(name) {
+            let current = self.read(name)?;
+            keys.retain(|key| *key != current);
+        }
+        Ok(keys)
+    }
+}
+
+/// The folder, for what makes keys.
+fn folder<'a>(source: &'a KeySource, names: &str) -> Result<&'a Path> {
+    match source {
+        KeySource::Dir(dir) => Ok(dir),
+        KeySource::Env(_) | KeySource::File(_) => bail!(
+            "keys in {source} are not made here: give {names} there as `name=…` (`openssl rand -hex 32` prints a new one), and \
+             what was there before as `name.<id>=…`"
+        ),
+    }
+}
+
 /// Makes those of the keys that are missing.
-pub(crate) fn make_missing(dir: &Path, names: &[&str]) -> Result<()> {
+pub(crate) fn make_missing(source: &KeySource, names: &[&str]) -> Result<()> {
+    let dir = folder(source, &names.join(", "))?;
     let missing: Vec<&str> = names.iter().copied().filter(|name| !path(dir, name).exists()).collect();
     if missing.is_empty() {
         eprintln!("none is missing in {}", dir.display());
@@ -159,7 +231,8 @@ pub(crate) fn make_missing(dir: &Path, names: &[&str]) -> Result<()> {
 ///
 /// # Errors
 /// Where there is no such key yet, or the folder can't be written.
-pub(crate) fn rotate(dir: &Path, name: &str) -> Result<(String, String)> {
+pub(crate) fn rotate(source: &KeySource, name: &str) -> Result<(String, String)> {
+    let dir = folder(source, name)?;
     let current = path(dir, name);
     if !current.exists() {
         bail!(
@@ -200,7 +273,7 @@ fn make(dir: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn path(dir: &Path, name: &str) -> std::path::PathBuf {
+fn path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.key"))
 }
 
@@ -265,18 +338,23 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn folder_of(dir: &tempfile::TempDir) -> KeySource {
+        KeySource::Dir(dir.path().into())
+    }
+
     #[test]
     fn keys_are_made_once_and_only_for_their_owner() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("keys");
+        let source = KeySource::Dir(dir.clone());
         assert!(
-            load(&dir, false)
+            load(&source, false)
                 .unwrap_err()
                 .to_string()
                 .contains("understudy keys make")
         );
-        let first = load(&dir, true).unwrap();
-        let second = load(&dir, false).unwrap();
+        let first = load(&source, true).unwrap();
+        let second = load(&source, false).unwrap();
         assert_eq!(first.spool, second.spool);
         assert_ne!(first.spool, first.store);
         let mode = std::fs::metadata(dir.join("spool.key")).unwrap().permissions().mode();
@@ -287,10 +365,10 @@ mod tests {
     #[test]
     fn a_lost_key_is_not_replaced_quietly() {
         let dir = tempfile::tempdir().unwrap();
-        load(dir.path(), true).unwrap();
+        load(&folder_of(&dir), true).unwrap();
         std::fs::remove_file(dir.path().join("surrogate.key")).unwrap();
         assert!(
-            load(dir.path(), true)
+            load(&folder_of(&dir), true)
                 .unwrap_err()
                 .to_string()
                 .contains("surrogate is missing")
@@ -300,7 +378,7 @@ mod tests {
     #[test]
     fn a_rotated_key_is_another_and_the_old_one_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path();
+        let dir = &folder_of(&dir);
         assert!(
             rotate(dir, "origin")
                 .unwrap_err()
@@ -321,13 +399,46 @@ mod tests {
     #[test]
     fn what_is_no_key_is_an_error_that_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        load(dir.path(), true).unwrap();
+        load(&folder_of(&dir), true).unwrap();
         std::fs::write(dir.path().join("store.key"), "hello").unwrap();
         assert!(
-            load(dir.path(), true)
+            load(&folder_of(&dir), true)
                 .unwrap_err()
                 .to_string()
                 .contains("64 hexadecimal digits")
         );
+    }
+
+    #[test]
+    fn keys_in_one_file_are_read_with_their_generations_and_never_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.txt");
+        let source = KeySource::File(path.clone());
+        let told = |result: Result<Keys>| format!("{:#}", result.unwrap_err());
+        assert!(told(load(&source, true)).contains("keys.txt"));
+        let line = |name: &str, digits: &str| format!("{name}={}\n", digits.repeat(32));
+        std::fs::write(&path, line("spool", "01")).unwrap();
+        assert!(told(load(&source, true)).contains("store, origin, surrogate is missing"));
+        std::fs::write(&path, "").unwrap();
+        assert!(told(load(&source, true)).contains("it must hold each as `name=…`"));
+        let all = ["spool", "store", "origin", "surrogate", "spool.old"];
+        let text: String = all
+            .iter()
+            .zip(["01", "02", "03", "04", "05"])
+            .map(|(n, d)| line(n, d))
+            .collect();
+        std::fs::write(&path, text).unwrap();
+        let keys = load(&source, false).unwrap();
+        assert_eq!((keys.spool, keys.surrogate), (Key::new([1; 32]), Key::new([4; 32])));
+        assert_eq!(keys.older_spool, [Key::new([5; 32])]);
+        assert!(
+            rotate(&source, "spool")
+                .unwrap_err()
+                .to_string()
+                .contains("openssl rand -hex 32")
+        );
+        assert!(make_missing(&source, &["vault"]).is_err() && for_vault(&source, true).is_err());
+        assert!(!are_for_tables(&source).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
     }
 }

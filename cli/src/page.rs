@@ -17,7 +17,7 @@ use understudy_proxy::route::{Routes, ValidRoute};
 /// The page, kept fresh for as long as the runtime lives.
 pub(crate) fn serve(config: &Config, proxy: &Arc<Proxy>, store: Store, runtime: &Runtime) -> Arc<dyn Pages> {
     // Without the keys of an encrypted store the page says which files it can't read.
-    let table_keys = keys::for_command(&config.keys_dir(), config.encrypt_store, false);
+    let table_keys = keys::for_command(&config.keys, config.encrypt_store, false);
     let store = store.with_table_keys(table_keys.unwrap_or_default());
     let (start, proxy) = (config.clone(), proxy.clone());
     let source = move || settings(&start, &proxy.routes(), &proxy.controls());

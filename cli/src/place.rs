@@ -15,7 +15,7 @@ use understudy_collector::mask::Mask;
 use understudy_collector::row::RowMaker;
 use understudy_collector::store::Store;
 use understudy_collector::verdict::VerdictConfig;
-use understudy_proxy::config::{Config, Overrides};
+use understudy_proxy::config::{Config, KeySource, Overrides};
 
 /// The store where neither flag nor config says one.
 const DEFAULT_DATA: &str = "./understudy-data";
@@ -58,13 +58,13 @@ impl Place {
     }
 
     fn open_store(&self, may_make_keys: bool) -> Result<Store> {
-        let dir = self.keys_dir();
+        let source = self.key_source();
         // Without a config the keys that are there say whether the store is encrypted.
         let encrypt = match &self.config {
             Some(config) => config.encrypt_store,
-            None => keys::are_for_tables(&dir),
+            None => keys::are_for_tables(&source)?,
         };
-        let table_keys = keys::for_command(&dir, encrypt, may_make_keys)?;
+        let table_keys = keys::for_command(&source, encrypt, may_make_keys)?;
         let store = Store::open(&self.data).with_context(|| format!("opening the store {}", self.data))?;
         Ok(store.with_table_keys(table_keys))
     }
@@ -101,20 +101,20 @@ impl Place {
 
     /// The deployment's keys, which must be there where there is something to read with them.
     pub(crate) fn existing_keys(&self) -> Result<Keys> {
-        keys::load(&self.keys_dir(), false)
+        keys::load(&self.key_source(), false)
     }
 
     /// The deployment's keys, made where the store is local and they are missing.
     pub(crate) fn keys(&self) -> Result<Keys> {
-        keys::load(&self.keys_dir(), self.directory().is_some())
+        keys::load(&self.key_source(), self.directory().is_some())
     }
 
-    /// The folder of the key files.
-    pub(crate) fn keys_dir(&self) -> PathBuf {
+    /// Where the keys are.
+    pub(crate) fn key_source(&self) -> KeySource {
         match (&self.config, self.directory()) {
-            (Some(config), _) => config.keys_dir(),
-            (None, Some(directory)) => directory.join("keys"),
-            (None, None) => PathBuf::from(DEFAULT_DATA).join("keys"),
+            (Some(config), _) => config.keys.clone(),
+            (None, Some(directory)) => KeySource::Dir(directory.join("keys")),
+            (None, None) => KeySource::Dir(PathBuf::from(DEFAULT_DATA).join("keys")),
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
         collect,
     } = serve;
     start_log(&config);
-    let keys = keys::load(&config.keys_dir(), collect && config.store_is_local())?;
+    let keys = keys::load(&config.keys, collect && config.store_is_local())?;
     // Bound before anything else, so that a taken port is the first thing said.
     let listener = Listener::bind(config.listen)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
@@ -80,7 +80,7 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
     let mut store = Store::open(&config.data).with_context(|| format!("opening the store {}", config.data))?;
     if collect {
         let made_here = config.store_is_local();
-        store = store.with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, made_here)?);
+        store = store.with_table_keys(keys::for_tables(&config.keys, config.encrypt_store, made_here)?);
     }
     let cold = cold_runtime()?;
     let mut watchers = JoinSet::new();
@@ -189,12 +189,12 @@ pub(crate) fn collect(
             .into());
         }
     }
-    let keys = keys::load(&config.keys_dir(), false)?;
+    let keys = keys::load(&config.keys, false)?;
     let (metrics_socket, metrics_address) = admin::bind(config.metrics)?;
     let registry = Registry::new();
     let store = Store::open(&config.data)
         .with_context(|| format!("opening the store {}", config.data))?
-        .with_table_keys(keys::for_tables(&config.keys_dir(), config.encrypt_store, false)?);
+        .with_table_keys(keys::for_tables(&config.keys, config.encrypt_store, false)?);
     let cold = cold_runtime()?;
     let mut watchers = JoinSet::new();
     let metrics = understudy_collector::metrics::Metrics::register(&registry, None)?;
@@ -352,7 +352,7 @@ pub(crate) fn vault(config: &Config, may_create: bool) -> Result<Option<Vault>> 
     if !config.mask.vault {
         return Ok(None);
     }
-    Ok(Vault::new(keys::for_vault(&config.keys_dir(), may_create)?))
+    Ok(Vault::new(keys::for_vault(&config.keys, may_create)?))
 }
 
 /// What makes rows of calls, by config.

@@ -4,11 +4,13 @@
 //! nothing but the text, the environment and the files named by `key_file` and `prices`.
 
 mod bounds;
+mod keys;
 mod raw;
 mod shadow;
 mod units;
 mod upstreams;
 
+pub use keys::KeySource;
 pub use raw::{Bodies, Exclude, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, WhenFull};
 pub use shadow::{JudgeConfig, ShadowBudget, ShadowConfig, ShadowMatch};
 
@@ -47,8 +49,8 @@ pub struct Config {
     pub admin_tokens: Vec<AdminToken>,
     /// The store: a directory, or `s3://bucket/prefix`.
     pub data: String,
-    /// Folder of the key files; `None` = `keys` below a local store.
-    pub keys_dir: Option<PathBuf>,
+    /// Where the deployment's keys are: by default in the folder `keys` below a local store.
+    pub keys: KeySource,
     /// The upstream for a path whose first segment names none.
     pub default_upstream: String,
     /// All upstreams by name.
@@ -289,17 +291,12 @@ impl Config {
 
     /// Whether the store is a local directory.
     pub fn store_is_local(&self) -> bool {
-        !self.data.contains("://") || self.data.starts_with("file://")
+        is_local(&self.data)
     }
 
     /// Folder below a local store, or below `./understudy-data` where the store is remote.
     fn beside_store(&self, name: &str) -> PathBuf {
-        let local = if self.store_is_local() {
-            self.data.trim_start_matches("file://")
-        } else {
-            "./understudy-data"
-        };
-        Path::new(local).join(name)
+        beside(&self.data, name)
     }
 
     /// The spool's folder.
@@ -309,11 +306,19 @@ impl Config {
             .clone()
             .unwrap_or_else(|| self.beside_store("spool"))
     }
+}
 
-    /// The keys' folder.
-    pub fn keys_dir(&self) -> PathBuf {
-        self.keys_dir.clone().unwrap_or_else(|| self.beside_store("keys"))
-    }
+fn is_local(store: &str) -> bool {
+    !store.contains("://") || store.starts_with("file://")
+}
+
+fn beside(store: &str, name: &str) -> PathBuf {
+    let local = if is_local(store) {
+        store.trim_start_matches("file://")
+    } else {
+        "./understudy-data"
+    };
+    Path::new(local).join(name)
 }
 
 fn syntax_error(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
@@ -385,6 +390,12 @@ impl Validation<'_> {
         }
         let keep_of_routes = self.keep_of_routes(&file)?;
         let shadow = self.shadows(&file, &upstreams)?;
+        let data = overrides
+            .data
+            .clone()
+            .or(file.data)
+            .unwrap_or_else(|| "./understudy-data".into());
+        let keys = KeySource::of(file.keys, beside(&data, "keys")).map_err(|message| self.invalid(message))?;
         let seconds = |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
         Ok(Config {
             listen: self.address("listen", file.listen.as_deref(), overrides.listen, "127.0.0.1:4000")?,
@@ -392,12 +403,8 @@ impl Validation<'_> {
             admin,
             tls: file.tls.map(|raw::Tls { cert, key }| TlsFiles { cert, key }),
             admin_tokens,
-            data: overrides
-                .data
-                .clone()
-                .or(file.data)
-                .unwrap_or_else(|| "./understudy-data".into()),
-            keys_dir: file.keys.map(|keys| keys.dir),
+            data,
+            keys,
             default_upstream,
             upstreams,
             capture: capture(file.capture),

@@ -1,9 +1,10 @@
 //! What a newcomer runs into: a store that is still empty, a slip in the config, a port that is taken.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
 use understudy_tests::http::Request;
-use understudy_tests::program::Home;
+use understudy_tests::program::{Home, Program};
 use understudy_tests::upstream::Upstream;
 
 fn stderr(output: &Output) -> String {
@@ -81,4 +82,53 @@ fn what_went_wrong_is_said_once() {
     assert!(text.contains(&address) && text.contains("another program"), "{text}");
     let output = home.run(&["serve"]);
     assert!(stderr(&output).contains("--config <FILE>"), "{}", stderr(&output));
+}
+
+#[test]
+fn keys_may_come_from_the_environment() {
+    let upstream = Upstream::start(|seen| answer_chat(seen, "gpt-4o", "well"));
+    let home = Home::new();
+    home.write_config(&format!(
+        "upstreams: {{ llm: {{ url: {} }} }}\nkeys: {{ env: DEPLOYMENT_KEYS }}\n",
+        upstream.url()
+    ));
+    let names = ["spool", "store", "origin", "surrogate"];
+    let digits = |at: usize| format!("{:02x}", at + 0xa0).repeat(32);
+    let keys: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| format!("{name}={}", digits(at)))
+        .collect();
+    let output = home.run(&["serve", "--config", "understudy.yaml"]);
+    assert!(
+        !output.status.success() && stderr(&output).contains("the variable DEPLOYMENT_KEYS is not set"),
+        "{}",
+        stderr(&output)
+    );
+    let start = || {
+        home.serve(
+            &["--config", "understudy.yaml"],
+            &[("DEPLOYMENT_KEYS", &keys.join(" "))],
+        )
+    };
+    let call = |program: &Program| {
+        let request = Request::post(CHAT, chat_request("gpt-4o", "Hello", false)).header("authorization", "Bearer k");
+        assert_eq!(request.send(program.listen).status(), 200);
+    };
+    for _ in 0..2 {
+        let program = start();
+        call(&program);
+        program.terminate();
+    }
+    assert!(
+        !home.data().join("keys").exists(),
+        "keys were made beside those that are given"
+    );
+    let records = home.rows();
+    let clients: BTreeSet<_> = records.iter().map(|record| record.client_id.clone()).collect();
+    assert_eq!(
+        (records.len(), clients.len()),
+        (2, 1),
+        "one client, whichever process saw it"
+    );
 }

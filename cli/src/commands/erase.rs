@@ -86,9 +86,9 @@ fn pseudonyms(place: &Place, kind: &str, sent: impl Fn(&str) -> Vec<String>) -> 
         .take(MAX_VALUES)
         .read_to_string(&mut text)
         .context("reading standard input")?;
-    let origins = keys::generations(&place.keys_dir(), "origin")?;
+    let origins = keys::generations(&place.key_source(), "origin")?;
     if origins.is_empty() {
-        bail!("there is no origin key in {}", place.keys_dir().display());
+        bail!("there is no origin key in {}", place.key_source());
     }
     let mut found = BTreeSet::new();
     for value in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -23,10 +23,10 @@ struct Listed {
 pub(crate) async fn run(command: KeysCommand) -> Result<()> {
     match command {
         KeysCommand::List { format, place } => {
-            let dir = Place::of(&place)?.keys_dir();
+            let source = Place::of(&place)?.key_source();
             let mut listed = Vec::new();
             for name in names() {
-                for (at, key) in keys::generations(&dir, name)?.iter().enumerate() {
+                for (at, key) in keys::generations(&source, name)?.iter().enumerate() {
                     listed.push(Listed {
                         key: name,
                         id: key.id(),
@@ -36,28 +36,27 @@ pub(crate) async fn run(command: KeysCommand) -> Result<()> {
                 }
             }
             output::print(format, &listed, || table(&listed))?;
-            eprintln!("in {}", dir.display());
+            eprintln!("in {source}");
             Ok(())
         }
         KeysCommand::Make { keys: wanted, place } => {
-            let dir = Place::of(&place)?.keys_dir();
+            let source = Place::of(&place)?.key_source();
             let wanted = match wanted.is_empty() {
                 true => Keys::NAMES.to_vec(),
                 false => wanted.iter().map(|name| known(name)).collect::<Result<_>>()?,
             };
-            keys::make_missing(&dir, &wanted)
+            keys::make_missing(&source, &wanted)
         }
         KeysCommand::Rotate { key, place } => {
             let place = Place::of(&place)?;
-            let (dir, name) = (place.keys_dir(), known(&key)?);
+            let (source, name) = (place.key_source(), known(&key)?);
             // Where nothing was stored yet there is nothing that the old key has made.
             if let Ok(store) = place.existing_store() {
                 log::note(&store, "rotate_key", json!({ "key": name })).await?;
             }
-            let (old, new) = keys::rotate(&dir, name)?;
+            let (old, new) = keys::rotate(&source, name)?;
             eprintln!(
-                "{name} is {new} from the next start of each process; {old} stays in {} to read what it made. {}",
-                dir.display(),
+                "{name} is {new} from the next start of each process; {old} stays in {source} to read what it made. {}",
                 consequence(name)
             );
             Ok(())

@@ -23,12 +23,11 @@ struct OfCall {
 /// Prints the file with all values that the vault has put back.
 pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
     let place = Place::of(&arguments.place)?;
-    let dir = place.keys_dir();
-    let keys = keys::generations(&dir, keys::VAULT_KEY)?;
+    let source = place.key_source();
+    let keys = keys::generations(&source, keys::VAULT_KEY)?;
     let Some(vault) = Vault::new(keys) else {
         bail!(
-            "there is no vault.key in {}: values can be restored only with the key of a vault (`mask: {{ vault: on }}`)",
-            dir.display()
+            "there is no vault key in {source}: values can be restored only with the key of a vault (`mask: {{ vault: on }}`)"
         );
     };
     let text = read(&arguments.file)?;
@@ -42,10 +41,7 @@ pub(crate) async fn run(arguments: RestoreArguments) -> Result<()> {
     .await?;
     let contents = vault.open(&store, named.as_ref()).await?;
     for (key, calls) in &contents.locked {
-        eprintln!(
-            "{calls} calls are sealed with the vault key {key}, which is not in {}",
-            dir.display()
-        );
+        eprintln!("{calls} calls are sealed with the vault key {key}, which is not in {source}");
     }
     if contents.calls() == 0 && (named.is_none() || !contents.locked.is_empty()) {
         bail!("the vault holds nothing that these keys open");

@@ -59,7 +59,9 @@ pub(super) struct Tls {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keys {
-    pub(super) dir: PathBuf,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) env: Option<String>,
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -65,6 +65,19 @@ fn a_level_of_the_log_that_is_none_is_refused() {
 }
 
 #[test]
+fn keys_are_in_a_folder_a_variable_or_a_file() {
+    let keys = |text: &str| parse(&format!("{UPSTREAMS}data: /d\n{text}")).unwrap().keys;
+    assert_eq!(keys(""), KeySource::Dir("/d/keys".into()));
+    assert_eq!(keys("keys: { dir: /k }\n"), KeySource::Dir("/k".into()));
+    assert_eq!(keys("keys: { env: K }\n"), KeySource::Env("K".into()));
+    assert_eq!(keys("keys: { file: /k.txt }\n"), KeySource::File("/k.txt".into()));
+    for wrong in ["{}", "{ env: '' }", "{ dir: /k, env: K }"] {
+        let text = error(&format!("{UPSTREAMS}keys: {wrong}\n"));
+        assert!(text.contains("keys: give `dir`, `env` or `file`"), "{wrong}: {text}");
+    }
+}
+
+#[test]
 fn a_key_whose_variable_is_not_set_is_told_and_no_error() {
     assert!(parse(UPSTREAMS).unwrap().unset_keys.is_empty());
     let unset = parse(&UPSTREAMS.replace("KEY", "OTHER")).unwrap().unset_keys;
