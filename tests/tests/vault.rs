@@ -88,7 +88,7 @@ fn who_has_the_vaults_key_gets_values_back_until_they_are_erased() {
         }
     }
     let words = restored(&home).expect_err("there is no key");
-    assert!(words.contains("there is no vault.key"), "{words}");
+    assert!(words.contains("there is no vault key"), "{words}");
 }
 
 #[test]
