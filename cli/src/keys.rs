@@ -9,7 +9,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use understudy_call::keys::{Key, Keys, hex};
+use understudy_call::keys::{Key, Keys, hex, unhex};
 use understudy_collector::table::TableKeys;
 use understudy_proxy::config::KeySource;
 
@@ -49,7 +49,6 @@ pub(crate) fn load(source: &KeySource, may_create: bool) -> Result<Keys> {
         }
         make(dir, &missing)?;
     }
-    let place = Place::open(source)?;
     Ok(Keys {
         spool: place.read("spool")?,
         store: place.read("store")?,
@@ -78,7 +77,7 @@ pub(crate) fn for_tables(source: &KeySource, encrypt: bool, may_create: bool) ->
             ),
         }
     }
-    let (content, metrics) = (generations(source, "content")?, generations(source, "metrics")?);
+    let (content, metrics) = (place.generations("content")?, place.generations("metrics")?);
     let keys = TableKeys::reading(&content, &metrics);
     Ok(match (encrypt, content.first(), metrics.first()) {
         (true, Some(content), Some(metrics)) => keys.writing(content, metrics),
@@ -102,8 +101,9 @@ pub(crate) fn for_command(source: &KeySource, encrypt: bool, may_create: bool) -
 /// # Errors
 /// Where it is missing and may not be made, or is no key.
 pub(crate) fn for_vault(source: &KeySource, may_create: bool) -> Result<Vec<Key>> {
-    let all = generations(source, VAULT_KEY)?;
-    if Place::open(source)?.has(VAULT_KEY) {
+    let place = Place::open(source)?;
+    let all = place.generations(VAULT_KEY)?;
+    if place.has(VAULT_KEY) {
         return Ok(all);
     }
     match source {
@@ -113,7 +113,7 @@ pub(crate) fn for_vault(source: &KeySource, may_create: bool) -> Result<Vec<Key>
              copy, or for a new vault make it once (`understudy keys make vault`)"
         ),
     }
-    generations(source, VAULT_KEY)
+    place.generations(VAULT_KEY)
 }
 
 /// Whether both keys of tables are there: without a config, that says that the store is encrypted.
@@ -124,13 +124,7 @@ pub(crate) fn are_for_tables(source: &KeySource) -> Result<bool> {
 
 /// All generations of a key, the current one first; empty where there is none.
 pub(crate) fn generations(source: &KeySource, name: &str) -> Result<Vec<Key>> {
-    let place = Place::open(source)?;
-    let mut keys = Vec::new();
-    if place.has(name) {
-        keys.push(place.read(name)?);
-    }
-    keys.extend(place.older(name)?);
-    Ok(keys)
+    Place::open(source)?.generations(name)
 }
 
 /// What keys are read from.
@@ -169,6 +163,16 @@ impl Place<'_> {
                 .cloned()
                 .with_context(|| format!("there is no key {name}")),
         }
+    }
+
+    /// All generations of a key, the current one first.
+    fn generations(&self, name: &str) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        if self.has(name) {
+            keys.push(self.read(name)?);
+        }
+        keys.extend(self.older(name)?);
+        Ok(keys)
     }
 
     /// The generations of a key before the current one.
@@ -320,17 +324,6 @@ fn read(path: &Path) -> Result<Key> {
         bail!("{} is no key: it must hold 64 hexadecimal digits", path.display());
     };
     Ok(Key::new(bytes))
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

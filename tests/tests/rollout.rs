@@ -104,6 +104,18 @@ fn gauge(program: &Program) -> f64 {
     program.scrape().sum("understudy_split_weight", &[("arm", "small")])
 }
 
+/// Calls until the candidate is taken out; each gets the baseline's answer.
+fn until_taken_out_unnoticed(program: &Program) {
+    let mut number = 0;
+    eventually("it is taken out", || {
+        for _ in 0..10 {
+            number += 1;
+            assert_eq!(arm(program, &format!("{number}")), FROM_BASELINE);
+        }
+        gauge(program) == 0.0
+    });
+}
+
 #[test]
 fn a_candidate_that_fails_is_taken_out_within_200_of_its_calls_and_stays_out_until_resumed() {
     let stage = Stage::new();
@@ -280,14 +292,7 @@ fn a_trip_on_fallbacks_says_what_for_calls_fell_back() {
     let program = stage
         .home
         .serve_config(&config.replace(&stage.candidate.url(), &wrong.url()));
-    let mut number = 0;
-    eventually("it is taken out", || {
-        for _ in 0..10 {
-            number += 1;
-            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
-        }
-        gauge(&program) == 0.0
-    });
+    until_taken_out_unnoticed(&program);
     let written = stage.home.data().join("control/canary/v000001.json");
     eventually("the trip is written", || written.exists());
     let trip = &stage.rollout("status")[0]["trips"][0];
@@ -306,14 +311,7 @@ fn what_the_guard_needs_of_answers_it_sees_also_where_none_is_kept() {
     let config = stage.config("baseline: 80, small: 20", guard);
     let config = config.replace(&stage.candidate.url(), &silent.url());
     let program = stage.home.serve_config(&config);
-    let mut number = 0;
-    eventually("it is taken out", || {
-        for _ in 0..10 {
-            number += 1;
-            assert_eq!(arm(&program, &format!("{number}")), FROM_BASELINE);
-        }
-        gauge(&program) == 0.0
-    });
+    until_taken_out_unnoticed(&program);
     assert!(silent.count() <= 200, "it was asked {} times", silent.count());
     let trips = program.scrape();
     assert_eq!(trips.sum("understudy_guard_trips_total", &[("metric", "invalid")]), 1.0);

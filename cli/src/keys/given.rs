@@ -1,10 +1,9 @@
 //! Keys that are given as one text, in a variable or a file: `name=…`, 64 hexadecimal digits each, with blanks, commas or
 //! line ends between them. Older generations are `name.<id>=…`. What is wrong is said without a word of it: it is secret.
 
-use super::unhex;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
-use understudy_call::keys::Key;
+use understudy_call::keys::{Key, unhex};
 
 /// The keys in `text`, by name; `place` is where it comes from.
 pub(super) fn parse(text: &str, place: &str) -> Result<BTreeMap<String, Key>> {
