@@ -12,17 +12,18 @@
 //! ```
 //!
 //! has a mean of at most 1 as long as the canary's mean loss is at most the baseline's + tolerance: by the inequality of
-//! arithmetic and geometric means, E e ≤ (1 + a u (E x − E y − tolerance) / (a + b))^(a + b). So for each stake
-//! `M ← max(M, 1) · e` is an e-detector (Shin, Ramdas, Rinaldo 2024), and so is the mean of several: where nothing is wrong,
-//! the mean number of steps to an alarm at the level A is at least A, and an alarm within n steps has a probability of
-//! at most n / A. A step takes at least one call of each side.
-
-use crate::slower::mean_of_logarithms;
+//! arithmetic and geometric means, E e ≤ (1 + a u (E x − E y − tolerance) / (a + b))^(a + b). So for each stake `M ←
+//! max(M, 1) · e` is an e-detector (Shin, Ramdas, Rinaldo 2024), and so is the mean of several: where nothing is wrong,
+//! the mean number of steps to an alarm at the level A is at least A, and an alarm within n steps has a probability of at
+//! most n / A. A step takes at least one call of each side; how many it takes is counted, and does not depend on what
+//! they were like.
 
 /// How much more than the limit the losses are that the stakes are best for.
 const EXCESS: [f64; 4] = [0.03, 0.1, 0.25, 0.5];
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
 const BLOCK: usize = 128;
+/// Calls of the baseline, for each of the canary's, that allow any stake; and calls of the canary that wait for them.
+const PER_STEP: (usize, usize) = (8, 4);
 /// Calls that the baseline's known loss counts for in a step.
 const ALONE: usize = 20;
 /// Calls of the baseline from which its usual loss is reckoned.
@@ -123,7 +124,7 @@ impl Detector {
     }
 
     fn step(&mut self) -> Option<Tally> {
-        if self.canary.is_empty() || self.baseline.is_empty() {
+        if !is_step(self.canary.len(), self.baseline.len()) {
             return None;
         }
         let (canary, baseline) = (std::mem::take(&mut self.canary), std::mem::take(&mut self.baseline));
@@ -166,6 +167,12 @@ impl Detector {
     }
 }
 
+/// Whether so many calls of the canary and of the baseline make a step. Against few calls of the baseline only little can be
+/// staked, so where it has most of the calls some of them are waited for; what calls were like plays no part.
+pub(crate) fn is_step(canary: usize, baseline: usize) -> bool {
+    canary > 0 && baseline > 0 && (baseline >= PER_STEP.0 * canary || canary >= PER_STEP.1)
+}
+
 /// The logarithm of the level where a call counts for this share of one. An alarm within n calls has a probability of at most
 /// share · n / level then, so for as many calls to a false alarm a level that is lower by the share does.
 pub(crate) fn level(level: f64, share: f64) -> f64 {
@@ -186,6 +193,13 @@ fn log_growth(losses: &[f64], stake: f64, from: f64) -> f64 {
     // No call, no growth: also where one could end the bet.
     let of = |count: f64, loss: f64| if count > 0.0 { count * growth(loss) } else { 0.0 };
     of(nothing, 0.0) + of(whole, 1.0) + rest
+}
+
+/// Logarithm of the mean of what these are logarithms of.
+pub(crate) fn mean_of_logarithms(logarithms: &[f64]) -> f64 {
+    let most = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logarithms.iter().map(|one| (one - most).exp()).sum();
+    most + (sum / logarithms.len() as f64).ln()
 }
 
 /// What is no number says nothing good.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 /// Calls that are remembered: enough that conversations are seen whole.
 const MEMORY: usize = 4000;
 /// Of them, those that say what calls are like now.
-const LATELY: usize = 800;
+const LATELY: usize = 2000;
 /// Calls after which it is reckoned anew how far conversations are alike, once there are many.
 const RARELY: u64 = 500;
 /// Fewest that anything is reckoned from.

@@ -1,7 +1,7 @@
 //! Tells whether one stream of calls takes longer than a concurrent one by more than so many times, looking after every call.
 //!
 //! What a duration says is read off the baseline's own durations of lately, by rank: how much oftener one like it would be
-//! seen if all of them were 1.5 or 2.2 times as long (the likelihood ratio of a change of scale, made to grow with the
+//! seen if all of them were 1.4 or 1.9 times as long (the likelihood ratio of a change of scale, made to grow with the
 //! duration, and capped). The canary's durations are divided by the limit first. So for both
 //!
 //! ```text
@@ -13,18 +13,19 @@
 //! so e is taken to the power of n / (what n calls of the baseline's conversations scatter like), which is 1 where they
 //! don't. Pure: no IO, no clock.
 
+use crate::detector::{is_step, mean_of_logarithms};
 use crate::recent::{Call, Recent, likeness};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many times as long as the limit.
-const RATIOS: [f64; 2] = [1.5, 2.2];
+const RATIOS: [f64; 2] = [1.4, 1.9];
 /// The most that one call says: of a hiccup of a few calls no regression is made.
 const MOST: f64 = 4.0;
 /// Share of a stake's limit that is used: at the limit one call could end the bet for ever.
 const CAUTION: f64 = 0.95;
 /// Ranges of durations that are told apart, at most, and calls in each of them, at least.
-const RANGES: (usize, usize) = (20, 12);
+const RANGES: (usize, usize) = (40, 12);
 /// Steps that a hiccup may last.
 const HICCUP: usize = 12;
 /// Most calls of a side in a step; of more the baseline's latest count, and the canary's first.
@@ -201,7 +202,7 @@ impl Slower {
 
     fn step(&mut self) {
         let Some(scores) = self.scores.as_ref() else { return };
-        if self.canary.is_empty() || self.baseline.is_empty() {
+        if !is_step(self.canary.len(), self.baseline.len()) {
             return;
         }
         let ratio = self.canary.len() as f64 / self.baseline.len() as f64;
@@ -233,11 +234,4 @@ impl Slower {
     fn evidence(&self) -> f64 {
         mean_of_logarithms(&self.bets)
     }
-}
-
-/// Logarithm of the mean of what these are logarithms of.
-pub(crate) fn mean_of_logarithms(logarithms: &[f64]) -> f64 {
-    let most = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logarithms.iter().map(|one| (one - most).exp()).sum();
-    most + (sum / logarithms.len() as f64).ln()
 }

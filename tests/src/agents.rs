@@ -15,6 +15,18 @@ pub struct Agent {
     pub streams: bool,
 }
 
+/// Every API with its ways that need no signature of the baseline.
+pub const UNSIGNED: [(Api, &str); 8] = [
+    (Api::OpenaiChat, ""),
+    (Api::AnthropicMessages, ""),
+    (Api::OpenaiResponses, ""),
+    (Api::Gemini, ""),
+    (Api::Gemini, "array"),
+    (Api::Ollama, ""),
+    (Api::CohereChat, ""),
+    (Api::BedrockConverse, ""),
+];
+
 fn tool_schema() -> Value {
     json!({"type": "object", "properties": {"q": {"type": "string"}, "n": {"type": "array"}}, "required": ["q"]})
 }

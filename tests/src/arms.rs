@@ -111,3 +111,22 @@ pub fn converse(program: &Program, agent: Agent, arms: [&str; 2], why: &dyn Fn()
     assert!(last.contains("All done."), "{}: {history:#?}", agent.name());
     by
 }
+
+/// Asserts that a whole conversation of so many turns is served by the arms in turn. `why` says more of a failure.
+pub fn alternate(program: &Program, agent: Agent, arms: [&str; 2], turns: usize, why: &dyn Fn() -> String) {
+    let by = converse(program, agent, arms, why);
+    let expected: Vec<&str> = (0..turns).map(|turn| arms[turn % 2]).collect();
+    assert_eq!(by, expected, "{}", agent.name());
+}
+
+/// Asserts that a row tells of a whole answer, with the usage that the strict fakes tell.
+pub fn assert_whole(row: &CallRecord) {
+    let case = row.tags.get("case").map(String::as_str).unwrap_or_default();
+    assert_eq!(
+        (row.input_tokens, row.output_tokens),
+        (Some(11), Some(7)),
+        "{case}: {:?}",
+        row.response_body
+    );
+    assert!(!row.partial && row.error.is_none(), "{case}: {:?}", row.error);
+}

@@ -12,6 +12,7 @@ pub mod leave;
 pub mod load;
 pub mod models;
 pub mod origin;
+pub mod regress;
 pub mod reload;
 pub mod replay;
 pub mod report;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use understudy_tests::calibrate;
 use understudy_tests::endure::{
-    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, reload, replay, restart, soak,
-    streams, weights,
+    self, Report, clock, crash, disk, guard, hold, leave, models, origin::Origin, regress, reload, replay, restart,
+    soak, streams, weights,
 };
 
 #[derive(Parser)]
@@ -91,6 +91,15 @@ enum Goal {
         #[arg(default_value_t = 20_000)]
         calls: u64,
     },
+    /// A candidate with 5 % of the traffic falls ill: how soon its guard takes it out
+    Regress {
+        /// Of each illness
+        #[arg(default_value_t = 5)]
+        times: usize,
+        /// Calls per second
+        #[arg(default_value_t = 500)]
+        rate: u64,
+    },
     /// Weights change under load
     Weights {
         #[arg(default_value_t = 100)]
@@ -140,6 +149,7 @@ fn main() -> ExitCode {
         Goal::Soak { seconds, rate } => soak::run(seconds, rate),
         Goal::Clock { seconds } => clock::run(seconds),
         Goal::Guard { runs, calls } => guard::run(runs, calls),
+        Goal::Regress { times, rate } => regress::run(times, rate, true),
         Goal::Weights { changes, rate } => weights::run(changes, rate, true),
         Goal::Leave { clients } => leave::run(clients, true),
         Goal::Calibrate { tasks, calls } => return calibrated(tasks, calls),

@@ -146,16 +146,26 @@ impl Home {
     }
 
     /// Runs a command to its end, with this on its standard input.
-    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]> + Send) -> Output {
         let mut command = self.command(arguments);
         let pipes = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = pipes.spawn().expect("the program starts");
-        // It may end without reading.
-        let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
-        child.wait_with_output().expect("the program ends")
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        std::thread::scope(|scope| {
+            // It may end without reading, or write before it has read all.
+            scope.spawn(move || stdin.write_all(input.as_ref()));
+            child.wait_with_output().expect("the program ends")
+        })
+    }
+
+    /// Starts a command, whose words nobody reads.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.spawn().expect("the program starts")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -2,7 +2,8 @@
 
 use understudy_tests::endure::shim::{DiskFault, Shim};
 use understudy_tests::endure::{
-    clock, crash, disk, guard, hold, leave, origin::Origin, reload, replay, restart, runtime, soak, streams, weights,
+    clock, crash, disk, guard, hold, leave, origin::Origin, regress, reload, replay, restart, runtime, soak, streams,
+    weights,
 };
 use understudy_tests::eventually;
 use understudy_tests::fixtures::{CHAT, answer_chat, chat_request};
@@ -62,6 +63,11 @@ fn a_replay_of_many_calls_at_once_asks_each_once() {
 #[test]
 fn the_guard_trips_on_what_is_worse_and_on_nothing_else() {
     guard::run(3, 2_000).assert();
+}
+
+#[test]
+fn a_candidate_that_falls_ill_under_load_is_taken_out_and_no_client_sees_it() {
+    regress::run(1, 300, false).assert();
 }
 
 #[test]

@@ -18,8 +18,11 @@ const LIMITS: Limits = Limits {
 };
 /// Canaried conversations in 20.
 const WEIGHT: u64 = 1;
-/// Canaried calls within which a regression is to be seen.
+/// Canaried calls within which a regression is to be seen, or else within [`SECONDS`].
 const SOON: u64 = 200;
+/// Of traffic of [`CALLS_A_SECOND`], 1 in 20 of them canaried.
+const SECONDS: u64 = 30;
+const CALLS_A_SECOND: u64 = 1_000;
 /// Calls of both sides before a regression begins.
 const BEFORE: u64 = 4000;
 /// Conversations that go on at the same time.
@@ -399,7 +402,7 @@ fn later(
         after.push(tripped.map_or(u64::MAX, |(calls, _)| calls));
     }
     tell(report, name, after);
-    report.figure(&format!("{name}: trips on something else"), other);
+    report.goal(&format!("{name}: trips on something else"), other, "0", other == 0);
 }
 
 fn agreements(report: &mut Report, runs: u64, calls: u64) {
@@ -446,7 +449,8 @@ fn baselines(report: &mut Report, runs: u64, calls: u64) {
     }
 }
 
-/// How soon: half, 95 of 100, and how many late.
+/// How soon: half, 95 of 100, and how many late. What is to be seen in 200 canaried calls or 30 seconds, whichever comes
+/// later, is late only when it is later than both.
 fn tell(report: &mut Report, name: &str, mut after: Vec<u64>) {
     after.sort_unstable();
     let at = |share: usize| match after.get((after.len() * share / 100).min(after.len() - 1)) {
@@ -460,5 +464,11 @@ fn tell(report: &mut Report, name: &str, mut after: Vec<u64>) {
         at(95),
         after.len()
     );
-    report.figure(&format!("{name}: canaried calls until a trip"), words);
+    let at_last = SOON.max(SECONDS * CALLS_A_SECOND * WEIGHT / 20);
+    report.goal(
+        &format!("{name}: canaried calls until a trip"),
+        words,
+        &format!("at most {at_last}, {SECONDS} s of {CALLS_A_SECOND} calls a second"),
+        after.last().is_some_and(|calls| *calls <= at_last),
+    );
 }

@@ -32,6 +32,8 @@ pub struct Agents {
     pub address: SocketAddr,
     /// What a user says in each call.
     text: Arc<str>,
+    /// Whether each call is a conversation of its own.
+    apart: bool,
 }
 
 /// How one call went.
@@ -77,12 +79,19 @@ impl Agents {
             client,
             address,
             text: "How are you?".into(),
+            apart: false,
         }
     }
 
     /// Agents that say so many bytes in each call.
     pub fn saying(mut self, bytes: usize) -> Agents {
         self.text = "word ".repeat(bytes.div_ceil(5)).into();
+        self
+    }
+
+    /// Agents each of whose calls is a conversation of its own.
+    pub fn apart(mut self) -> Agents {
+        self.apart = true;
         self
     }
 
@@ -105,11 +114,15 @@ impl Agents {
 
     async fn send(&self, model: &str, done: &mut Done) -> Result<(), String> {
         let body = chat_request(model, &self.text, model.starts_with("stream"));
-        let request = Request::post(format!("http://{}{CHAT}", self.address))
+        let mut request = Request::post(format!("http://{}{CHAT}", self.address))
             .header("content-type", "application/json")
             .header("authorization", "Bearer k")
             .header("x-understudy-tag-case", &done.case)
-            .header(CASE, &done.case)
+            .header(CASE, &done.case);
+        if self.apart {
+            request = request.header("x-understudy-conversation", &done.case);
+        }
+        let request = request
             .body(Full::new(body.into()))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| words(&error))?;

@@ -1,7 +1,8 @@
 //! A fake upstream for many calls at once: what a request's model says is what it does.
 //!
-//! `plain` answers whole, `slow-MS` after a time, `stream-EVENTS-MS` streams events at that pace, `silent` never answers.
-//! Each event carries the wall clock's microseconds at which it was sent. Lives as long as its runtime.
+//! `plain` answers whole, `slow-MS` after a time, `wide-MS` after times spread exponentially around that mean,
+//! `stream-EVENTS-MS` streams events at that pace, `silent` never answers. Each event carries the wall clock's microseconds at
+//! which it was sent. It can fall ill ([`Illness`]). Lives as long as its runtime.
 
 use crate::fixtures::{chat_answer, chat_end, chat_event};
 use bytes::Bytes;
@@ -35,6 +36,18 @@ struct Shared {
     requests: AtomicU64,
     open: AtomicI64,
     left: Mutex<Vec<(String, Instant)>>,
+    illness: Mutex<Option<Illness>>,
+}
+
+/// What may be wrong with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Illness {
+    /// Every fifth call fails.
+    Errors,
+    /// Every fifth answer says nothing.
+    Empty,
+    /// Answers take twice as long.
+    Slow,
 }
 
 /// A request that is answered; one that is dropped before its end was left.
@@ -59,6 +72,7 @@ impl Drop for Answering {
 enum Plan {
     Plain,
     Slow(u64),
+    Wide(u64),
     Stream(u64, u64),
     Silent,
 }
@@ -70,6 +84,7 @@ impl Plan {
         let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(1);
         match kind {
             Some("slow") => Plan::Slow(number()),
+            Some("wide") => Plan::Wide(number()),
             Some("stream") => Plan::Stream(number(), number()),
             Some("silent") => Plan::Silent,
             _ => Plan::Plain,
@@ -99,6 +114,11 @@ impl Origin {
     /// Requests so far.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on this is wrong with it.
+    pub fn fall_ill(&self, illness: Illness) {
+        *self.shared.illness.lock().unwrap_or_else(PoisonError::into_inner) = Some(illness);
     }
 
     /// Requests being answered.
@@ -135,9 +155,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let number = shared.requests.fetch_add(1, Ordering::Relaxed);
     shared.open.fetch_add(1, Ordering::Relaxed);
     let case = request.headers().get(CASE).and_then(|case| case.to_str().ok());
+    let illness = *shared.illness.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_fifth = number.is_multiple_of(5);
     let mut answering = Answering {
         case: case.unwrap_or_default().to_owned(),
         shared,
@@ -151,13 +173,34 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     match Plan::of(&model) {
         Plan::Silent => std::future::pending().await,
         Plan::Slow(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        Plan::Wide(millis) => {
+            let times = if illness == Some(Illness::Slow) { 2.0 } else { 1.0 };
+            let millis = millis as f64 * times * waiting(number);
+            tokio::time::sleep(Duration::from_secs_f64(millis / 1000.0)).await;
+        }
         Plan::Stream(events, millis) => return Ok(stream_of(answering, model, events, millis)),
         Plan::Plain => {}
     }
     answering.done = true;
-    let body = Full::new(chat_answer(&model, "I am very well, thank you").to_string().into());
-    let head = Response::builder().header(header::CONTENT_TYPE, "application/json");
+    let (status, said) = match illness {
+        Some(Illness::Errors) if is_fifth => (500, "I am not well"),
+        Some(Illness::Empty) if is_fifth => (200, ""),
+        _ => (200, "I am very well, thank you"),
+    };
+    let body = Full::new(chat_answer(&model, said).to_string().into());
+    let head = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json");
     Ok(head.body(body.boxed_unsync()).expect("a well-formed head"))
+}
+
+/// A time of the exponential distribution of mean 1, for this number (SplitMix64).
+fn waiting(number: u64) -> f64 {
+    let mut mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let unit = ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+    -(1.0 - unit).ln()
 }
 
 fn stream_of(answering: Answering, model: String, events: u64, millis: u64) -> Response<Body> {
