@@ -12,6 +12,7 @@ pub mod features;
 pub mod frame;
 pub mod guard;
 pub mod keys;
+pub mod nearest;
 pub mod price;
 mod recent;
 pub mod record;

@@ -1,16 +1,19 @@
 //! What can be typed: commands, flags and their help. Holds no behaviour.
 
+mod jobs;
 mod kept;
 mod rehearsal;
 mod tasks;
 mod traffic;
 
+pub(crate) use jobs::{Engine, JobArguments, JobCommand, JobName, WorkerArguments, WorkerStep};
 pub(crate) use kept::{
-    AuditArguments, CallsArguments, EraseArguments, ImportArguments, JobCommand, JobName, KeysCommand, MaskArguments,
-    MaskFormat, RestoreArguments,
+    AuditArguments, CallsArguments, EraseArguments, ImportArguments, KeysCommand, MaskArguments, MaskFormat,
+    RestoreArguments,
 };
 pub(crate) use rehearsal::{
-    DatasetFormat, ExportArguments, FeedbackArguments, FeedbackCommand, ReplayArguments, ReportArguments,
+    Bits, CandidatesArguments, CycleArguments, DatasetArguments, DatasetFormat, DatasetShape, ExportArguments,
+    FeedbackArguments, FeedbackCommand, Method, ReplayArguments, ReportArguments, SpecialiseArguments,
     VerdictArguments,
 };
 pub(crate) use tasks::TasksCommand;
@@ -23,41 +26,47 @@ use std::path::PathBuf;
 /// All commands in groups, shown by `--help`; a test sees to it that none is missing.
 const COMMANDS: &str = "\
 Run:
-  serve     Run the proxy and, in the same process, a collector
-  collect   Run a collector alone, beside a `serve --no-collect`
-  bypass    Kill switch: every call to its baseline, none kept
-  demo      Play the whole way once on simulated models, in a minute
+  serve       Run the proxy and, in the same process, a collector
+  collect     Run a collector alone, beside a `serve --no-collect`
+  bypass      Kill switch: every call to its baseline, none kept
+  demo        Play the whole way once on simulated models, in a minute
 
 Look at what is kept:
-  calls     List kept calls
-  audit     Account for every call: kept, dropped, stored, waiting, evicted, missing
-  import    Add calls from files of JSON lines
-  mask      Show what masking finds in texts, or does to them
+  calls       List kept calls
+  audit       Account for every call: kept, dropped, stored, waiting, evicted, missing
+  import      Add calls from files of JSON lines
+  mask        Show what masking finds in texts, or does to them
 
 Keep and erase:
-  keys      List, make and rotate the deployment's keys
-  restore   Put masked values back, where a vault was kept
-  erase     Erase the calls of a client, a conversation or an age, for good
+  keys        List, make and rotate the deployment's keys
+  restore     Put masked values back, where a vault was kept
+  erase       Erase the calls of a client, a conversation or an age, for good
 
 Find tasks:
-  tasks     Find the tasks that agents repeat: fit, list, show, assign, edit
+  tasks       Find the tasks that agents repeat: fit, list, show, assign, edit
 
 Rehearse:
-  replay    Send kept calls of a task to a candidate, and score its answers
-  verdict   Say which candidates are ready, with the evidence
-  report    Write all of it as one HTML page
-  feedback  Take what is known to be right, from elsewhere
-  export    Write a task's calls as a data set for fine-tuning
+  candidates  Choose small models to rehearse, by what each task asks for
+  replay      Send kept calls of a task to a candidate, and score its answers
+  verdict     Say which candidates are ready, with the evidence
+  report      Write all of it as one HTML page
+  feedback    Take what is known to be right, from elsewhere
+
+Train:
+  export      Write a task's calls as a data set for fine-tuning
+  specialise  Train a small model on a task, with your own trainer, reproducibly
+  cycle       Do what is due: train anew, rehearse, judge, propose
 
 Shift traffic:
-  rollout   Look at splits, take the next step, pause, resume, go back
+  rollout     Look at splits, take the next step, pause, resume, go back
 
 Run jobs:
-  job       Work on what is stored: run compact
+  job         Work on all that is stored, here or on Spark: run compact, assign, mask, stats
+  worker      One step between two Arrow streams, for Spark
 
 Configure:
-  check     Validate a config file
-  explain   Say where a request would go, and why";
+  check       Validate a config file
+  explain     Say where a request would go, and why";
 
 /// Finds the tasks that agents repeat, rehearses small models on them, and lets them take over step by step.
 ///
@@ -122,9 +131,15 @@ pub(crate) enum Command {
     /// it is stored. Then they are taken out of the stored calls, scores and exported data sets. The receipt, printed and
     /// kept in the store, says what was done and what could not be reached. Calls that begin later are not covered.
     Erase(EraseArguments),
-    /// Work on what is stored.
+    /// Work on all that is stored, in this process or on Spark.
     #[command(subcommand)]
     Job(JobCommand),
+    /// One step of a job over the rows that come in: what an engine like Spark pipes them through.
+    ///
+    /// Reads calls as an Arrow IPC stream from standard input and writes the step's rows as one to standard output: as many
+    /// as came in, but for those that are erased; sums at the end. Columns that a step does not know are ignored, those that
+    /// it lacks are named.
+    Worker(WorkerArguments),
     /// Show what masking finds in texts, or does to them.
     ///
     /// Reads lines `{id, text}` from FILE, or from standard input where it is `-`. Gives lines `{id, text}` with surrogates
@@ -138,6 +153,11 @@ pub(crate) enum Command {
     /// Find the tasks that agents repeat, look at them, name them.
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Choose small models to rehearse on each task: those that can do what its kept calls ask for, the smallest first.
+    ///
+    /// Context window, tool calling, licence and memory decide who is in; published benchmarks for that kind of answer say
+    /// which larger ones may be worth more. It is a choice of what to rehearse, not a verdict. Nothing is sent.
+    Candidates(CandidatesArguments),
     /// Send kept calls of a task to a candidate, and score its answers against the recorded ones.
     ///
     /// Only masked text is sent, with the candidate's own credential. What is scored already is not asked again, so a replay
@@ -155,11 +175,25 @@ pub(crate) enum Command {
     /// the same, and examples besides, on its admin port. Figures of calls that were counted before are taken from the
     /// store, so that a second report is quick.
     Report(ReportArguments),
-    /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation.
+    /// Write a task's calls as a data set for fine-tuning: train.jsonl and test.jsonl, divided by conversation, and a card.
     ///
     /// A line is `{messages, tools?}`, the answer last: the recorded one, or the right one that feedback knows. Left out, and
-    /// counted, are answers that failed, were cut, come from a candidate or are known to be wrong, and repetitions.
+    /// counted, are answers that failed, were cut, come from a candidate or are known to be wrong, and repetitions. Equal
+    /// prompts are never on two sides. README.md and card.json say what is in it, and what was left out and why.
     Export(ExportArguments),
+    /// Train a small model on a task's calls: data set, recipe, one run of your own trainer, a manifest of what came out.
+    ///
+    /// Nothing is trained without a trainer (`--trainer`, or `specialise.trainer` of the config): then data and recipe are
+    /// written, and how to go on. The same inputs again say that it is there; a run that failed is run again in its folder.
+    /// What the model has seen is told to the store: its rehearsals and verdicts leave those calls out.
+    Specialise(SpecialiseArguments),
+    /// Do what is due, once: train anew where a task's calls have grown or drifted, rehearse, judge, propose a config.
+    ///
+    /// Runs `specialise` by the recipe of a task's last training, where the config has a trainer and the calls are half as many
+    /// again or drifted, and `replay` for candidates of the config that need more pairs or are new. Then it prints verdicts,
+    /// and what they amount to as a diff of the config. It changes no config, and the next pass goes on where one was broken
+    /// off. The exit code is 1 where a step failed.
+    Cycle(CycleArguments),
     /// Look at the splits in force, and move them: status, promote, pause, resume, rollback.
     ///
     /// What is done is a control object in the store, which every proxy follows within seconds. Config stays what it is: it

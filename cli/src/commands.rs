@@ -3,7 +3,9 @@
 pub(crate) mod audit;
 pub(crate) mod bypass;
 pub(crate) mod calls;
+pub(crate) mod candidates;
 pub(crate) mod check;
+pub(crate) mod cycle;
 pub(crate) mod erase;
 pub(crate) mod explain;
 pub(crate) mod export;
@@ -16,5 +18,7 @@ pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod rollout;
+pub(crate) mod specialise;
 pub(crate) mod tasks;
 pub(crate) mod verdict;
+pub(crate) mod worker;

@@ -259,12 +259,17 @@ pub(crate) fn rotate(source: &KeySource, name: &str) -> Result<(String, String)>
     Ok((old, read(&current)?.id()))
 }
 
-fn make(dir: &Path, names: &[&str]) -> Result<()> {
+/// Makes a directory, and those above it that are missing, for its owner alone; one that is there stays as it is.
+pub(crate) fn make_private(dir: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .with_context(|| format!("making {}", dir.display()))?;
+        .with_context(|| format!("making {}", dir.display()))
+}
+
+fn make(dir: &Path, names: &[&str]) -> Result<()> {
+    make_private(dir)?;
     for name in names {
         create(dir, name)?;
     }
@@ -433,5 +438,15 @@ mod tests {
         assert!(make_missing(&source, &["vault"]).is_err() && for_vault(&source, true).is_err());
         assert!(!are_for_tables(&source).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
+    }
+
+    #[test]
+    fn what_is_made_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let new = home.path().join("a/b");
+        make_private(&new).unwrap();
+        make_private(&new).unwrap();
+        assert_eq!(std::fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

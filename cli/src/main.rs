@@ -5,6 +5,7 @@
 mod agreements;
 mod args;
 mod commands;
+mod dataset;
 mod demo;
 mod drain;
 mod exports;
@@ -18,6 +19,7 @@ mod retention;
 mod rollouts;
 mod serve;
 mod shadow;
+mod trainer;
 
 use anyhow::{Context, Result};
 use args::{Arguments, Command, ServeArguments};
@@ -59,14 +61,18 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Erase(arguments) => done(block_on(commands::erase::run(arguments))),
         Command::Keys(command) => done(block_on(commands::keys::run(command))),
         Command::Job(command) => done(block_on(commands::job::run(command))),
+        Command::Worker(arguments) => done(commands::worker::run(&arguments)),
         Command::Restore(arguments) => done(block_on(commands::restore::run(arguments))),
         Command::Mask(arguments) => commands::mask::run(&arguments),
         Command::Tasks(command) => done(block_on(commands::tasks::run(command))),
+        Command::Candidates(arguments) => done(block_on(commands::candidates::run(arguments))),
         Command::Replay(arguments) => done(block_on(commands::replay::run(arguments))),
         Command::Feedback(command) => done(block_on(commands::feedback::run(command))),
         Command::Verdict(arguments) => done(block_on(commands::verdict::run(arguments))),
         Command::Report(arguments) => done(block_on(commands::report::run(arguments))),
         Command::Export(arguments) => done(block_on(commands::export::run(arguments))),
+        Command::Cycle(arguments) => block_on(commands::cycle::run(arguments)),
+        Command::Specialise(arguments) => done(block_on(commands::specialise::run(arguments))),
         Command::Rollout(command) => done(block_on(commands::rollout::run(command))),
         Command::Check { file } => Ok(commands::check::run(&file)),
         Command::Explain(arguments) => done(block_on(commands::explain::run(arguments))),

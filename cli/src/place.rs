@@ -123,6 +123,26 @@ impl Place {
         serve::mask(&self.config_or_default()?, &self.keys()?)
     }
 
+    /// The same with keys that must be there: with new ones, equal values would get other surrogates than before.
+    pub(crate) fn existing_mask(&self) -> Result<Mask> {
+        serve::mask(&self.config_or_default()?, &self.existing_keys()?)
+    }
+
+    /// A short name of all that decides what the mask does.
+    pub(crate) fn mask_settings(&self) -> Result<String> {
+        let config = self.config_or_default()?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?}", config.mask).as_bytes());
+        for dictionary in serve::dictionaries(&config)? {
+            for entry in dictionary.entries {
+                hasher.update(entry.as_bytes()).update(b"\n");
+            }
+        }
+        let key = self.existing_keys()?.surrogate.id();
+        let program = env!("CARGO_PKG_VERSION");
+        Ok(format!("{key} {program} {}", hasher.finalize().to_hex()))
+    }
+
     /// What makes rows, the current task book included.
     pub(crate) async fn row_maker(&self, store: &Store) -> Result<RowMaker> {
         let book = book(store).await?.map(Arc::new);
@@ -164,6 +184,11 @@ impl Place {
         };
         let name = upstream.name.clone();
         Upstream::open(upstream, timeouts).with_context(|| format!("opening the upstream {name}"))
+    }
+
+    /// The config's trainer.
+    pub(crate) fn trainer(&self) -> Option<&str> {
+        self.config.as_ref()?.trainer.as_deref()
     }
 
     /// Settings of verdicts.

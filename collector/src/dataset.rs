@@ -1,64 +1,102 @@
-//! Kept calls as fine-tuning examples: lines of `{"messages": […], "tools": […]}` in OpenAI chat shape, answer last.
+//! Kept calls as fine-tuning examples: JSON lines in OpenAI chat shape, answer last, for training, validation and testing.
 //!
-//! Takes calls that are masked already and adds nothing to them but right answers that feedback tells. A conversation lies whole in train or in test, by a
-//! seeded hash of its id, so an example never changes sides as data grows. What is left out is counted with the reason.
+//! Takes calls that are masked already and adds nothing to them but right answers that feedback tells. A conversation lies
+//! whole on one side, and so do equal prompts; a seeded hash of what a conversation began with decides, so that none
+//! changes sides as data grows. What is left out is counted with the reason. Reads each call twice and holds none: first
+//! [`Planner`] sees all of them, then [`Plan`] gives the lines of those that were chosen.
 
-use crate::feedback::{Truth, right_answer};
-use crate::score::AnswerKind;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+mod card;
+mod example;
+
+pub use card::{Card, CardFile, CardOf, MARK};
+
+use crate::feedback::Truth;
+use crate::table::call_micros;
+use example::{Example, Prompt};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Write;
-use understudy_call::call::{Api, Message, Request, Role, ToolCall, ToolOffered};
-use understudy_call::check::{truncated, withheld};
-use understudy_call::record::{CallRecord, Outcome};
-use understudy_call::wire;
+use understudy_call::keys::hex;
+use understudy_call::record::CallRecord;
 
 /// The least that feedback says of a recorded answer that is learnt from.
 const LEAST_SCORE: f64 = 0.5;
 
-/// Why a data set was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// The file took no more.
-    #[error("could not write an example of the {part} set: {source}")]
-    Write {
-        /// `train` or `test`.
-        part: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// `{"messages": […], "tools": […]}`: OpenAI's fine-tuning, TRL, Axolotl, LLaMA-Factory.
+    #[default]
+    Chat,
+    /// `{"prompt": […], "completion": […], "tools": […]}`: TRL learns the completion alone then.
+    PromptCompletion,
 }
 
-/// How calls are divided.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Which calls become examples, and where they go.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportConfig {
-    /// Changes which conversations are for testing.
+    /// What a line looks like.
+    pub shape: Shape,
+    /// Changes which conversations are held out, and what a limit draws.
     pub seed: u64,
     /// Share of conversations for testing, 0 to 1.
     pub test_share: f64,
+    /// Share of conversations for validation, 0 to 1.
+    pub validation_share: f64,
+    /// The most examples, drawn by the seed; a larger draw holds the smaller one as long as no call comes in.
+    pub limit: Option<usize>,
+    /// Whether no answer (tools called, a label, or all else of a kind) has more than an even share of the examples to
+    /// train on.
+    pub balance: bool,
+    /// The most tokens of an example: as the provider counted them, else a quarter of its bytes.
+    pub max_tokens: Option<i64>,
+    /// Whether answers are left out that hold masked values.
+    pub without_masked: bool,
 }
 
 impl Default for ExportConfig {
     fn default() -> Self {
         ExportConfig {
+            shape: Shape::Chat,
             seed: 0,
             test_share: 0.1,
+            validation_share: 0.0,
+            limit: None,
+            balance: false,
+            max_tokens: None,
+            without_masked: false,
         }
     }
 }
 
-/// The side that a conversation is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The side that a conversation is on; what is more held out is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// To train on.
     Train,
+    /// To choose among states of a training; a model has seen it then.
+    Validation,
     /// To test with; never to train on.
     Test,
 }
 
+impl Part {
+    /// All, the one that is trained on first.
+    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
+
+    /// Its name, that of its file without the ending.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Validation => "validation",
+            Part::Test => "test",
+        }
+    }
+}
+
 /// Why a call is no example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
     /// It did not end well.
@@ -81,37 +119,118 @@ pub enum LeftOut {
     Media,
     /// The same messages with the same answer were there already.
     Duplicate,
+    /// The same messages are held out, in another conversation.
+    HeldOut,
+    /// The answer holds masked values, and those were not wanted.
+    Masked,
+    /// It has more tokens than were wanted.
+    TooLong,
+    /// Its answer has its even share of the examples already.
+    Balanced,
+    /// More examples than were wanted.
+    OverLimit,
 }
 
-/// What an export did; serialises for `--format json`.
+impl LeftOut {
+    /// Its word in counts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftOut::NotOk => "not_ok",
+            LeftOut::Truncated => "truncated",
+            LeftOut::Withheld => "withheld",
+            LeftOut::Empty => "empty",
+            LeftOut::Wrong => "wrong",
+            LeftOut::Candidate => "candidate",
+            LeftOut::NoBody => "no_body",
+            LeftOut::Unreadable => "unreadable",
+            LeftOut::Media => "media",
+            LeftOut::Duplicate => "duplicate",
+            LeftOut::HeldOut => "held_out",
+            LeftOut::Masked => "masked",
+            LeftOut::TooLong => "too_long",
+            LeftOut::Balanced => "balanced",
+            LeftOut::OverLimit => "over_limit",
+        }
+    }
+}
+
+/// What an export did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Calls looked at.
     pub calls: u64,
     /// Examples for training.
     pub train: u64,
+    /// Examples for validation.
+    pub validation: u64,
     /// Examples for testing.
     pub test: u64,
     /// Calls left out, by reason.
     pub left_out: BTreeMap<LeftOut, u64>,
 }
 
-/// Turns calls into examples, one by one; remembers a digest of each, to leave out duplicates.
+impl Counts {
+    /// Examples of a part.
+    pub fn of(&self, part: Part) -> u64 {
+        match part {
+            Part::Train => self.train,
+            Part::Validation => self.validation,
+            Part::Test => self.test,
+        }
+    }
+
+    fn add(&mut self, part: Part) {
+        match part {
+            Part::Train => self.train += 1,
+            Part::Validation => self.validation += 1,
+            Part::Test => self.test += 1,
+        }
+    }
+
+    fn leave_out(&mut self, reason: LeftOut) {
+        *self.left_out.entry(reason).or_default() += 1;
+    }
+}
+
+/// What is remembered of a call that may be an example.
 #[derive(Debug)]
-pub struct Exporter {
+struct Ticket {
+    call: [u8; 16],
+    conversation: [u8; 16],
+    prompt: [u8; 16],
+    example: [u8; 16],
+    class: usize,
+}
+
+/// What a conversation began with, as far as calls of the task tell.
+#[derive(Debug)]
+struct Opening {
+    at: (i32, i64, [u8; 16]),
+    prompt: [u8; 16],
+}
+
+/// Sees all calls once. Holds about 100 bytes for each.
+#[derive(Debug)]
+pub struct Planner {
     config: ExportConfig,
     truths: HashMap<String, Truth>,
     seen: HashSet<[u8; 16]>,
+    openings: HashMap<[u8; 16], Opening>,
+    tickets: Vec<Ticket>,
+    classes: HashMap<String, usize>,
     counts: Counts,
 }
 
-impl Exporter {
-    /// An exporter that has seen no call.
-    pub fn new(config: ExportConfig) -> Exporter {
-        Exporter {
+impl Planner {
+    /// A planner that has seen no call.
+    pub fn new(config: ExportConfig) -> Planner {
+        Planner {
             config,
             truths: HashMap::new(),
             seen: HashSet::new(),
+            openings: HashMap::new(),
+            tickets: Vec::new(),
+            classes: HashMap::new(),
             counts: Counts::default(),
         }
     }
@@ -119,215 +238,220 @@ impl Exporter {
     /// What is known of answers, by call: a right answer takes the place of the recorded one, and a recorded one that is more
     /// wrong than right is no example.
     #[must_use]
-    pub fn knowing(self, truths: HashMap<String, Truth>) -> Exporter {
-        Exporter { truths, ..self }
+    pub fn knowing(self, truths: HashMap<String, Truth>) -> Planner {
+        Planner { truths, ..self }
     }
 
-    /// The example of a call, a line without its newline, and its side; the error says why it is none.
-    pub fn example(&mut self, call: &CallRecord) -> Result<(Part, String), LeftOut> {
-        self.counts.calls += 1;
-        let example = self.unseen(call);
-        match &example {
-            Ok((Part::Train, _)) => self.counts.train += 1,
-            Ok((Part::Test, _)) => self.counts.test += 1,
-            Err(reason) => *self.counts.left_out.entry(*reason).or_default() += 1,
+    /// Takes a call of the task; one that was seen already changes nothing.
+    pub fn see(&mut self, call: &CallRecord) {
+        let key = call_key(self.config.seed, call);
+        if !self.seen.insert(key) {
+            return;
         }
-        example
+        self.counts.calls += 1;
+        let conversation = conversation_key(call);
+        let prompt = Prompt::of(call);
+        if let Ok(prompt) = &prompt {
+            // Whatever became of the call: what feedback says of it later must not move its conversation.
+            let opening = Opening {
+                at: (call.step, call_micros(call), key),
+                prompt: prompt.key(),
+            };
+            match self.openings.get_mut(&conversation) {
+                Some(known) if known.at <= opening.at => {}
+                Some(known) => *known = opening,
+                None => drop(self.openings.insert(conversation, opening)),
+            }
+        }
+        match wanted(prompt, call, &self.truths, &self.config) {
+            Ok(example) => {
+                let classes = self.classes.len();
+                self.tickets.push(Ticket {
+                    call: key,
+                    conversation,
+                    prompt: example.prompt.key(),
+                    example: example.key(),
+                    class: *self.classes.entry(example.class).or_insert(classes),
+                });
+            }
+            Err(reason) => self.counts.leave_out(reason),
+        }
     }
 
-    /// What was done so far.
+    /// Decides what becomes of each call.
+    pub fn plan(mut self) -> Plan {
+        // By the call's own place in a seeded order: what is chosen does not depend on where calls are stored.
+        self.tickets.sort_by_key(|ticket| ticket.call);
+        let side = |ticket: &Ticket| {
+            let opening = self.openings.get(&ticket.conversation);
+            part_of(opening.map_or(&ticket.prompt, |opening| &opening.prompt), &self.config)
+        };
+        let mut held_out: HashMap<[u8; 16], Part> = HashMap::new();
+        for ticket in &self.tickets {
+            let part = side(ticket);
+            let known = held_out.entry(ticket.prompt).or_insert(part);
+            *known = part.max(*known);
+        }
+        let mut counts = self.counts;
+        let (mut examples, mut chosen) = (HashSet::new(), Vec::new());
+        for ticket in &self.tickets {
+            let part = side(ticket);
+            if held_out.get(&ticket.prompt).is_some_and(|most| *most > part) {
+                counts.leave_out(LeftOut::HeldOut);
+            } else if !examples.insert(ticket.example) {
+                counts.leave_out(LeftOut::Duplicate);
+            } else {
+                chosen.push((ticket, part));
+            }
+        }
+        if self.config.balance {
+            let all = chosen.iter().filter(|(_, part)| *part == Part::Train);
+            let mut by_class: HashMap<usize, usize> = HashMap::new();
+            all.for_each(|(ticket, _)| *by_class.entry(ticket.class).or_default() += 1);
+            let share = by_class.values().sum::<usize>().div_ceil(by_class.len().max(1));
+            let mut taken: HashMap<usize, usize> = HashMap::new();
+            chosen.retain(|(ticket, part)| {
+                let taken = taken.entry(ticket.class).or_default();
+                *taken += usize::from(*part == Part::Train);
+                let stays = *part != Part::Train || *taken <= share;
+                if !stays {
+                    counts.leave_out(LeftOut::Balanced);
+                }
+                stays
+            });
+        }
+        let limit = self.config.limit.unwrap_or(usize::MAX);
+        for _ in limit..chosen.len() {
+            counts.leave_out(LeftOut::OverLimit);
+        }
+        chosen.truncate(limit);
+        chosen.iter().for_each(|(_, part)| counts.add(*part));
+        Plan {
+            parts: chosen.into_iter().map(|(ticket, part)| (ticket.call, part)).collect(),
+            config: self.config,
+            truths: self.truths,
+            counts,
+        }
+    }
+}
+
+/// Which calls become examples, and on which side.
+#[derive(Debug)]
+pub struct Plan {
+    config: ExportConfig,
+    truths: HashMap<String, Truth>,
+    parts: HashMap<[u8; 16], Part>,
+    counts: Counts,
+}
+
+/// A line of a data set.
+#[derive(Debug)]
+pub struct Line {
+    /// Its side.
+    pub part: Part,
+    /// The text, without its newline.
+    pub text: String,
+    /// What its conversation is known by, see [`crate::specialise`].
+    pub conversation: String,
+    /// What its prompt is known by.
+    pub prompt: String,
+}
+
+impl Plan {
+    /// What becomes of the calls.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    fn unseen(&mut self, call: &CallRecord) -> Result<(Part, String), LeftOut> {
-        let example = match self.truths.get(&call.call_id) {
-            None => example_of(call, None)?,
-            Some(Truth::Score(score)) if *score < LEAST_SCORE => return Err(LeftOut::Wrong),
-            Some(Truth::Score(_)) => example_of(call, None)?,
-            Some(Truth::Label(label)) => example_of(call, Some(label))?,
-        };
-        // By all messages and the answer: one question has many contexts, and one context many answers.
-        let digest = blake3::hash(example.get("messages").unwrap_or(&Value::Null).to_string().as_bytes());
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest.as_bytes()[..16]);
-        if !self.seen.insert(short) {
-            return Err(LeftOut::Duplicate);
-        }
-        Ok((part_of(call, &self.config), Value::Object(example).to_string()))
+    /// The line of a call, once; `None` where it was not chosen.
+    pub fn line(&mut self, call: &CallRecord) -> Option<Line> {
+        let part = self.parts.remove(&call_key(self.config.seed, call))?;
+        let example = wanted(Prompt::of(call), call, &self.truths, &self.config).ok()?;
+        Some(Line {
+            part,
+            conversation: hex(&conversation_key(call)[..8]),
+            prompt: hex(&example.prompt.key()[..8]),
+            text: example.line(self.config.shape),
+        })
     }
 }
 
-/// Writes the examples of calls, one a line, in the order of the calls.
-pub fn export(
-    calls: impl IntoIterator<Item = CallRecord>,
-    config: ExportConfig,
-    train: &mut impl Write,
-    test: &mut impl Write,
-) -> Result<Counts, DatasetError> {
-    let mut exporter = Exporter::new(config);
-    for call in calls {
-        match exporter.example(&call) {
-            Ok((Part::Train, line)) => {
-                writeln!(train, "{line}").map_err(|source| DatasetError::Write { part: "train", source })?;
-            }
-            Ok((Part::Test, line)) => {
-                writeln!(test, "{line}").map_err(|source| DatasetError::Write { part: "test", source })?;
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(exporter.counts)
+/// What a call's conversation is known by, wherever data sets are compared: 16 hex digits.
+pub fn conversation_digest(call: &CallRecord) -> String {
+    hex(&conversation_key(call)[..8])
 }
 
-/// The side of a call: that of its conversation, by a hash with the seed.
-pub fn part_of(call: &CallRecord, config: &ExportConfig) -> Part {
-    let conversation = if call.conversation_id.is_empty() {
-        &call.call_id
-    } else {
-        &call.conversation_id
+/// What a call's prompt is known by; `None` where it is no chat that can be trained on.
+pub fn prompt_digest(call: &CallRecord) -> Option<String> {
+    Prompt::of(call).ok().map(|prompt| hex(&prompt.key()[..8]))
+}
+
+/// The example of a call, by itself.
+fn wanted(
+    prompt: Result<Prompt, LeftOut>,
+    call: &CallRecord,
+    truths: &HashMap<String, Truth>,
+    config: &ExportConfig,
+) -> Result<Example, LeftOut> {
+    let truth = truths.get(&call.call_id);
+    let label = match truth {
+        Some(Truth::Label(label)) => Some(label.as_str()),
+        Some(Truth::Score(score)) if *score < LEAST_SCORE => return Err(LeftOut::Wrong),
+        _ => None,
     };
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&config.seed.to_le_bytes())
-        .update(conversation.as_bytes());
-    let mut drawn = [0; 8];
-    hasher.finalize_xof().fill(&mut drawn);
-    let place = u64::from_le_bytes(drawn) as f64 / u64::MAX as f64;
+    let example = Example::of(prompt, call, label)?;
+    let is_masked = || call.masked_in.iter().any(|masked| masked.column == "response_body");
+    if config.without_masked && label.is_none() && is_masked() {
+        return Err(LeftOut::Masked);
+    }
+    let counted = call.input_tokens.zip(call.output_tokens);
+    let tokens = || {
+        counted.map_or_else(
+            || example.estimated_tokens(),
+            |(input, output)| input.saturating_add(output),
+        )
+    };
+    if config.max_tokens.is_some_and(|most| tokens() > most) {
+        return Err(LeftOut::TooLong);
+    }
+    Ok(example)
+}
+
+/// The side of conversations that begin with a prompt, by a hash with the seed.
+fn part_of(opening: &[u8; 16], config: &ExportConfig) -> Part {
+    let drawn = seeded("side", config.seed, opening);
+    let place = u64::from_le_bytes(first_eight(&drawn)) as f64 / u64::MAX as f64;
     if place < config.test_share {
         Part::Test
+    } else if place < config.test_share + config.validation_share {
+        Part::Validation
     } else {
         Part::Train
     }
 }
 
-fn example_of(call: &CallRecord, label: Option<&str>) -> Result<Map<String, Value>, LeftOut> {
-    let answer = match label {
-        // Whatever became of the recorded answer: it is not the one to learn.
-        Some(_) if call.body_note.is_some() => return Err(LeftOut::NoBody),
-        Some(label) => labelled(label, call),
-        None => {
-            check(call)?;
-            assistant(call.output_text.as_deref().unwrap_or_default(), &call.tool_calls)
-        }
+fn first_eight(bytes: &[u8; 16]) -> [u8; 8] {
+    std::array::from_fn(|at| bytes[at])
+}
+
+fn call_key(seed: u64, call: &CallRecord) -> [u8; 16] {
+    seeded("example", seed, call.call_id.as_bytes())
+}
+
+fn conversation_key(call: &CallRecord) -> [u8; 16] {
+    let id = match call.conversation_id.as_str() {
+        "" => &call.call_id,
+        id => id,
     };
-    let body = call.request_body.as_deref().ok_or(LeftOut::NoBody)?;
-    let api = Api::from_name(&call.api).unwrap_or(Api::Other);
-    let path = call.path.as_deref().unwrap_or_default();
-    let request = wire::parse_request_at(api, path, body.as_bytes()).map_err(|_| LeftOut::Unreadable)?;
-    let (mut messages, tools) = match api {
-        Api::OpenaiChat => verbatim(body).ok_or(LeftOut::Unreadable)?,
-        _ => translated(&request)?,
-    };
-    if messages.is_empty() {
-        return Err(LeftOut::Unreadable);
-    }
-    messages.push(answer);
-    let mut example = Map::new();
-    example.insert("messages".into(), Value::Array(messages));
-    if !tools.is_empty() {
-        example.insert("tools".into(), Value::Array(tools));
-    }
-    Ok(example)
+    seeded("conversation", 0, id.as_bytes())
 }
 
-/// A right answer as the assistant's message: tool calls where it names tools that were offered, else text.
-fn labelled(label: &str, call: &CallRecord) -> Value {
-    let calls = right_answer(label, AnswerKind::ToolCall).tool_calls;
-    let are_offered = calls.iter().all(|tool| call.tools_offered.contains(&tool.name));
-    match !calls.is_empty() && are_offered {
-        true => assistant("", &calls),
-        false => assistant(label, &[]),
-    }
-}
-
-/// Whether a call's answer is one to learn from.
-fn check(call: &CallRecord) -> Result<(), LeftOut> {
-    let finish = call.finish_reason.as_deref();
-    let text_is_blank = call.output_text.as_ref().is_none_or(|text| text.trim().is_empty());
-    let is_candidate = |version: &Option<String>| version.is_some();
-    if call.outcome != Outcome::Ok || call.error.is_some() {
-        Err(LeftOut::NotOk)
-    } else if call.partial || truncated(finish) {
-        Err(LeftOut::Truncated)
-    } else if withheld(finish) {
-        Err(LeftOut::Withheld)
-    } else if call
-        .attempts
-        .iter()
-        .any(|attempt| attempt.served && is_candidate(&attempt.candidate_version))
-    {
-        Err(LeftOut::Candidate)
-    } else if call.body_note.is_some() {
-        Err(LeftOut::NoBody)
-    } else if text_is_blank && call.tool_calls.iter().all(ToolCall::is_padding) {
-        Err(LeftOut::Empty)
-    } else {
-        Ok(())
-    }
-}
-
-/// Messages and tools of an OpenAI chat body as they are; its older `functions` as tools.
-fn verbatim(body: &str) -> Option<(Vec<Value>, Vec<Value>)> {
-    let mut body: Map<String, Value> = serde_json::from_str(body).ok()?;
-    let Some(Value::Array(messages)) = body.remove("messages") else {
-        return None;
-    };
-    let tools = match (body.remove("tools"), body.remove("functions")) {
-        (Some(Value::Array(tools)), _) => tools,
-        (_, Some(Value::Array(functions))) => functions
-            .into_iter()
-            .map(|function| json!({"type": "function", "function": function}))
-            .collect(),
-        _ => Vec::new(),
-    };
-    Some((messages, tools))
-}
-
-fn translated(request: &Request) -> Result<(Vec<Value>, Vec<Value>), LeftOut> {
-    if request.messages.iter().any(|message| message.media_parts > 0) {
-        return Err(LeftOut::Media);
-    }
-    Ok((
-        request.messages.iter().map(message_of).collect(),
-        request.tools.iter().map(tool_of).collect(),
-    ))
-}
-
-fn message_of(message: &Message) -> Value {
-    match message.role {
-        Role::System => json!({"role": "system", "content": message.text}),
-        Role::User => json!({"role": "user", "content": message.text}),
-        Role::Assistant => assistant(&message.text, &message.tool_calls),
-        Role::Tool => json!({"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}),
-    }
-}
-
-fn tool_of(tool: &ToolOffered) -> Value {
-    let mut function = Map::new();
-    function.insert("name".into(), json!(tool.name));
-    if let Some(description) = &tool.description {
-        function.insert("description".into(), json!(description));
-    }
-    if tool.schema.is_object() {
-        function.insert("parameters".into(), tool.schema.clone());
-    }
-    json!({"type": "function", "function": function})
-}
-
-/// An assistant's message; calls without an id are numbered, as the shape asks for one.
-fn assistant(text: &str, tool_calls: &[ToolCall]) -> Value {
-    let tool_calls: Vec<&ToolCall> = tool_calls.iter().filter(|call| !call.is_padding()).collect();
-    if tool_calls.is_empty() {
-        return json!({"role": "assistant", "content": text});
-    }
-    let call = |(index, call): (usize, &&ToolCall)| {
-        let id = call.id.clone().unwrap_or_else(|| format!("call_{index}"));
-        json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
-    };
-    let calls: Vec<Value> = tool_calls.iter().enumerate().map(call).collect();
-    let content = if text.is_empty() { Value::Null } else { json!(text) };
-    json!({"role": "assistant", "content": content, "tool_calls": calls})
+fn seeded(of: &str, seed: u64, bytes: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(of.as_bytes()).update(&seed.to_le_bytes()).update(bytes);
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
 }
 
 #[cfg(test)]

@@ -190,6 +190,32 @@ impl Tombstones {
         Ok(())
     }
 
+    /// Those of a list, as [`Tombstones::for_workers`] gave it.
+    pub fn of(all: Vec<Tombstone>) -> Tombstones {
+        Tombstones {
+            calls: all
+                .iter()
+                .flat_map(|tombstone| tombstone.calls.iter().cloned())
+                .collect(),
+            all,
+            ..Tombstones::default()
+        }
+    }
+
+    /// What tells whether a call is covered, for a process that does not see the store.
+    pub fn for_workers(&self) -> Vec<Tombstone> {
+        let without_lists = |tombstone: &Tombstone| Tombstone {
+            calls: BTreeSet::new(),
+            numbers: BTreeMap::new(),
+            ..tombstone.clone()
+        };
+        let listed = Tombstone {
+            calls: self.calls.iter().cloned().collect(),
+            ..Tombstone::default()
+        };
+        self.all.iter().map(without_lists).chain([listed]).collect()
+    }
+
     /// Whether [`Tombstones::take_new`] has some.
     pub(crate) fn has_new(&self) -> bool {
         !self.new.is_empty()
@@ -213,6 +239,18 @@ impl Tombstones {
         let objects = store.list(ERASURES).await?;
         let is_new = |key: &str| matches!(kind_of(key), Some(Kind::Tombstone(_))) && !self.names.contains(key);
         Ok(objects.iter().any(|object| is_new(&object.key)))
+    }
+
+    /// A digest of which they are; empty where there are none.
+    pub fn digest(&self) -> String {
+        if self.names.is_empty() {
+            return String::new();
+        }
+        let mut hasher = blake3::Hasher::new();
+        for name in &self.names {
+            hasher.update(name.as_bytes()).update(b"\n");
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     /// Whether nothing was ever erased.

@@ -6,6 +6,7 @@ use crate::books::for_each_assigned;
 use crate::feedback::{self, Truth, truths};
 use crate::replay::{floors, is_by_candidate, is_floor, is_reverse, twin_key};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
+use crate::specialise::{self, Seen, Trained};
 use crate::store::{Store, StoreError};
 use crate::verdict::{Evidence, Machine, Spent, Tried, Verdict, VerdictConfig, Volume, together, verdict};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -37,6 +38,9 @@ struct TaskCalls {
     masked: HashSet<String>,
     /// What was recorded of those scored calls of which the right answer is known.
     recorded: HashMap<String, Response>,
+    /// Scored call → the versions of candidates that saw it in their training, by [`version_key`]; of whatever task the call
+    /// is now.
+    trained_on: HashMap<String, BTreeSet<String>>,
 }
 
 impl TaskCalls {
@@ -92,6 +96,8 @@ struct Commit {
     task: String,
     candidate: String,
     candidate_version: String,
+    #[serde(default)]
+    candidate_model: Option<String>,
     #[serde(default)]
     asked: u64,
     #[serde(default)]
@@ -152,10 +158,21 @@ pub async fn verdicts(
         by_task.entry(row.task_id.clone()).or_default().push(row);
     }
     let truths = truths(store).await?;
+    let commits = commits(store).await?;
+    let trained = saw(&specialise::load(store).await?, by_task.values().flatten(), &commits);
     let mut calls: BTreeMap<&str, TaskCalls> = BTreeMap::new();
+    let mut trained_on: HashMap<String, BTreeSet<String>> = HashMap::new();
     let scored: BTreeSet<&str> = by_task.values().flatten().map(|row| row.call_id.as_str()).collect();
     if !by_task.is_empty() {
         for_each_assigned(store, &CallFilter::default(), book, |call| {
+            // Also where the call is now of another task than when it was scored.
+            if scored.contains(call.call_id.as_str()) {
+                let saw = trained.iter().filter(|(_, seen)| seen.covers(&call));
+                let saw: BTreeSet<String> = saw.map(|(version, _)| version.clone()).collect();
+                if !saw.is_empty() {
+                    trained_on.insert(call.call_id.clone(), saw);
+                }
+            }
             let known = call.task_id.as_deref().and_then(|task| by_task.get_key_value(task));
             if let Some((task, _)) = known {
                 calls.entry(task).or_default().add(call, &scored, &truths);
@@ -163,7 +180,14 @@ pub async fn verdicts(
         })
         .await?;
     }
-    let commits = commits(store).await?;
+    for (task, rows) in &by_task {
+        let saw = |row: &ScoreRecord| Some((row.call_id.clone(), trained_on.get(&row.call_id)?.clone()));
+        calls
+            .entry(task)
+            .or_default()
+            .trained_on
+            .extend(rows.iter().filter_map(saw));
+    }
     let nothing = TaskCalls::default();
     let mut verdicts = Vec::new();
     for (task, rows) in &by_task {
@@ -174,6 +198,36 @@ pub async fn verdicts(
     together(&mut verdicts, config);
     verdicts.retain(|verdict| task.is_none_or(|task| verdict.task == task));
     Ok(verdicts)
+}
+
+/// What each version of a candidate saw in its training, by [`version_key`]; only of those that saw something.
+///
+/// A version is known by the model that it was asked for, which its commits tell, and by the candidate's own name.
+fn saw<'a>(
+    trained: &[Trained],
+    rows: impl Iterator<Item = &'a ScoreRecord>,
+    commits: &[Commit],
+) -> BTreeMap<String, Seen> {
+    if trained.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        let key = version_key(&row.candidate, &row.candidate_version);
+        names.entry(key).or_default().insert(&row.candidate);
+    }
+    for commit in commits {
+        let key = version_key(&commit.candidate, &commit.candidate_version);
+        names.entry(key).or_default().extend(commit.candidate_model.as_deref());
+    }
+    let seen = names
+        .into_iter()
+        .map(|(version, names)| (version, Seen::of(trained, names)));
+    seen.filter(|(_, seen)| !seen.is_empty()).collect()
+}
+
+fn version_key(candidate: &str, version: &str) -> String {
+    format!("{candidate} {version}")
 }
 
 fn of_task(
@@ -190,6 +244,15 @@ fn of_task(
     feedback::apply(&mut rows, truths, &calls.recorded);
     let baseline = baseline(calls, &floor);
     let units = calls.units();
+    let is_trained_on = |row: &ScoreRecord| {
+        let saw = calls.trained_on.get(&row.call_id);
+        saw.is_some_and(|saw| saw.contains(&version_key(&row.candidate, &row.candidate_version)))
+    };
+    let trained_on: HashSet<(String, String)> = rows
+        .iter()
+        .filter(|row| is_trained_on(row))
+        .map(|row| (row.candidate_version.clone(), row.call_id.clone()))
+        .collect();
     let tried: Vec<Tried> = commits.iter().filter_map(|commit| commit.tried()).collect();
     let candidates: BTreeSet<&str> = rows.iter().map(|row| row.candidate.as_str()).collect();
     let of_candidate = |candidate: &str| {
@@ -214,6 +277,7 @@ fn of_task(
             units: Some(&units),
             paired: Some(&paired),
             masked: Some(&calls.masked),
+            trained_on: Some(&trained_on),
             volume: calls.volume,
             machine,
             unpriced: &unpriced,

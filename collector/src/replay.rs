@@ -17,7 +17,7 @@ pub use ask::{Arm, version_of};
 pub use judge::{Judge, Judged};
 pub use pace::Budget;
 pub(crate) use pace::Pace;
-pub use sample::{Drawn, Sample, draw, lot};
+pub use sample::{Drawn, Sample, draw, draw_unseen, lot};
 pub(crate) use sample::{is_by_candidate, label_told, twin_key};
 
 use crate::scan::ScanError;
@@ -150,6 +150,8 @@ pub struct Replayed {
     pub candidate: String,
     /// Its version.
     pub candidate_version: String,
+    /// The model that it was asked for, where it has one of its own.
+    pub candidate_model: Option<String>,
     /// Counts and cost.
     #[serde(flatten)]
     pub progress: Progress,

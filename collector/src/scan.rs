@@ -36,6 +36,14 @@ pub enum ScanError {
         /// What is wrong with it.
         source: TableError,
     },
+    /// An object is no record of what it should be.
+    #[error("could not read {key:?}: {source}")]
+    Record {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// The decoder broke on an object.
     #[error("could not scan {key:?}: the decoder failed")]
     Decoder {

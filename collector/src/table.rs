@@ -7,14 +7,17 @@
 mod cell;
 mod columns;
 mod crypt;
+mod stream;
 
 pub use cell::CellError;
+pub(crate) use cell::{Column, Row};
 pub use crypt::{CONTENT_COLUMNS, TableKeys};
+pub use stream::StreamError;
+pub(crate) use stream::{RowReader, RowWriter};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
-use cell::{Column, Row};
 use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -29,6 +32,14 @@ use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use understudy_call::record::{CallRecord, ScoreRecord};
+
+/// A row that is a line of a table of its own.
+pub(crate) trait Table: Row {
+    /// What an error calls it.
+    fn id(&self) -> &str;
+    /// Its text, bytes, about.
+    fn text_bytes(&self) -> usize;
+}
 
 /// Page size of text columns, bytes. History that an agent resends is compressed away only inside one page.
 const TEXT_PAGE_BYTES: usize = 8 << 20;
@@ -133,14 +144,12 @@ pub fn calls_to_parquet(rows: &[impl Borrow<CallRecord>], keys: &TableKeys) -> R
             .then_with(|| key(left).cmp(&key(right)))
             .then_with(|| left.call_id.cmp(&right.call_id))
     });
-    write(&sorted, keys, |row| (&row.call_id, call_text_bytes(row)))
+    write(&sorted, keys)
 }
 
 /// A Parquet file of these scores, in the order given.
 pub fn scores_to_parquet(rows: &[ScoreRecord], keys: &TableKeys) -> Result<Bytes, TableError> {
-    write(&rows.iter().collect::<Vec<_>>(), keys, |row| {
-        (&row.call_id, score_text_bytes(row))
-    })
+    write(&rows.iter().collect::<Vec<_>>(), keys)
 }
 
 /// All calls of a Parquet file.
@@ -160,6 +169,15 @@ pub fn calls_from_parquet_columns(
 /// All scores of a Parquet file, of these columns.
 pub fn scores_from_parquet(bytes: Bytes, columns: &Columns, keys: &TableKeys) -> Result<Vec<ScoreRecord>, TableError> {
     flatten(Batches::<ScoreRecord>::open(bytes, columns, keys)?)
+}
+
+/// The rows of a Parquet file, some hundred at a time.
+pub(crate) fn batches<R: Table>(
+    bytes: Bytes,
+    columns: &Columns,
+    keys: &TableKeys,
+) -> Result<impl Iterator<Item = Result<Vec<R>, TableError>> + use<R>, TableError> {
+    Batches::<R>::open(bytes, columns, keys)
 }
 
 /// The calls of a Parquet file, some hundred at a time: histories unpack to many times the file's size.
@@ -234,31 +252,6 @@ fn uuid_micros(call_id: &str) -> Option<i64> {
         .checked_add(i64::from(nanos / 1000))
 }
 
-fn call_text_bytes(row: &CallRecord) -> usize {
-    let texts = [&row.request_body, &row.response_body, &row.output_text, &row.error];
-    let calls: usize = row
-        .tool_calls
-        .iter()
-        .map(|call| call.name.len() + call.arguments.len())
-        .sum();
-    let tags: usize = row.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
-    texts.into_iter().flatten().map(String::len).sum::<usize>() + calls + tags
-}
-
-fn score_text_bytes(row: &ScoreRecord) -> usize {
-    let calls: usize = row
-        .tool_calls
-        .iter()
-        .map(|call| call.name.len() + call.arguments.len())
-        .sum();
-    [&row.response_body, &row.output_text]
-        .into_iter()
-        .flatten()
-        .map(String::len)
-        .sum::<usize>()
-        + calls
-}
-
 fn schema_of<R: Row>(columns: &[Column<R>]) -> SchemaRef {
     Arc::new(Schema::new(
         columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>(),
@@ -286,40 +279,76 @@ fn properties(schema: &Schema, keys: &TableKeys) -> Result<WriterProperties, Par
     Ok(builder.build())
 }
 
-/// Writes rows in pieces that Arrow's 32-bit offsets hold. `measure` gives a row's id and bytes of text.
-fn write<R: Row>(rows: &[&R], keys: &TableKeys, measure: fn(&R) -> (&str, usize)) -> Result<Bytes, TableError> {
-    let columns = R::columns();
-    let schema = schema_of(&columns);
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(&schema, keys).map_err(TableError::Write)?)
-        .with_skip_arrow_metadata(true);
-    let mut writer =
-        ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(TableError::Write)?;
+fn write<R: Table>(rows: &[&R], keys: &TableKeys) -> Result<Bytes, TableError> {
+    let mut writer = TableWriter::new(keys)?;
+    writer.write(rows)?;
+    writer.finish()
+}
+
+/// A Parquet file in the making.
+pub(crate) struct TableWriter<R> {
+    columns: Vec<Column<R>>,
+    schema: SchemaRef,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl<R: Table> TableWriter<R> {
+    pub(crate) fn new(keys: &TableKeys) -> Result<Self, TableError> {
+        let columns = R::columns();
+        let schema = schema_of(&columns);
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(&schema, keys).map_err(TableError::Write)?)
+            .with_skip_arrow_metadata(true);
+        let writer =
+            ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(TableError::Write)?;
+        Ok(TableWriter {
+            columns,
+            schema,
+            writer,
+        })
+    }
+
+    /// Writes rows in pieces that Arrow's 32-bit offsets hold.
+    pub(crate) fn write(&mut self, rows: &[&R]) -> Result<(), TableError> {
+        for_each_piece(rows, |piece| {
+            let batch = batch_of(&self.columns, &self.schema, piece)?;
+            self.writer.write(&batch).map_err(TableError::Write)
+        })
+    }
+
+    pub(crate) fn finish(self) -> Result<Bytes, TableError> {
+        self.writer.into_inner().map(Bytes::from).map_err(TableError::Write)
+    }
+}
+
+/// Hands rows on in pieces that fit one batch.
+fn for_each_piece<R: Table>(
+    rows: &[&R],
+    mut take: impl FnMut(&[&R]) -> Result<(), TableError>,
+) -> Result<(), TableError> {
     let mut rest = rows;
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(piece_len(rest, measure)?);
-        writer
-            .write(&batch_of(&columns, &schema, piece)?)
-            .map_err(TableError::Write)?;
+        let (piece, after) = rest.split_at(piece_len(rest.iter().map(|row| (row.id(), row.text_bytes())))?);
+        take(piece)?;
         rest = after;
     }
-    writer.into_inner().map(Bytes::from).map_err(TableError::Write)
+    Ok(())
 }
 
 /// How many of the first rows fit one batch; at least one.
-fn piece_len<R>(rows: &[&R], measure: fn(&R) -> (&str, usize)) -> Result<usize, TableError> {
-    let mut total = 0;
-    for (index, row) in rows.iter().take(BATCH_ROWS).enumerate() {
-        let (id, bytes) = measure(row);
+fn piece_len<'a>(rows: impl Iterator<Item = (&'a str, usize)>) -> Result<usize, TableError> {
+    let (mut total, mut len) = (0, 0);
+    for (id, bytes) in rows.take(BATCH_ROWS) {
         if bytes > ROW_TEXT_BYTES {
             return Err(TableError::RowTooLarge { row: id.into(), bytes });
         }
         total += bytes;
-        if index > 0 && total > BATCH_TEXT_BYTES {
-            return Ok(index);
+        if len > 0 && total > BATCH_TEXT_BYTES {
+            break;
         }
+        len += 1;
     }
-    Ok(rows.len().min(BATCH_ROWS))
+    Ok(len)
 }
 
 fn batch_of<R: Row>(columns: &[Column<R>], schema: &SchemaRef, rows: &[&R]) -> Result<RecordBatch, TableError> {
@@ -361,16 +390,16 @@ impl<R: Row> Batches<R> {
             columns,
         })
     }
+}
 
-    fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<R>, TableError> {
-        let mut rows: Vec<R> = (0..batch.num_rows()).map(|_| R::blank()).collect();
-        for column in &self.columns {
-            if let Some(array) = batch.column_by_name(column.field.name()) {
-                (column.read)(array, &mut rows).map_err(|source| column_error(column, source))?;
-            }
+fn rows_of<R: Row>(columns: &[Column<R>], batch: &RecordBatch) -> Result<Vec<R>, TableError> {
+    let mut rows: Vec<R> = (0..batch.num_rows()).map(|_| R::blank()).collect();
+    for column in columns {
+        if let Some(array) = batch.column_by_name(column.field.name()) {
+            (column.read)(array, &mut rows).map_err(|source| column_error(column, source))?;
         }
-        Ok(rows)
     }
+    Ok(rows)
 }
 
 impl<R: Row> Iterator for Batches<R> {
@@ -382,7 +411,7 @@ impl<R: Row> Iterator for Batches<R> {
             Ok(batch) => batch?.map_err(|error| TableError::Read(error.to_string())),
             Err(error) => Err(error),
         };
-        let rows = batch.and_then(|batch| contained(|| self.rows_of(&batch)).flatten());
+        let rows = batch.and_then(|batch| contained(|| rows_of(&self.columns, &batch)).flatten());
         if rows.is_ok() {
             self.reader = Some(reader);
         }

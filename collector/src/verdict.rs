@@ -75,6 +75,8 @@ pub struct Evidence<'a> {
     pub paired: Option<&'a HashMap<String, i64>>,
     /// Calls whose recorded answers hold masked values.
     pub masked: Option<&'a HashSet<String>>,
+    /// (Version, call id) of what a version was trained on: such scores count for nothing.
+    pub trained_on: Option<&'a HashSet<(String, String)>>,
     /// How many calls the task has.
     pub volume: Volume,
     /// The machine that serves the candidate.
@@ -194,6 +196,8 @@ pub struct Verdict {
     pub judged: usize,
     /// Mean of its word: 1 = always better than the recorded answer, 0.5 = as good, 0 = always worse. It decides nothing.
     pub judge: Option<f64>,
+    /// Scores that count for nothing, since this version was trained on their calls.
+    pub trained_on: usize,
     /// The same figures for parts of the pairs.
     pub strata: Vec<Stratum>,
     /// Pairs by which the e-value grows e-fold, about.
@@ -275,6 +279,9 @@ pub fn verdict(evidence: &Evidence<'_>, config: &VerdictConfig) -> Verdict {
         e_value: interval.map(|_| part * trial.e_value()),
         judged: judged.len(),
         judge: mean(&judged),
+        trained_on: current
+            .as_ref()
+            .map_or(0, |current| trained_on(evidence, current.version)),
         strata: strata(&rows, evidence),
         pairs_per_fold: pairs_per_fold(&trial),
         stale: current
@@ -323,6 +330,20 @@ impl Decision {
     }
 }
 
+/// Whether a version was trained on what it was asked.
+fn is_trained_on(row: &ScoreRecord, evidence: &Evidence<'_>) -> bool {
+    let known = evidence.trained_on.filter(|known| !known.is_empty());
+    known.is_some_and(|known| known.contains(&(row.candidate_version.clone(), row.call_id.clone())))
+}
+
+/// Scores of a candidate's version on calls that it was trained on.
+fn trained_on(evidence: &Evidence<'_>, version: &str) -> usize {
+    let own = evidence.rows.iter().filter(|row| {
+        row.task_id == evidence.task && row.candidate == evidence.candidate && row.candidate_version == version
+    });
+    own.filter(|row| is_trained_on(row, evidence)).count()
+}
+
 /// The rows that count: of the newest version, young enough, the first of each call that is an answer, in the order they
 /// were judged (the order of sampling, which depends on no answer). A candidate that was not reached gave no evidence, and
 /// one that is asked again until it is right has given it.
@@ -339,6 +360,7 @@ fn counted_rows<'a>(evidence: &Evidence<'a>, current: &series::Current<'_>) -> V
             && row.candidate_version == current.version
             && row.judged_at >= current.since
             && reached(row.outcome)
+            && !is_trained_on(row, evidence)
     };
     let mut rows: Vec<&ScoreRecord> = evidence.rows.iter().filter(counts).collect();
     rows.sort_by(|left, right| (left.judged_at, &left.call_id).cmp(&(right.judged_at, &right.call_id)));

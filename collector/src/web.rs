@@ -14,7 +14,7 @@ mod spread;
 mod task;
 mod texts;
 mod view;
-mod words;
+pub(crate) mod words;
 
 pub use report::{Candidate, Day, Ready, Report, Settings, TaskReport};
 pub use splits::{Arm, Split};

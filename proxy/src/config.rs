@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_call::guard;
 use understudy_call::keys::hex;
+use understudy_call::nearest::explained;
 use understudy_call::price::PriceTable;
 use understudy_client::{Secret, UpstreamConfig};
 use units::{Percent, Span};
@@ -79,6 +80,8 @@ pub struct Config {
     pub shadow: Vec<ShadowConfig>,
     /// Settings of verdicts.
     pub verdict: VerdictConfig,
+    /// The command that trains models (`specialise.trainer`); never run by `serve`.
+    pub trainer: Option<String>,
     /// Log format.
     pub log_format: LogFormat,
     /// Log filter, e.g. `info`.
@@ -308,6 +311,11 @@ impl Config {
     }
 }
 
+/// The bytes of a size as people write it in config: `500`, `64KiB`, `8GiB`; `None` where it is none.
+pub fn bytes_of(size: &str) -> Option<u64> {
+    units::Size::parse(size).map(|size| size.0)
+}
+
 fn is_local(store: &str) -> bool {
     !store.contains("://") || store.starts_with("file://")
 }
@@ -325,37 +333,11 @@ fn syntax_error(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
     let line = error.location().map_or(1, |location| location.line());
     let rendered = error.without_snippet().to_string();
     let first_line = rendered.lines().next().unwrap_or("not valid YAML");
-    let mut message = first_line.split(" at line ").next().unwrap_or(first_line).to_owned();
-    if let Some(suggestion) = nearest_key(first_line) {
-        message.push_str(&format!(" (did you mean `{suggestion}`?)"));
-    }
     ConfigError::Syntax {
         path: path.to_owned(),
         line,
-        message,
+        message: explained(first_line),
     }
-}
-
-/// The expected key that is nearest to the unknown one, from the reader's words:
-/// "unknown field `x`, expected one of a, b, c at line 5, column 1".
-fn nearest_key(message: &str) -> Option<String> {
-    let (unknown, rest) = message.split_once("unknown field `")?.1.split_once('`')?;
-    let known = rest.split_once("expected ")?.1.trim_start_matches("one of ");
-    let known = known.split_once(" at line ").map_or(known, |(keys, _)| keys);
-    known
-        .split(", ")
-        .flat_map(|keys| keys.split(" or "))
-        .map(|key| key.trim_matches('`'))
-        .map(|key| {
-            (
-                !key.starts_with(unknown),
-                strsim::damerau_levenshtein(unknown, key),
-                key,
-            )
-        })
-        .min()
-        .filter(|(is_other, distance, key)| !is_other || *distance <= key.len().max(unknown.len()).div_ceil(2))
-        .map(|(_, _, key)| key.to_owned())
 }
 
 struct Validation<'a> {
@@ -430,6 +412,7 @@ impl Validation<'_> {
             routes,
             shadow,
             verdict: self.verdict(&file.verdict)?,
+            trainer: file.specialise.trainer.clone(),
             log_format: file.log.format.unwrap_or_default(),
             log_level: self.log_level(file.log.level)?,
             unset_keys,

@@ -124,32 +124,6 @@ pub(crate) enum KeysCommand {
     },
 }
 
-/// What to do with jobs.
-#[derive(Debug, Subcommand)]
-pub(crate) enum JobCommand {
-    /// Run a job to its end.
-    Run {
-        /// Which.
-        #[arg(value_enum, value_name = "NAME")]
-        name: JobName,
-        /// An hour is closed so many minutes after its end, for `compact`.
-        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
-        closed_after: u64,
-        /// How its results are printed.
-        #[arg(long, value_enum, default_value_t)]
-        format: RowFormat,
-        #[command(flatten)]
-        place: DataArguments,
-    },
-}
-
-/// The jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum JobName {
-    /// Merge the small objects of closed hours; each row stays exactly once, whenever it is cut off.
-    Compact,
-}
-
 /// What `mask` gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MaskFormat {

@@ -12,22 +12,39 @@ use std::time::Duration;
 use understudy_call::call::Api;
 use understudy_client::{Secret, UpstreamConfig};
 use understudy_collector::replay::{
-    Arm, Budget, Drawn, FloorEnough, Judge, Judged, Progress, ReplayConfig, Replayed, Sample, draw, replay,
+    Arm, Budget, Drawn, FloorEnough, Judge, Judged, Progress, ReplayConfig, Replayed, Sample, draw_unseen, replay,
 };
 use understudy_collector::score::KindSummary;
+use understudy_collector::specialise::{self, Seen};
 use url::Url;
 
 /// Replays, and prints what was done.
 pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
+    let replayed = rehearse(&arguments).await?;
+    output::print(arguments.format, std::slice::from_ref(&replayed), || table(&replayed))
+}
+
+/// Replays, with words and progress on stderr.
+pub(crate) async fn rehearse(arguments: &ReplayArguments) -> Result<Replayed> {
     let place = Place::of(&arguments.place)?;
-    let mut candidate = candidate(&place, &arguments)?;
+    let mut candidate = candidate(&place, arguments)?;
     candidate.constrain |= arguments.constrain;
     let asked = (candidate.url.clone(), candidate.model.clone());
     let candidate = Arm::candidate(Arc::new(place.open(candidate)?));
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
     let task = task(book.book(), &arguments.task)?.id.clone();
-    let sample = draw(&store, Some(&book), &task, arguments.limit, arguments.seed).await?;
+    let names = [Some(candidate.name()), candidate.model()];
+    let trained_on = Seen::of(&specialise::load(&store).await?, names.into_iter().flatten());
+    let order = (arguments.limit, arguments.seed);
+    let sample = draw_unseen(&store, Some(&book), &task, order, &trained_on).await?;
+    if sample.trained_on > 0 {
+        eprintln!(
+            "{} calls are left out: {} was trained on them",
+            count(sample.trained_on as u64),
+            arguments.to
+        );
+    }
     if sample.calls.is_empty() {
         let message = format!(
             "of {} calls of {task} none can be replayed",
@@ -35,9 +52,9 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
         );
         return Err(Wrong(message).into());
     }
-    let judge = judge(&place, &arguments, &sample, &asked)?;
+    let judge = judge(&place, arguments, &sample, &asked)?;
     let candidate = candidate.with_forms_of(&sample).with_judge(judge);
-    let baseline = baseline(&place, &arguments, &sample)?;
+    let baseline = baseline(&place, arguments, &sample)?;
     let config = ReplayConfig {
         concurrency: arguments.concurrency.max(1),
         deadline: Duration::from_secs(arguments.timeout.max(1)),
@@ -75,7 +92,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<()> {
     bar.finish_and_clear();
     let replayed = replayed?;
     say(&replayed, &sample, baseline.as_ref());
-    output::print(arguments.format, std::slice::from_ref(&replayed), || table(&replayed))
+    Ok(replayed)
 }
 
 fn spent(progress: &Progress) -> String {

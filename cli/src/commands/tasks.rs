@@ -2,7 +2,7 @@
 
 mod edit;
 mod fit;
-mod list;
+pub(crate) mod list;
 mod name;
 mod replaceable;
 mod show;

@@ -78,6 +78,12 @@ fn note(verdict: &Verdict) -> String {
             count(verdict.judged as u64)
         ));
     }
+    if verdict.trained_on > 0 {
+        note.push_str(&format!(
+            "\n    {} scores left out: of calls that this version was trained on",
+            count(verdict.trained_on as u64)
+        ));
+    }
     for stratum in strata {
         note.push_str(&format!(
             "\n    {}: {} pairs, agreement {:.3}, floor {:.3}, valid {:.1} %",

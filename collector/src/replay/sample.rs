@@ -9,6 +9,7 @@ use crate::books::for_each_assigned;
 use crate::row::is_media_missing_in;
 use crate::scan::{CallFilter, ScanError};
 use crate::score::LabelSet;
+use crate::specialise::Seen;
 use crate::store::Store;
 use crate::table::call_micros;
 use serde_json::Value;
@@ -171,6 +172,8 @@ pub struct Sample {
     pub of_task: usize,
     /// Of them, calls that can be replayed.
     pub replayable: usize,
+    /// Calls that could be, but that the candidate was trained on.
+    pub trained_on: usize,
     /// Another answer of the baseline to the same request, seen in the traffic, by call id: a floor pair for free.
     pub twins: HashMap<String, Response>,
 }
@@ -192,6 +195,17 @@ pub async fn draw(
     limit: usize,
     seed: u64,
 ) -> Result<Sample, ScanError> {
+    draw_unseen(store, book, task, (limit, seed), &Seen::default()).await
+}
+
+/// [`draw`], for a candidate that has seen some calls in its training: those are left out. The rest keeps its order.
+pub async fn draw_unseen(
+    store: &Store,
+    book: Option<&CompiledBook>,
+    task: &str,
+    (limit, seed): (usize, u64),
+    trained_on: &Seen,
+) -> Result<Sample, ScanError> {
     let filter = CallFilter {
         task: Some(task.to_owned()),
         ..CallFilter::default()
@@ -207,7 +221,12 @@ pub async fn draw(
         if let Some(text) = label_told(&record) {
             sample.labels.add(text);
         }
+        let is_trained_on = trained_on.covers(&record);
         let Some(call) = Drawn::of(record) else { return };
+        if is_trained_on {
+            sample.trained_on += 1;
+            return;
+        }
         sample.replayable += 1;
         tickets.push(Ticket {
             conversation: digest(&[call.conversation_id.as_bytes()]),

@@ -128,6 +128,9 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn open(rule: &Rule, arm: &Arm, shared: Arc<Shared>, runtime: &Handle) -> Lane {
+        if let Some(model) = arm.model() {
+            shared.results.asks(&arm.version, model);
+        }
         let (queue, jobs) = mpsc::channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         let waiting = Arc::new(AtomicUsize::new(0));

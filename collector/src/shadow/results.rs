@@ -42,6 +42,8 @@ pub(super) struct Results {
     held: Mutex<BTreeMap<(Instant, u64), ScoreRecord>>,
     /// (task, candidate, version) whose trial is told.
     tried: Mutex<BTreeSet<(String, String, String)>>,
+    /// Version → the model that it is asked for.
+    models: Mutex<BTreeMap<String, String>>,
     agreements: broadcast::Sender<Agreement>,
     /// What is erased: a call may be while its shadow is asked. Locked for a whole flush, so that who waits for one waits
     /// for what is on its way, too.
@@ -56,6 +58,7 @@ impl Results {
             rows: Mutex::default(),
             held: Mutex::default(),
             tried: Mutex::default(),
+            models: Mutex::default(),
             agreements,
             tombstones: tokio::sync::Mutex::default(),
         }
@@ -111,6 +114,17 @@ impl Results {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Hears which model a version is asked for.
+    pub(super) fn asks(&self, version: &str, model: &str) {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.insert(version.to_owned(), model.to_owned());
+    }
+
+    fn model_of(&self, version: &str) -> Option<String> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.get(version).cloned()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).len() >= FULL
     }
@@ -128,7 +142,8 @@ impl Results {
                 continue;
             }
             let (task, candidate, version) = &trial;
-            let commit = json!({"job": job, "task": task, "candidate": candidate, "candidate_version": version});
+            let commit = json!({"job": job, "task": task, "candidate": candidate, "candidate_version": version,
+                "candidate_model": self.model_of(version)});
             let name = format!("_commits/{job}-{}.json", told().len());
             self.store.put(&name, commit.to_string().into()).await?;
             told().insert(trial);

@@ -50,7 +50,7 @@ pub(super) trait Cell: Sized {
 }
 
 /// A struct whose fields are columns: a row of a table, or an element of a list column.
-pub(super) trait Row: Sized + 'static {
+pub(crate) trait Row: Sized + 'static {
     /// A row with every column null or at its default: what a file without a column reads as.
     fn blank() -> Self;
     /// The columns, in order.
@@ -61,9 +61,9 @@ type Writer<R> = Box<dyn Fn(&[&R]) -> Result<ArrayRef, CellError>>;
 type Reader<R> = Box<dyn Fn(&ArrayRef, &mut [R]) -> Result<(), CellError>>;
 
 /// One column of a [`Row`]: its Arrow field, and how to write and read it.
-pub(super) struct Column<R> {
+pub(crate) struct Column<R> {
     /// Name, type, nullability.
-    pub(super) field: Field,
+    pub(crate) field: Field,
     /// The column of these rows.
     pub(super) write: Writer<R>,
     /// Sets the field in as many rows as the array is long.

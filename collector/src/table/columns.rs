@@ -1,8 +1,10 @@
-//! The columns of `calls` and `scores`: the records' field names are the columns' names, in this order.
+//! The columns of `calls`, `scores` and what jobs give: the records' field names are the columns' names, in this order.
 //!
 //! Columns are only ever added here, never renamed, retyped or removed.
 
+use super::Table;
 use super::cell::{Column, Row, column, time_column};
+use crate::job::{Assigned, Digested, Sum};
 use understudy_call::call::ToolCall;
 use understudy_call::record::{Attempt, CallRecord, MaskedCount, MaskedIn, ScoreRecord};
 
@@ -116,5 +118,92 @@ impl Row for MaskedIn {
 
     fn columns() -> Vec<Column<Self>> {
         columns!(MaskedIn: column, kind, count)
+    }
+}
+
+impl Row for Assigned {
+    fn blank() -> Self {
+        Assigned::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(Assigned: call_id, task_id, task_confidence, taskbook_version)
+    }
+}
+
+impl Row for Sum {
+    fn blank() -> Self {
+        Sum::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(Sum: task_id, measure, bucket, value)
+    }
+}
+
+impl Row for Digested {
+    fn blank() -> Self {
+        Digested::default()
+    }
+
+    fn columns() -> Vec<Column<Self>> {
+        columns!(Digested: rows, digest)
+    }
+}
+
+impl Table for CallRecord {
+    fn id(&self) -> &str {
+        &self.call_id
+    }
+
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.request_body, &self.response_body, &self.output_text, &self.error];
+        let tags = self.tags.iter().map(|(name, value)| name.len() + value.len());
+        texts.into_iter().flatten().map(String::len).chain(tags).sum::<usize>() + bytes_of(&self.tool_calls)
+    }
+}
+
+impl Table for ScoreRecord {
+    fn id(&self) -> &str {
+        &self.call_id
+    }
+
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.response_body, &self.output_text];
+        texts.into_iter().flatten().map(String::len).sum::<usize>() + bytes_of(&self.tool_calls)
+    }
+}
+
+fn bytes_of(calls: &[ToolCall]) -> usize {
+    calls.iter().map(|call| call.name.len() + call.arguments.len()).sum()
+}
+
+impl Table for Assigned {
+    fn id(&self) -> &str {
+        &self.call_id
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.call_id.len() + self.task_id.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Table for Sum {
+    fn id(&self) -> &str {
+        &self.measure
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.measure.len() + self.task_id.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Table for Digested {
+    fn id(&self) -> &str {
+        &self.digest
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.digest.len()
     }
 }

@@ -348,7 +348,7 @@ fn large_rows_are_written_in_pieces() {
     let batches = call_batches(calls_to_parquet(&rows).unwrap(), &Columns::All, &TableKeys::default()).unwrap();
     let lengths: Vec<usize> = batches.map(|batch| batch.unwrap().len()).collect();
     assert_eq!(lengths, [256, 256, 88]);
-    let pieces = |bytes: usize| piece_len(&[&bytes; 4], |bytes| ("id", *bytes));
+    let pieces = |bytes: usize| piece_len([("id", bytes); 4].into_iter());
     assert_eq!(pieces(100 << 20).unwrap(), 2);
     assert!(pieces(ROW_TEXT_BYTES + 1).is_err());
 }
@@ -484,7 +484,7 @@ fn real_conversations_shrink() {
             ..call("", 0, line["request"].to_string())
         })
         .collect();
-    let raw: usize = rows.iter().map(call_text_bytes).sum();
+    let raw: usize = rows.iter().map(Table::text_bytes).sum();
     let written = calls_to_parquet(&rows).unwrap();
     eprintln!(
         "{} calls: {raw} bytes of bodies, {} bytes of parquet, 1/{}",

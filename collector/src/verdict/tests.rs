@@ -98,7 +98,7 @@ fn an_equal_candidate_is_promoted_with_its_evidence() {
 fn the_json_has_the_fields_of_the_design_and_null_where_unknown() {
     let value = serde_json::to_value(judge(&[])).unwrap();
     let fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline first_token_p50_ms first_token_p95_ms first_token_p50_ms_baseline first_token_p95_ms_baseline calls_per_day cost_per_month cost_per_month_baseline gpu_hour calls_per_gpu_hour break_even_per_day unpriced trial alpha e_value judged judge strata";
+    let expected = "task candidate candidate_version verdict reason need_more pairs conversations mean_difference lower upper agreement floor valid valid_baseline cost_per_1k cost_per_1k_baseline p50_ms p95_ms p50_ms_baseline p95_ms_baseline first_token_p50_ms first_token_p95_ms first_token_p50_ms_baseline first_token_p95_ms_baseline calls_per_day cost_per_month cost_per_month_baseline gpu_hour calls_per_gpu_hour break_even_per_day unpriced trial alpha e_value judged judge trained_on strata";
     assert_eq!(fields, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(
         (value["verdict"].as_str(), value["need_more"].as_u64()),

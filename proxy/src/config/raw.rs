@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) routes: Vec<Route>,
     pub(super) shadow: Vec<RawShadow>,
     pub(super) verdict: Verdict,
+    pub(super) specialise: Specialise,
     pub(super) log: Log,
     pub(super) expose_headers: bool,
     pub(super) allow_pins: bool,
@@ -427,6 +428,12 @@ pub(super) struct Verdict {
     pub(super) min_pairs: Option<u32>,
     pub(super) min_floor: Option<f64>,
     pub(super) max_age: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Specialise {
+    pub(super) trainer: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

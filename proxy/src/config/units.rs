@@ -45,7 +45,7 @@ impl Span {
 }
 
 impl Size {
-    fn parse(text: &str) -> Option<Size> {
+    pub(super) fn parse(text: &str) -> Option<Size> {
         let (number, unit) = number_and_unit(text)?;
         let bytes = match unit {
             "" | "B" => 1.0,

@@ -37,11 +37,11 @@ const COLUMNS: [&str; 8] = [
 
 /// A task, as printed; sums are of the calls that say it, null where none does.
 #[derive(Serialize)]
-pub(super) struct Row {
-    pub(super) id: String,
+pub(crate) struct Row {
+    pub(crate) id: String,
     name: String,
     description: String,
-    pub(super) calls: u64,
+    pub(crate) calls: u64,
     pub(super) share: f64,
     conversations: u64,
     answers: Vec<(String, f64)>,
@@ -55,8 +55,8 @@ pub(super) struct Row {
     pub(super) p50_ms: Option<f64>,
     pub(super) p95_ms: Option<f64>,
     parent: Option<String>,
-    pub(super) drift: Option<Drift>,
-    ignored: bool,
+    pub(crate) drift: Option<Drift>,
+    pub(crate) ignored: bool,
 }
 
 impl Row {
@@ -102,7 +102,7 @@ impl Row {
 
 /// Every task of the book with what its kept calls took, and whether those since the fit are still like it; how many
 /// calls there are, and how many of them are of no task.
-pub(super) async fn rows(store: &Store, book: &CompiledBook) -> Result<(Vec<Row>, u64, u64)> {
+pub(crate) async fn rows(store: &Store, book: &CompiledBook) -> Result<(Vec<Row>, u64, u64)> {
     let tasks = &book.book().tasks;
     let places: HashMap<&str, usize> = tasks.iter().enumerate().map(|(at, task)| (&*task.id, at)).collect();
     let fitted_at = book

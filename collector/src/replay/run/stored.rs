@@ -128,6 +128,7 @@ impl<P: FnMut(&Progress)> Run<'_, P> {
             task: self.config.task.clone(),
             candidate: candidate.name().to_owned(),
             candidate_version: candidate.version.clone(),
+            candidate_model: candidate.model().map(str::to_owned),
             progress: self.done,
             scores: self.summary.kinds(),
             judged: candidate.judge().map(|judge| self.judged.clone().by(judge)),
