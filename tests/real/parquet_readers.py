@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a store's Parquet files with DuckDB, pyarrow and Polars, as users do, and checks types and values.
 
-    UNDERSTUDY_TEST_TABLE_DIR=DIR cargo test -p understudy-collector a_store_for_other_readers
+    UNDERSTUDY_TEST_TABLE_DIR=DIR cargo test --lib a_store_for_other_readers
     pip install duckdb pyarrow polars pytz
     python3 tests/real/parquet_readers.py DIR
 

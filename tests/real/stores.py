@@ -21,7 +21,7 @@ import urllib.request
 from stage import Understudy, Upstream, binary, expect, free_port, get, post, proved, serve_on_free_ports, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SUITE = ["cargo", "test", "--locked", "--quiet", "-p", "understudy-collector", "--lib", "--",
+SUITE = ["cargo", "test", "--locked", "--quiet", "--lib", "--",
          "the_store_of_the_environment_conforms", "--nocapture"]
 CALLS = 12
 ACCOUNT, CONTAINER = "understudyreal", "calls"
