@@ -267,7 +267,7 @@ impl Mask {
 
     fn text_draft<'a>(&self, text: Cow<'a, str>) -> Draft<'a> {
         let mut found = Found::default();
-        let scene = Scene { text: &text, label: "" };
+        let scene = Scene::new(&text, "");
         let hits = found.record(&text, self.hits(&scene, &mut Paper::default()));
         Draft {
             leaves: Leaves::of_text(&text, hits),

@@ -219,13 +219,13 @@ mod tests {
 
     fn ssn(text: &str) -> Option<&str> {
         let first = text.find(|letter: char| letter.is_ascii_digit())?;
-        let scene = Scene { text, label: "" };
+        let scene = Scene::new(text, "");
         ssn_at(&scene, &Digits::read(text.as_bytes(), first)).map(|hit| &text[hit.start..hit.end])
     }
 
     fn iban(text: &str) -> Option<&str> {
         let first = text.find(|letter: char| letter.is_ascii_digit())?;
-        iban_at(&Scene { text, label: "" }, first).map(|hit| &text[hit.start..hit.end])
+        iban_at(&Scene::new(text, ""), first).map(|hit| &text[hit.start..hit.end])
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
         let mut hits = Vec::new();
         Dictionaries::new(&[dictionary])
             .unwrap()
-            .find(&Scene { text, label: "" }, &mut hits);
+            .find(&Scene::new(text, ""), &mut hits);
         super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }

@@ -112,10 +112,7 @@ impl Leaves {
     fn read(&mut self, json: &str, place: Place, visit: Visit<'_>) -> Result<(), JsonError> {
         let mut tokens = Tokens::new(json);
         while let Some(token) = tokens.next()? {
-            let scene = Scene {
-                text: &json[token.range.clone()],
-                label: &json[token.label.clone()],
-            };
+            let scene = Scene::new(&json[token.range.clone()], &json[token.label.clone()]);
             let place = Place {
                 start: place.start + token.range.start,
                 ..place

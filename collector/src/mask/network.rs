@@ -202,7 +202,7 @@ mod tests {
 
     fn v4(text: &str) -> Option<&str> {
         let first = text.find(|letter: char| letter.is_ascii_digit())?;
-        let scene = Scene { text, label: "" };
+        let scene = Scene::new(text, "");
         ipv4_at(&scene, &Digits::read(text.as_bytes(), first)).map(|hit| &text[hit.start..hit.end])
     }
 

@@ -367,7 +367,7 @@ mod tests {
 
     fn found<'t>(text: &'t str, label: &str) -> Option<&'t str> {
         let first = text.find(|letter: char| letter.is_ascii_digit())?;
-        at(&Scene { text, label }, &Digits::read(text.as_bytes(), first)).map(|hit| &text[hit.start..hit.end])
+        at(&Scene::new(text, label), &Digits::read(text.as_bytes(), first)).map(|hit| &text[hit.start..hit.end])
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
             assert_eq!(found(&format!("or {value}."), ""), Some(value));
         }
         let url = "?tel=%2B15062345647&x";
-        let hit = at(&Scene { text: url, label: "" }, &Digits::read(url.as_bytes(), 8)).unwrap();
+        let hit = at(&Scene::new(url, ""), &Digits::read(url.as_bytes(), 8)).unwrap();
         assert_eq!(&url[hit.start..hit.end], "15062345647");
     }
 

@@ -43,14 +43,34 @@ impl Hit {
 /// Runs the built-in rules; hits come in no order and may overlap.
 pub(super) fn find(scene: &Scene<'_>, secrets: &Secrets, paper: &mut Paper, hits: &mut Vec<Hit>) {
     let mut numbers = Numbers::default();
-    find_words(scene, paper, hits, &mut numbers);
     if is_short_and_plain(scene.text) {
+        find_words(scene, paper, hits, &mut numbers);
         return;
     }
     secrets.find(scene, hits);
     email::find(scene.text, hits);
+    let values = places(hits);
+    let scene = &Scene {
+        values: &values,
+        ..*scene
+    };
+    find_words(scene, paper, hits, &mut numbers);
     network::find_ipv6(scene.text, hits);
     hits.append(&mut numbers.hits);
+}
+
+/// Where hits are, sorted, those that overlap as one.
+fn places(hits: &[Hit]) -> Vec<(usize, usize)> {
+    let mut places: Vec<(usize, usize)> = hits.iter().map(|hit| (hit.start, hit.end)).collect();
+    places.sort_unstable();
+    places.dedup_by(|next, last| {
+        let is_part = next.0 < last.1;
+        if is_part {
+            last.1 = last.1.max(next.1);
+        }
+        is_part
+    });
+    places
 }
 
 /// Too short for anything but a name, or a few plain words.

@@ -7,6 +7,9 @@
 pub(super) struct Scene<'t> {
     pub(super) text: &'t str,
     pub(super) label: &'t str,
+    /// Where values are that were found already, sorted: what stands in them is no cue, since it will not stand there when
+    /// the text is masked.
+    pub(super) values: &'t [(usize, usize)],
 }
 
 /// Words to look for, in any case.
@@ -51,6 +54,15 @@ const LINKS: &Cues = &Cues::new(&[
 const WORD_BYTES: usize = 24;
 
 impl<'t> Scene<'t> {
+    /// One in which nothing was found yet.
+    pub(super) fn new(text: &'t str, label: &'t str) -> Scene<'t> {
+        Scene {
+            text,
+            label,
+            values: &[],
+        }
+    }
+
     pub(super) fn bytes(&self) -> &'t [u8] {
         self.text.as_bytes()
     }
@@ -94,16 +106,20 @@ impl<'t> Scene<'t> {
             bytes: &self.bytes()[..at],
             label: self.label.as_bytes(),
             across,
+            values: &self.values[..self.values.partition_point(|(start, _)| *start < at)],
         }
     }
 }
 
-/// The words before a place, the nearest first; camel case and underscores separate words too.
+/// The words before a place, the nearest first; camel case and underscores separate words too. A value that was found is
+/// one word, which is empty.
 struct Words<'t> {
     bytes: &'t [u8],
     label: &'t [u8],
     /// Whether to go on past commas, full stops and line ends.
     across: bool,
+    /// Values that begin before what is left of the text.
+    values: &'t [(usize, usize)],
 }
 
 impl<'t> Iterator for Words<'t> {
@@ -111,8 +127,19 @@ impl<'t> Iterator for Words<'t> {
 
     fn next(&mut self) -> Option<&'t [u8]> {
         loop {
+            if let Some((&(start, end), before)) = self.values.split_last() {
+                if start >= self.bytes.len() {
+                    self.values = before;
+                    continue;
+                }
+                if self.bytes.len() <= end {
+                    self.bytes = &self.bytes[..start];
+                    return Some(&[]);
+                }
+            }
             let Some(&last) = self.bytes.last() else {
                 self.bytes = std::mem::take(&mut self.label);
+                self.values = &[];
                 if self.bytes.is_empty() {
                     return None;
                 }
@@ -136,7 +163,8 @@ impl<'t> Words<'t> {
     fn take_word(&mut self) -> &'t [u8] {
         let bytes = self.bytes;
         let mut start = bytes.len();
-        while start > 0 && bytes.len() - start < WORD_BYTES && is_word_byte(bytes[start - 1]) {
+        let first = self.values.last().map_or(0, |(_, end)| *end);
+        while start > first && bytes.len() - start < WORD_BYTES && is_word_byte(bytes[start - 1]) {
             start -= 1;
             let is_capital_inside =
                 bytes[start].is_ascii_uppercase() && start > 0 && bytes[start - 1].is_ascii_lowercase();
@@ -210,7 +238,7 @@ mod tests {
     const CUES: &Cues = &Cues::new(&["phone", "tel"]);
 
     fn follows(text: &str, label: &str) -> bool {
-        Scene { text, label }.follows(text.len(), CUES)
+        Scene::new(text, label).follows(text.len(), CUES)
     }
 
     #[test]
@@ -241,14 +269,31 @@ mod tests {
     #[test]
     fn near_looks_past_punctuation() {
         let text = "my phone broke. Ring ";
-        assert!(Scene { text, label: "" }.near(text.len(), CUES));
+        assert!(Scene::new(text, "").near(text.len(), CUES));
         assert!(
-            !Scene {
-                text: "ring ",
-                label: ""
-            }
-            .near(5, CUES)
+            !Scene::new("ring ", "").near(5, CUES)
         );
+    }
+
+    #[test]
+    fn what_stands_in_a_value_is_no_cue() {
+        let text = "phone x7tel ";
+        let seen = |values: &[(usize, usize)]| {
+            let scene = Scene {
+                values,
+                ..Scene::new(text, "")
+            };
+            (scene.follows(text.len(), CUES), scene.near(text.len(), CUES))
+        };
+        assert_eq!(seen(&[]), (false, true));
+        assert_eq!(seen(&[(6, 11)]), (false, true));
+        assert_eq!(seen(&[(0, 11)]), (false, false));
+        let tel = "phone tel ";
+        let scene = Scene {
+            values: &[(6, 9), (20, 30)],
+            ..Scene::new(tel, "")
+        };
+        assert!(!scene.follows(tel.len(), CUES) && scene.near(tel.len(), CUES));
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn after_scheme(text: &str, word: usize, start: usize) -> Option<Hit> {
 const AUTHORIZATION: &Cues = &Cues::new(&["authorization"]);
 
 fn follows_authorization(text: &str, word: usize) -> bool {
-    Scene { text, label: "" }.follows(word, AUTHORIZATION)
+    Scene::new(text, "").follows(word, AUTHORIZATION)
 }
 
 /// The password of `scheme://user:password@host`.
@@ -284,6 +284,11 @@ fn is_random(body: &str) -> bool {
     distinct >= body.len().min(8) && (has_digit || has_both_cases)
 }
 
+/// Whether a text looks like a token, and whether like what only stands for one.
+pub(super) fn looks(value: &str) -> (bool, bool) {
+    (is_random(value), label::is_placeholder(value))
+}
+
 /// How many bytes of a secret tell only what it is: a known prefix.
 pub(super) fn public_prefix(value: &str) -> usize {
     let known = FORMATS
@@ -303,7 +308,7 @@ mod tests {
 
     fn found(text: &str, label: &str) -> Vec<String> {
         let mut hits = Vec::new();
-        Secrets::shared().find(&Scene { text, label }, &mut hits);
+        Secrets::shared().find(&Scene::new(text, label), &mut hits);
         super::super::scan::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }

@@ -97,7 +97,7 @@ mod tests {
         let (seen, asked) = (Seen::new(&[7; 32]), Cell::new(0));
         let text = "word ".repeat(LEAST_BYTES / 5 + 1);
         let hits = |text: &str, label: &str| {
-            seen.hits(&Scene { text, label }, || {
+            seen.hits(&Scene::new(text, label), || {
                 asked.set(asked.get() + 1);
                 vec![Hit::sure(0, 4, Kind::Person)]
             })

@@ -50,11 +50,17 @@ pub(super) fn read(page: &Page<'_>, last: usize) -> Tail {
 
 /// How a part is linked to the one before: nothing but a space, a comma, a line's end, `/` or `-`.
 fn is_linked(page: &Page<'_>, at: usize) -> bool {
-    matches!(page.gap(at), Gap::Space | Gap::Comma | Gap::Line | Gap::Hyphen)
+    matches!(page.gap(at), Gap::Space | Gap::Comma | Gap::Hyphen)
+        || is_next_line(page, at)
         || matches!(
             page.before(at),
             " , " | ",\n" | "., " | ".\n" | " / " | " - " | " – " | " (" | " #" | ", #" | "\n, "
         )
+}
+
+/// A line's end, if nothing ends before or after it: a semicolon parts more than lines do.
+fn is_next_line(page: &Page<'_>, at: usize) -> bool {
+    page.gap(at) == Gap::Line && !page.before(at).contains(';')
 }
 
 /// `Suite 804`, `Apt. 3B`, `Depto. 12`, `#5`.
@@ -137,7 +143,8 @@ fn code_end(page: &Page<'_>, at: usize) -> Option<usize> {
 fn town(page: &Page<'_>, at: usize) -> Option<Part> {
     let is_number = |index: usize| matches!(page.shape(index), Some(Shape::Number | Shape::Code));
     let follows_code = at > 1 && (is_number(at - 1) || (page.written(at - 1).len() == 2 && is_number(at - 2)));
-    let may_begin = matches!(page.gap(at), Gap::Comma | Gap::Line)
+    let may_begin = page.gap(at) == Gap::Comma
+        || is_next_line(page, at)
         || matches!(page.before(at), " , " | ",\n" | "., " | " / " | "\n, ")
         || (page.gap(at) == Gap::Space && follows_code);
     if !may_begin || !matches!(page.shape(at), Some(Shape::Title | Shape::Upper)) {

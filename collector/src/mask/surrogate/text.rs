@@ -7,7 +7,7 @@ use super::Surrogates;
 use super::stream::Stream;
 use crate::mask::kind::Kind;
 use crate::mask::lexicon::{Flags, Lexicon};
-use crate::mask::secret::public_prefix;
+use crate::mask::secret::{looks, public_prefix};
 use understudy_call::features::is_surrogate_word;
 
 /// Letters of a word before its seal of two syllables.
@@ -75,10 +75,10 @@ impl Surrogates {
     /// Same length, what only tells its kind kept, each letter and digit by one of its class.
     pub(super) fn code(&self, kind: Kind, value: &str) -> String {
         let mut stream = self.stream(kind, value.as_bytes());
-        // A surrogate must not look as if it had another prefix.
+        // A surrogate must not look as if it had another prefix, nor like text that only stands for a credential.
         let mut code = self.drawn(value, &mut stream);
-        for _ in 0..8 {
-            if prefix(&code) == prefix(value) {
+        for _ in 0..16 {
+            if prefix(&code) == prefix(value) && looks(&code) == looks(value) {
                 break;
             }
             code = self.drawn(value, &mut stream);

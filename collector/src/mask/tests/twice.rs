@@ -8,7 +8,8 @@ fn other_mask() -> Mask {
     Mask::new(&MaskConfig::default(), &[9; 32]).unwrap()
 }
 
-/// Values of every kind, in many forms, made of what the dice say.
+/// Values of every kind, in many forms, made of what the dice say. Quotes are closed: what follows an open one is a value, and
+/// a label that stands in a value is gone when it is masked.
 fn value() -> impl Strategy<Value = String> {
     let names = "(Anna|José|Catalina|MARCO|Wei|Priya|Oluwaseun) (Lee|van der Berg|O'Neill|Kowalski|García Márquez)";
     prop_oneof![
@@ -28,7 +29,7 @@ fn value() -> impl Strategy<Value = String> {
         "MRN:? ?[0-9]{6,9}",
         "(lives at|ship to|address:) [1-9][0-9]{1,3} (Elm|Oak Grove|King) (Street|Avenue|Road), (Springfield|Leeds)",
         "Lindenstraße [1-9][0-9]?, [1-9][0-9]{4} Berlin",
-        "(password|api_key|client_secret)[:=] ?\"?[A-Za-z0-9]{7,12}[0-9][A-Za-z]{4,20}\"?",
+        "(password|api_key|client_secret)[:=] ?([A-Za-z0-9]{7,12}[0-9][A-Za-z]{4,20}|\"[A-Za-z0-9]{7,12}[0-9][A-Za-z]{4,20}\")",
         "(ghp_[A-Za-z0-9]{36}|AKIA[A-Z2-7]{16}|sk-proj-[A-Za-z0-9_-]{48})",
         "eyJ[A-Za-z0-9]{30}\\.eyJ[A-Za-z0-9]{40}\\.[A-Za-z0-9_-]{43}",
         "postgres://app:[a-z]{4}[0-9]{3}[A-Z]@db\\.internal/x",
@@ -64,6 +65,19 @@ fn masked_text_stays_on_the_labelled_set() {
         rows.len(),
         changed[..changed.len().min(12)].join("\n\n")
     );
+}
+
+#[test]
+fn a_letter_of_a_secret_is_no_cue_for_a_number_after_it() {
+    // The surrogate of the first, under the key of these tests, has a `Ph` in it; the other has one itself.
+    for text in [
+        "password=1Zvjmqm7oiORLxyMtSXSPKTZAN; +1 5060 000 0000",
+        "password=9FrlmzlbhPhABEUTRQSJ; +1 5060 000 0000",
+    ] {
+        let once = masked(text);
+        assert!(once.ends_with("; +1 5060 000 0000"), "{once}");
+        assert_eq!(masked(&once), once);
+    }
 }
 
 #[test]
