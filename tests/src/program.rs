@@ -360,6 +360,18 @@ impl Program {
         self.scrape()
     }
 
+    /// Waits until each call that was kept is in an object, and scrapes. That none waits is not enough: what the spool got
+    /// a moment ago is not counted as waiting yet.
+    pub fn scrape_when_stored(&self) -> Metrics {
+        let mut scrape = self.scrape_at_rest();
+        eventually("every call is stored", || {
+            scrape = self.scrape();
+            let is_settled = scrape.unaccounted() == 0.0 && scrape.mislaid() == 0.0;
+            is_settled && scrape.sum("understudy_waiting", &[]) == 0.0
+        });
+        scrape
+    }
+
     /// The most memory that it has held at once, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")

@@ -183,10 +183,7 @@ fn a_candidate_that_hangs_changes_nothing_for_clients_or_for_what_is_stored() {
     for number in 0..calls {
         assert_eq!(ask(&program, &format!("number {number}")), "positive");
     }
-    eventually("all are stored", || {
-        program.scrape_at_rest().sum("understudy_waiting", &[]) == 0.0
-    });
-    let scrape = program.scrape();
+    let scrape = program.scrape_when_stored();
     assert_eq!(stage.candidate.count(), 2, "in flight at the candidate");
     assert!(
         scrape.sum("understudy_shadow_skipped_total", &[("reason", "busy")]) > 0.0,
@@ -256,9 +253,7 @@ fn shadows_begin_and_end_with_the_config() {
     let stage = Stage::new(|seen| answer_chat(seen, "small-1", "positive"));
     let program = stage.serve("");
     ask(&program, "before");
-    eventually("it is stored", || {
-        program.scrape_at_rest().sum("understudy_waiting", &[]) == 0.0
-    });
+    program.scrape_when_stored();
     stage
         .home
         .write_config(&stage.config("shadow: [{ to: [small], sample: 100% }]\n"));

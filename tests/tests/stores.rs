@@ -88,11 +88,7 @@ impl Stage {
 
     /// Waits until all of this boot's calls are stored.
     fn all_stored(&self, program: &Program) {
-        eventually("the store has all", || {
-            let metrics = program.scrape();
-            metrics.sum("understudy_waiting", &[]) == 0.0 && metrics.mislaid() == 0.0
-        });
-        let metrics = program.scrape();
+        let metrics = program.scrape_when_stored();
         assert_eq!(metrics.sum("understudy_waiting_bytes", &[]), 0.0);
         assert_eq!(metrics.sum("understudy_ingest_lag_seconds", &[]), 0.0);
         assert_eq!(metrics.sum("understudy_dropped_total", &[]), 0.0, "{}", metrics.text);

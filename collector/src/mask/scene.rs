@@ -270,9 +270,7 @@ mod tests {
     fn near_looks_past_punctuation() {
         let text = "my phone broke. Ring ";
         assert!(Scene::new(text, "").near(text.len(), CUES));
-        assert!(
-            !Scene::new("ring ", "").near(5, CUES)
-        );
+        assert!(!Scene::new("ring ", "").near(5, CUES));
     }
 
     #[test]
