@@ -1,8 +1,8 @@
 //! Writes a task's data set into a folder: its parts, its card, and in the store which call lies in which line.
 
 use crate::args::{DatasetArguments, DatasetShape};
+use crate::draft::Whole;
 use crate::exports::{Export, Lines};
-use crate::keys::make_private;
 use crate::output::count;
 use crate::place::{Place, Wrong};
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ring::digest::{Context as Sha, SHA256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use understudy_call::keys::hex;
 use understudy_call::taskbook::{CompiledBook, Task};
@@ -21,13 +21,16 @@ use understudy_collector::scan::CallFilter;
 use understudy_collector::specialise::Learnt;
 use understudy_collector::store::Store;
 
+/// The card for people.
+const README: &str = "README.md";
+
 /// What was written.
 pub(crate) struct Written {
     /// Its card.
     pub(crate) card: Card,
     /// What a model sees that is trained with it.
     pub(crate) learnt: Learnt,
-    /// Which call lies in which line.
+    /// Which call lies in which line; the folder is the draft's.
     pub(crate) export: Export,
 }
 
@@ -67,7 +70,8 @@ struct Growing {
     conversations: BTreeSet<String>,
 }
 
-/// Writes the files and the card; what is told of it in the store is the caller's.
+/// Writes the files and the card into an empty folder; what is told of it in the store is the caller's, before the files are
+/// put where they stay.
 ///
 /// # Errors
 /// Where the store can't be read, or the folder can't be written.
@@ -83,8 +87,6 @@ pub(crate) async fn write(
         task: Some(task.id.clone()),
         ..CallFilter::default()
     };
-    make_private(folder)?;
-    let former = Former::of(folder)?;
     let mut planner = Planner::new(config).knowing(truths(store).await?);
     for_each_assigned(store, &filter, Some(book), |call| planner.see(&call)).await?;
     let mut plan = planner.plan();
@@ -141,13 +143,19 @@ pub(crate) async fn write(
         export.files.insert(name, Lines::of(&path, growing.calls)?);
     }
     card.finish();
-    former.clear(&card)?;
-    put_card(&card, folder)?;
+    for (name, text) in [
+        ("card.json", serde_json::to_string_pretty(&card)?),
+        (README, card.markdown()),
+    ] {
+        let mut file = Whole::create(folder, name)?;
+        file.line(text.trim_end())?;
+        file.finish()?;
+    }
     Ok(Written { card, learnt, export })
 }
 
-/// What an earlier export left in a folder.
-struct Former {
+/// A folder for a data set, and what an earlier export left in it.
+pub(crate) struct Former {
     folder: PathBuf,
     /// Its files, by SHA-256.
     files: BTreeMap<String, String>,
@@ -155,7 +163,7 @@ struct Former {
 
 impl Former {
     /// Of a folder; a card.json of somebody else's stops us before anything is written.
-    fn of(folder: &Path) -> Result<Former> {
+    pub(crate) fn of(folder: &Path) -> Result<Former> {
         let path = folder.join("card.json");
         let mut files = BTreeMap::new();
         match std::fs::read_to_string(&path) {
@@ -175,6 +183,28 @@ impl Former {
         }
         let folder = folder.to_owned();
         Ok(Former { folder, files })
+    }
+
+    /// Moves a data set from its draft here; a README.md that is somebody's stays.
+    pub(crate) fn replace(&self, card: &Card, draft: &Path) -> Result<()> {
+        self.clear(card)?;
+        let readme = self.folder.join(README);
+        let is_ours = match std::fs::read_to_string(&readme) {
+            Ok(text) => text.contains(MARK),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        if !is_ours {
+            eprintln!(
+                "{} is not ours, and stays: the card is card.json alone",
+                readme.display()
+            );
+        }
+        let names = card.files.keys().map(String::as_str).chain(["card.json"]);
+        for name in names.chain(is_ours.then_some(README)) {
+            let path = self.folder.join(name);
+            std::fs::rename(draft.join(name), &path).with_context(|| format!("making {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Removes a part that is none of the new card's, and is as it was written: its examples may be in another part now.
@@ -214,29 +244,6 @@ fn card_of(place: &Place, book: &CompiledBook, task: &Task) -> CardOf {
     }
 }
 
-/// Writes card.json and README.md; a README.md that is somebody's stays.
-fn put_card(card: &Card, folder: &Path) -> Result<()> {
-    let put = |name: &str, text: &str| -> Result<()> {
-        let mut file = Whole::create(folder, name)?;
-        file.line(text.trim_end())?;
-        file.finish().map(drop)
-    };
-    put("card.json", &serde_json::to_string_pretty(card)?)?;
-    let readme = folder.join("README.md");
-    let is_ours = match std::fs::read_to_string(&readme) {
-        Ok(text) => text.contains(MARK),
-        Err(error) => error.kind() == ErrorKind::NotFound,
-    };
-    if !is_ours {
-        eprintln!(
-            "{} is not ours, and stays: the card is card.json alone",
-            readme.display()
-        );
-        return Ok(());
-    }
-    put("README.md", &card.markdown())
-}
-
 /// What became of the calls, for people.
 pub(crate) fn say(card: &Card, folder: &Path) {
     let files = card.files.iter();
@@ -273,41 +280,4 @@ pub(crate) fn sha256(path: &Path) -> Result<(u64, String)> {
         }
     };
     read().with_context(|| format!("reading {}", path.display()))
-}
-
-/// A file that appears under its name only when it is whole.
-pub(crate) struct Whole {
-    file: BufWriter<File>,
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl Whole {
-    pub(crate) fn create(folder: &Path, name: &str) -> Result<Whole> {
-        let temporary = folder.join(format!(".{name}.{}", uuid::Uuid::now_v7().simple()));
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .open(&temporary)
-            .with_context(|| format!("making {}", temporary.display()))?;
-        Ok(Whole {
-            file: BufWriter::new(file),
-            temporary,
-            path: folder.join(name),
-        })
-    }
-
-    pub(crate) fn line(&mut self, line: &str) -> Result<()> {
-        writeln!(self.file, "{line}").with_context(|| format!("writing {}", self.temporary.display()))
-    }
-
-    pub(crate) fn finish(mut self) -> Result<PathBuf> {
-        self.file
-            .flush()
-            .with_context(|| format!("writing {}", self.temporary.display()))?;
-        std::fs::rename(&self.temporary, &self.path).with_context(|| format!("making {}", self.path.display()))?;
-        Ok(self.path)
-    }
 }

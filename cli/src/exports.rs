@@ -2,6 +2,7 @@
 //!
 //! Only a file that is as it was exported is written anew; one that was moved or changed is named, never touched.
 
+use crate::draft::Whole;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,10 @@ impl Export {
         let id = uuid::Uuid::now_v7().simple();
         put(store, &format!("{EXPORTS}/{id}.json"), self).await
     }
+
+    fn paths(&self) -> impl Iterator<Item = (PathBuf, &Lines)> {
+        self.files.iter().map(|(name, file)| (self.folder.join(name), file))
+    }
 }
 
 async fn put(store: &Store, key: &str, export: &Export) -> Result<()> {
@@ -58,10 +63,20 @@ async fn put(store: &Store, key: &str, export: &Export) -> Result<()> {
 /// Takes the lines of these calls out of all exports: how many, and in words what could not be reached.
 pub(crate) async fn erase(store: &Store, calls: &BTreeSet<String>) -> Result<(u64, Vec<String>)> {
     let (mut lines, mut not_reached) = (0, Vec::new());
+    let mut exports = Vec::new();
     for object in store.list(EXPORTS).await? {
         let json = store.get(&object.key).await?;
-        let mut export: Export =
+        let export: Export =
             serde_json::from_slice(&json).with_context(|| format!("{} is no record of an export", object.key))?;
+        exports.push((object.key, export));
+    }
+    // Where a later export took a file's place, what the earlier one wrote is gone.
+    let files = exports.iter().flat_map(|(_, export)| export.paths());
+    let as_told: BTreeSet<PathBuf> = files
+        .filter(|(path, file)| std::fs::read(path).is_ok_and(|bytes| digest(&bytes) == file.digest))
+        .map(|(path, _)| path)
+        .collect();
+    for (key, mut export) in exports {
         let mut taken = 0;
         for (name, file) in &mut export.files {
             let held = file.calls.iter().filter(|call| calls.contains(*call)).count();
@@ -69,9 +84,9 @@ pub(crate) async fn erase(store: &Store, calls: &BTreeSet<String>) -> Result<(u6
                 continue;
             }
             let path = export.folder.join(name);
-            if take_out(&path, file, calls).with_context(|| format!("writing {}", path.display()))? {
+            if take_out(&export.folder, name, file, calls)? {
                 taken += held as u64;
-            } else {
+            } else if !as_told.contains(&path) {
                 not_reached.push(format!(
                     "{held} examples in {}: it is not there as it was exported; and whatever was trained with it",
                     path.display()
@@ -80,7 +95,7 @@ pub(crate) async fn erase(store: &Store, calls: &BTreeSet<String>) -> Result<(u6
         }
         if taken > 0 {
             lines += taken;
-            put(store, &object.key, &export).await?;
+            put(store, &key, &export).await?;
             not_reached.push(format!(
                 "copies of the data set in {}, and whatever was trained with it",
                 export.folder.display()
@@ -91,8 +106,8 @@ pub(crate) async fn erase(store: &Store, calls: &BTreeSet<String>) -> Result<(u6
 }
 
 /// Writes a file anew without the lines of these calls; false where it is not as it was.
-fn take_out(path: &Path, file: &mut Lines, calls: &BTreeSet<String>) -> std::io::Result<bool> {
-    let Ok(bytes) = std::fs::read(path) else {
+fn take_out(folder: &Path, name: &str, file: &mut Lines, calls: &BTreeSet<String>) -> Result<bool> {
+    let Ok(bytes) = std::fs::read(folder.join(name)) else {
         return Ok(false);
     };
     if digest(&bytes) != file.digest {
@@ -101,9 +116,9 @@ fn take_out(path: &Path, file: &mut Lines, calls: &BTreeSet<String>) -> std::io:
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(&file.calls);
     let left: Vec<(&[u8], &String)> = lines.filter(|(_, call)| !calls.contains(*call)).collect();
     let text: Vec<u8> = left.iter().flat_map(|(line, _)| line.iter().copied()).collect();
-    let draft = path.with_extension("jsonl.new");
-    std::fs::write(&draft, &text)?;
-    std::fs::rename(&draft, path)?;
+    let mut whole = Whole::create(folder, name)?;
+    whole.write(&text)?;
+    whole.finish()?;
     *file = Lines {
         calls: left.into_iter().map(|(_, call)| call.clone()).collect(),
         digest: digest(&text),

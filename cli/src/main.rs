@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod dataset;
 mod demo;
+mod draft;
 mod drain;
 mod exports;
 mod keys;

@@ -23,6 +23,7 @@ use crate::audit_log;
 use crate::books;
 use crate::evidence::verdicts;
 use crate::scan::ScanError;
+use crate::specialise;
 use crate::store::{Store, StoreError};
 use crate::table::{Columns, scores_from_parquet};
 use crate::verdict::VerdictConfig;
@@ -33,7 +34,7 @@ use jiff::Timestamp;
 use maud::Markup;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
@@ -112,6 +113,9 @@ impl Page {
 #[derive(Default, Serialize, Deserialize)]
 struct Weighed {
     scores: BTreeMap<String, u64>,
+    /// Records of trainings: what a model was trained with is not counted.
+    #[serde(default)]
+    trained: BTreeSet<String>,
     config: String,
     book: i32,
     at: i64,
@@ -308,13 +312,16 @@ impl Web {
             .filter(|object| object.key.ends_with(".parquet"))
             .map(|object| (object.key, object.size))
             .collect();
+        let trained = self.store.list(specialise::FOLDER).await?.into_iter();
+        let trained: BTreeSet<String> = trained.map(|object| object.key).collect();
         let now = Timestamp::now().as_microsecond();
         let (config_words, book) = (
             format!("{config:?}"),
             state.book.as_ref().map_or(0, |book| book.version()),
         );
         let known = &state.weighed;
-        let is_same = known.scores == scores && known.config == config_words && known.book == book;
+        let is_same =
+            known.scores == scores && known.trained == trained && known.config == config_words && known.book == book;
         let is_resting = state.rested.is_some_and(|until| Instant::now() < until);
         if is_same && now.saturating_sub(known.at) < WEIGHED || is_resting {
             return Ok(false);
@@ -328,6 +335,7 @@ impl Web {
         self.name_models(&scores, &mut candidates).await?;
         state.weighed = Weighed {
             scores,
+            trained,
             config: config_words,
             book,
             at: now,

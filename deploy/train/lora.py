@@ -43,7 +43,7 @@ def for_template(message):
     message = dict(message, content=message.get("content") or "")
     if message.get("tool_calls"):
         message["tool_calls"] = [
-            dict(call, function=dict(call["function"], arguments=json.loads(call["function"]["arguments"])))
+            dict(call, function=dict(call["function"], arguments=json.loads(call["function"]["arguments"] or "{}")))
             for call in message["tool_calls"]
         ]
     return message

@@ -313,12 +313,21 @@ fn an_exported_data_set_loses_the_lines_of_a_person() {
         data.to_str().expect("a plain path"),
         out.to_str().expect("a plain path"),
     );
-    let exported = home.run(&["export", "--task", &task, "--out", folder, "--data", data]);
-    assert!(
-        exported.status.success(),
-        "{}",
-        String::from_utf8_lossy(&exported.stderr)
-    );
+    let export = ["export", "--task", &task, "--out", folder, "--data", data];
+    // What a killed run left is gone with the next one, and so is the data set that the next one takes the place of.
+    std::fs::create_dir_all(out.join(".draft-of-before")).expect("a writable folder");
+    std::fs::write(out.join(".draft-of-before/train.jsonl"), "a prompt").expect("a writable folder");
+    for seed in ["--seed=7", "--seed=8"] {
+        let exported = home.run(&[&export[..], &[seed]].concat());
+        let words = String::from_utf8_lossy(&exported.stderr).into_owned();
+        assert!(exported.status.success(), "{words}");
+    }
+    let mut names: Vec<_> = std::fs::read_dir(&out)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["README.md", "card.json", "test.jsonl", "train.jsonl"]);
     let lines = || {
         let files = ["train.jsonl", "test.jsonl"].map(|name| std::fs::read_to_string(out.join(name)).expect("a file"));
         files.concat().lines().count()
@@ -337,6 +346,13 @@ fn an_exported_data_set_loses_the_lines_of_a_person() {
         taken > 0 && lines() == before - taken,
         "{before} lines, then {}: {receipt}",
         lines()
+    );
+    let not_reached = receipt[0]["not_reached"].to_string();
+    assert!(!not_reached.contains("not there as it was exported"), "{not_reached}");
+    let train = std::fs::metadata(out.join("train.jsonl")).expect("a file");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&train.permissions()) & 0o777,
+        0o600
     );
     // A copy that was changed is named, not touched.
     std::fs::write(out.join("train.jsonl"), "changed\n").expect("a writable folder");

@@ -335,6 +335,9 @@ pub(crate) struct CycleArguments {
     /// The most calls in the sample of a rehearsal.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) limit: usize,
+    /// The folder for trainings, as `specialise` has it.
+    #[arg(long, value_name = "DIR", default_value = "./understudy-models")]
+    pub(crate) out: PathBuf,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: RowFormat,

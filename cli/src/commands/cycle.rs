@@ -16,6 +16,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use understudy_collector::evidence::verdicts;
 use understudy_collector::specialise::{FOLDER, RESULT, Trained, load};
@@ -83,6 +84,7 @@ pub(crate) async fn run(arguments: CycleArguments) -> Result<ExitCode> {
         trained: &trained,
         results: &results.filter(|key| key.ends_with(RESULT)).collect(),
         verdicts: &before,
+        out: &arguments.out,
         limit: arguments.limit,
         first: settings.min_pairs,
     };
@@ -160,6 +162,8 @@ struct Look<'a> {
     /// Keys of what trainings came to; those that failed, or were broken off, have none.
     results: &'a BTreeSet<String>,
     verdicts: &'a [Verdict],
+    /// The folder for trainings.
+    out: &'a Path,
     /// The most calls of a rehearsal's sample.
     limit: usize,
     /// Calls of a first rehearsal.
@@ -199,7 +203,7 @@ impl Look<'_> {
                 };
                 if let Some(why) = why {
                     // Without a trainer the data set alone would be made, for nobody.
-                    let command = self.config.trainer.is_some().then(|| again(&row.id, &recipe));
+                    let command = self.config.trainer.is_some().then(|| again(&row.id, &recipe, self.out));
                     all.push(due(format!("train: {why}"), command));
                 }
             }

@@ -1,6 +1,7 @@
 //! `export`: a task's calls as a data set.
 
 use crate::args::{DatasetFormat, ExportArguments};
+use crate::draft::Draft;
 use crate::place::{Place, existing_book, task};
 use crate::{dataset, log};
 use anyhow::Result;
@@ -17,8 +18,13 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<()> {
     let task = task(book.book(), &arguments.task)?;
     let what = json!({ "task": arguments.task, "folder": std::path::absolute(&arguments.out)? });
     log::note(&store, "export", what).await?;
-    let written = dataset::write(&place, &store, &book, task, config, &arguments.out).await?;
+    let former = dataset::Former::of(&arguments.out)?;
+    let draft = Draft::create(&arguments.out)?;
+    let mut written = dataset::write(&place, &store, &book, task, config, draft.path()).await?;
+    // Known before it is there: no copy of a call that erasing can't find.
+    written.export.folder = std::path::absolute(&arguments.out)?;
     written.export.put(&store).await?;
+    former.replace(&written.card, draft.path())?;
     if let Some(model) = arguments.for_model {
         let trained = Trained {
             model,

@@ -4,6 +4,8 @@
 //! verdict counts what it learnt.
 
 use crate::args::{Method, SpecialiseArguments};
+use crate::draft::{Draft, Whole};
+use crate::keys::make_private;
 use crate::output::{counted, print_one};
 use crate::place::{Place, Wrong, existing_book, task};
 use crate::trainer::{self, Places, quoted, word};
@@ -132,54 +134,45 @@ pub(crate) async fn specialise(arguments: &SpecialiseArguments) -> Result<(Speci
     let store = place.existing_store()?;
     let book = existing_book(&store).await?;
     let task = task(book.book(), &arguments.task)?;
-    let draft = arguments.out.join(format!(".draft-{}", std::process::id()));
     let what = json!({ "command": "specialise", "task": task.id, "folder": std::path::absolute(&arguments.out)? });
     log::note(&store, "export", what).await?;
 
-    let written = dataset::write(&place, &store, &book, task, settings, &draft.join("data")).await;
-    let written = written.inspect_err(|_| drop(std::fs::remove_dir_all(&draft)))?;
+    let draft = Draft::create(&arguments.out)?;
+    let data = draft.path().join("data");
+    make_private(&data)?;
+    let mut written = dataset::write(&place, &store, &book, task, settings, &data).await?;
     let recipe = recipe(arguments, &task.id, &written.card);
     let folder = Folder(arguments.out.join(file_name(&recipe.model)));
-    let prepared = async {
-        if written
-            .card
-            .files
-            .get("train.jsonl")
-            .is_none_or(|file| file.examples == 0)
-        {
-            let left_out = written.card.left_out.iter();
-            let left_out: String = left_out
-                .map(|(reason, calls)| format!("; left out: {calls} {}", reason.as_str()))
-                .collect();
-            return Err(Wrong(format!(
-                "of the {} calls of {} none is an example to train on{left_out}",
-                written.card.calls, task.id
-            ))
-            .into());
-        }
-        let trained = Trained {
-            model: recipe.model.clone(),
-            base: recipe.base.clone(),
-            task: task.id.clone(),
-            data_digest: recipe.data_digest.clone(),
-            calls: written.card.calls,
-            recipe: serde_json::to_value(&recipe)?,
-            learnt: written.learnt,
-        };
-        register(&store, &trained).await?;
-        if settle(&draft, &folder, &recipe, &written.card)? {
-            let mut export = written.export;
-            export.folder = std::path::absolute(folder.file("data"))?;
-            export.put(&store).await?;
-        }
-        dataset::say(&written.card, &folder.file("data"));
-        Ok::<Trained, anyhow::Error>(trained)
-    };
-    let prepared = prepared.await;
-    if draft.exists() {
-        std::fs::remove_dir_all(&draft).with_context(|| format!("removing {}", draft.display()))?;
+    let train_part = written.card.files.get("train.jsonl");
+    if train_part.is_none_or(|file| file.examples == 0) {
+        let left_out = written.card.left_out.iter();
+        let left_out: String = left_out
+            .map(|(reason, calls)| format!("; left out: {calls} {}", reason.as_str()))
+            .collect();
+        return Err(Wrong(format!(
+            "of the {} calls of {} none is an example to train on{left_out}",
+            written.card.calls, task.id
+        ))
+        .into());
     }
-    let trained = prepared?;
+    let trained = Trained {
+        model: recipe.model.clone(),
+        base: recipe.base.clone(),
+        task: task.id.clone(),
+        data_digest: recipe.data_digest.clone(),
+        calls: written.card.calls,
+        recipe: serde_json::to_value(&recipe)?,
+        learnt: written.learnt,
+    };
+    register(&store, &trained).await?;
+    if !is_there(&folder, &recipe, &written.card)? {
+        // Known before it is there: no copy of a call that erasing can't find.
+        written.export.folder = std::path::absolute(folder.file("data"))?;
+        written.export.put(&store).await?;
+        settle(&draft, &folder, &recipe)?;
+    }
+    drop(draft);
+    dataset::say(&written.card, &folder.file("data"));
 
     let (state, manifest) = train(&folder, &recipe, trainer)?;
     if let Some(manifest) = &manifest {
@@ -224,7 +217,7 @@ pub(crate) async fn specialise(arguments: &SpecialiseArguments) -> Result<(Speci
 }
 
 /// The command that trains a model of the task anew: by the same recipe, on what the data are now.
-pub(crate) fn again(task: &str, recipe: &Recipe) -> Vec<String> {
+pub(crate) fn again(task: &str, recipe: &Recipe, out: &Path) -> Vec<String> {
     let set = &recipe.data;
     let shape = match set.shape {
         Shape::Chat => "chat",
@@ -236,6 +229,7 @@ pub(crate) fn again(task: &str, recipe: &Recipe) -> Vec<String> {
         Method::Full => "full",
     };
     let values = [
+        ("out", Some(out.to_string_lossy().into_owned())),
         ("base", Some(recipe.base.clone())),
         ("method", Some(method.into())),
         ("rank", recipe.rank.map(|rank| rank.to_string())),
@@ -309,19 +303,26 @@ async fn register(store: &Store, trained: &Trained) -> Result<()> {
     Ok(())
 }
 
-/// Puts the draft in its place, where nothing is yet: whether it did.
-fn settle(draft: &Path, folder: &Folder, recipe: &Recipe, card: &Card) -> Result<bool> {
+/// Puts the draft in its place, where nothing is yet.
+fn settle(draft: &Draft, folder: &Folder, recipe: &Recipe) -> Result<()> {
+    let mut file = Whole::create(draft.path(), "recipe.json")?;
+    file.line(&serde_json::to_string_pretty(recipe)?)?;
+    file.finish()?;
+    std::fs::rename(draft.path(), &folder.0).with_context(|| format!("making {}", folder.0.display()))
+}
+
+/// Whether this very training is in its folder.
+fn is_there(folder: &Folder, recipe: &Recipe, card: &Card) -> Result<bool> {
     let known = folder.file("recipe.json");
     if !known.exists() {
-        std::fs::write(draft.join("recipe.json"), serde_json::to_vec_pretty(recipe)?)
-            .with_context(|| format!("writing {}", draft.display()))?;
-        std::fs::rename(draft, &folder.0).with_context(|| {
-            format!(
-                "making {}: something is there, and it is no training",
-                folder.0.display()
-            )
-        })?;
-        return Ok(true);
+        if folder.0.exists() {
+            let folder = folder.0.display();
+            return Err(Wrong(format!(
+                "{folder} is there, and is no training: say another --model or --out"
+            ))
+            .into());
+        }
+        return Ok(false);
     }
     let read = std::fs::read(&known).with_context(|| format!("reading {}", known.display()))?;
     let found: Option<Recipe> = serde_json::from_slice(&read).ok();
@@ -343,7 +344,7 @@ fn settle(draft: &Path, folder: &Folder, recipe: &Recipe, card: &Card) -> Result
             );
         }
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// Runs the trainer, unless it did its work before.
@@ -394,7 +395,7 @@ fn train(folder: &Folder, recipe: &Recipe, trainer: Option<&str>) -> Result<(Sta
         exit_code: 0,
         artefacts,
     };
-    let mut file = dataset::Whole::create(&folder.0, "manifest.json")?;
+    let mut file = Whole::create(&folder.0, "manifest.json")?;
     file.line(&serde_json::to_string_pretty(&manifest)?)?;
     file.finish()?;
     Ok((State::Trained, Some(manifest)))
