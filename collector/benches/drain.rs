@@ -1,7 +1,8 @@
-//! How fast a backlog is drained: segments of a spool, of calls of 4 to 32 KB, through mask, parse and Parquet into a
-//! directory. Prints calls and MB a second of wall time, and of CPU time on one core.
+//! How fast a backlog is drained: segments of a spool, of calls of 2.7 KB and of 4 to 32 KB, through mask, parse and Parquet
+//! into a directory. Prints calls and MB a second of wall time, and of CPU time on one core.
 //!
-//! `cargo bench -p understudy-collector --bench drain`; with `-- 20000` so many calls. What is stored is checked, each
+//! `cargo bench -p understudy-collector --bench drain`; with `-- 20000` so many calls, with `-- small` of
+//! one kind alone. What is stored is checked, each
 //! call once, before anything is printed.
 
 use std::collections::BTreeSet;
@@ -39,6 +40,8 @@ enum Traffic {
     Conversations,
     /// Calls that have nothing in common: the worst for what remembers messages.
     Unlike,
+    /// The first calls of conversations under one prompt, small.
+    Small,
 }
 
 #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -46,10 +49,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args()
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(CALLS);
-    for (name, traffic) in [
+    let all = [
         ("conversations", Traffic::Conversations),
         ("unlike calls", Traffic::Unlike),
-    ] {
+        ("small calls", Traffic::Small),
+    ];
+    let is_wanted = |name: &str| {
+        let mut words = std::env::args()
+            .skip(1)
+            .filter(|word| word.starts_with(char::is_alphabetic));
+        words.next().is_none_or(|word| name.starts_with(&word))
+    };
+    for (name, traffic) in all.into_iter().filter(|(name, _)| is_wanted(name)) {
         let folder = tempfile::tempdir()?;
         let (spool, data) = (folder.path().join("spool"), folder.path().join("data"));
         std::fs::create_dir(&spool)?;
@@ -148,11 +159,19 @@ fn fill(spool: &Path, count: usize, traffic: Traffic) -> Result<usize, Box<dyn E
     Ok(written)
 }
 
-/// A request of 4 to 32 KB, and its answer.
+/// A request, and its answer.
 fn bodies(number: usize, traffic: Traffic) -> (String, String) {
     const STEPS: usize = 8;
-    let mut messages = vec![serde_json::json!({"role": "system", "content": text("policy", 3_500)})];
+    let policy = if matches!(traffic, Traffic::Small) {
+        1_200
+    } else {
+        3_500
+    };
+    let mut messages = vec![serde_json::json!({"role": "system", "content": text("policy", policy)})];
     match traffic {
+        Traffic::Small => {
+            messages.push(serde_json::json!({"role": "user", "content": text(&format!("call {number}"), 400)}));
+        }
         // 4 KB at the first step, and 4 KB more at each.
         Traffic::Conversations => {
             let (agent, steps) = (number / STEPS, number % STEPS);
