@@ -20,9 +20,9 @@ use understudy_collector::table::{Columns, call_micros};
 /// Rows of a table where no limit is given.
 const TABLE_ROWS: usize = 20;
 /// Characters of an answer in a table.
-const ANSWER: usize = 40;
+const ANSWER: usize = 32;
 /// Columns that a narrow terminal does without, the first first; the other formats have all.
-const SPARE: [&str; 6] = ["ms", "cost", "out", "in", "model", "began"];
+const SPARE: [&str; 7] = ["ms", "cost", "out", "in", "model", "began", "task"];
 
 /// Prints the calls.
 pub(crate) async fn run(arguments: CallsArguments) -> Result<()> {

@@ -298,6 +298,7 @@ fn table(rows: &[Row]) -> Table {
             yes(!row.trips.is_empty()),
         ]);
     }
+    output::fit(&mut table, &["highest", "calls in it", "configured"]);
     table
 }
 

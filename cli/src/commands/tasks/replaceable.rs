@@ -161,6 +161,7 @@ pub(super) async fn run(place: &Place, by: Option<&str>, format: RowFormat) -> R
                 percent(row.narrow_cost),
             ]);
         }
+        output::fit(&mut table, &["in tasks", "cost"]);
         table
     })
 }
