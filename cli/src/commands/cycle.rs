@@ -187,20 +187,7 @@ impl Look<'_> {
         let verdicts = || self.verdicts.iter().filter(|verdict| verdict.task == row.id);
         match newest {
             Some((model, recipe)) => {
-                let grown = |times: f64| row.calls as f64 >= times * model.calls as f64;
-                let why = if !ended(model) {
-                    Some("no training of it has come to its end".to_owned())
-                } else if row.drift.is_some() && grown(GROWN_SINCE_DRIFT) {
-                    Some("its calls are others than before".to_owned())
-                } else if grown(GROWN) {
-                    Some(format!(
-                        "{} calls, {} when it was trained",
-                        count(row.calls),
-                        count(model.calls)
-                    ))
-                } else {
-                    None
-                };
+                let why = why_again(model.calls, row.calls, row.drift.is_some(), ended(model));
                 if let Some(why) = why {
                     // Without a trainer the data set alone would be made, for nobody.
                     let command = self.config.trainer.is_some().then(|| again(&row.id, &recipe, self.out));
@@ -264,6 +251,20 @@ impl Look<'_> {
     }
 }
 
+/// Why a model that was trained on the data of so many calls is to be trained on what there is now, if it is.
+fn why_again(then: u64, now: u64, has_drifted: bool, has_ended: bool) -> Option<String> {
+    let grown = |times: f64| now as f64 >= times * then as f64;
+    if !has_ended {
+        Some("no training of it has come to its end".to_owned())
+    } else if has_drifted && grown(GROWN_SINCE_DRIFT) {
+        Some("its calls are others than before".to_owned())
+    } else if grown(GROWN) {
+        Some(format!("{} calls, {} when it was trained", count(now), count(then)))
+    } else {
+        None
+    }
+}
+
 fn print(format: RowFormat, pass: &Pass) -> Result<()> {
     if format != RowFormat::Table {
         return output::print_one(format, pass, String::new);
@@ -288,4 +289,25 @@ fn print(format: RowFormat, pass: &Pass) -> Result<()> {
         out.line(pass.diff.trim_end())?;
     }
     out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_trained_anew_when_its_calls_grew_or_became_others() {
+        let is_due = |now: u64, has_drifted: bool| why_again(1000, now, has_drifted, true).is_some();
+        assert_eq!([1499, 1500].map(|now| is_due(now, false)), [false, true]);
+        // A drift stands until the next task book: it alone would train in every pass.
+        assert_eq!([1000, 1099, 1100].map(|now| is_due(now, true)), [false, false, true]);
+        let why = why_again(1000, 1100, true, true).unwrap_or_default();
+        assert_eq!(why, "its calls are others than before");
+        let why = why_again(1000, 2000, false, true).unwrap_or_default();
+        assert_eq!(why, "2,000 calls, 1,000 when it was trained");
+        assert!(
+            why_again(1000, 1000, false, false).is_some(),
+            "what failed is tried again"
+        );
+    }
 }
