@@ -242,6 +242,15 @@ pub struct CallRecord {
     pub tags: BTreeMap<String, String>,
 }
 
+impl CallRecord {
+    /// Whether a candidate's answer is what the client got.
+    pub fn is_by_candidate(&self) -> bool {
+        let is_other = |arm: &String| self.upstream.as_ref().is_some_and(|addressed| addressed != arm);
+        let served = |attempt: &Attempt| attempt.served && attempt.candidate_version.is_some();
+        self.arm.as_ref().is_some_and(is_other) || self.attempts.iter().any(served)
+    }
+}
+
 /// The row of `scores`: one kept call answered again by a candidate. Field names are the columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRecord {

@@ -3,8 +3,8 @@
 //! What else waits in it is stored as a collector stores it, by the config's mask; so without the config nothing is done, and
 //! that is said.
 
+use crate::parts;
 use crate::place::Place;
-use crate::serve;
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::fs::{File, TryLockError};
@@ -60,11 +60,11 @@ pub(crate) async fn here(place: &Place, store: &Store, limit: Duration) -> Resul
         },
         keys.all_of_spool(),
         store.clone(),
-        serve::row_maker(config, &keys)?,
+        parts::row_maker(config, &keys)?,
         Metrics::register(&Registry::new(), None)?,
         Handle::current(),
     )?
-    .with_vault(serve::vault(config, false)?);
+    .with_vault(parts::vault(config, false)?);
     let drained = tokio::task::spawn_blocking(move || ingest.drain_within(limit)).await;
     let is_drained = drained.context("draining the spool")?;
     Ok(words.filter(|_| !is_drained))

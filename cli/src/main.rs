@@ -14,6 +14,7 @@ mod keys;
 mod log;
 mod output;
 mod page;
+mod parts;
 mod place;
 mod propose;
 mod retention;
@@ -121,7 +122,7 @@ fn overrides_of(arguments: &ServeArguments) -> Overrides {
 fn config_of(arguments: &ServeArguments) -> Result<Config> {
     let overrides = overrides_of(arguments);
     Ok(match (&arguments.config, &arguments.upstream) {
-        (Some(file), _) => Config::load(file, &overrides, &serve::environment)?,
+        (Some(file), _) => Config::load(file, &overrides, &parts::environment)?,
         (None, url) => Config::of_upstream(url.as_deref().unwrap_or_default(), &overrides)?,
     })
 }

@@ -1,7 +1,7 @@
 //! Where a command works: the store, and with a config file its keys, mask, upstreams and verdict settings.
 
 use crate::args::DataArguments;
-use crate::{keys, serve};
+use crate::{keys, parts};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Place {
             ..Overrides::default()
         };
         let config = match &arguments.config {
-            Some(file) => Some(Config::load(file, &overrides, &serve::environment)?),
+            Some(file) => Some(Config::load(file, &overrides, &parts::environment)?),
             None => None,
         };
         let data = config.as_ref().map(|config| config.data.clone());
@@ -120,12 +120,12 @@ impl Place {
 
     /// What masks, by the config's rules and dictionaries, else the built-in ones.
     pub(crate) fn mask(&self) -> Result<Mask> {
-        serve::mask(&self.config_or_default()?, &self.keys()?)
+        parts::mask(&self.config_or_default()?, &self.keys()?)
     }
 
     /// The same with keys that must be there: with new ones, equal values would get other surrogates than before.
     pub(crate) fn existing_mask(&self) -> Result<Mask> {
-        serve::mask(&self.config_or_default()?, &self.existing_keys()?)
+        parts::mask(&self.config_or_default()?, &self.existing_keys()?)
     }
 
     /// A short name of all that decides what the mask does.
@@ -133,7 +133,7 @@ impl Place {
         let config = self.config_or_default()?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{:?}", config.mask).as_bytes());
-        for dictionary in serve::dictionaries(&config)? {
+        for dictionary in parts::dictionaries(&config)? {
             for entry in dictionary.entries {
                 hasher.update(entry.as_bytes()).update(b"\n");
             }
@@ -146,7 +146,7 @@ impl Place {
     /// What makes rows, the current task book included.
     pub(crate) async fn row_maker(&self, store: &Store) -> Result<RowMaker> {
         let book = book(store).await?.map(Arc::new);
-        let rows = serve::row_maker(&self.config_or_default()?, &self.keys()?)?;
+        let rows = parts::row_maker(&self.config_or_default()?, &self.keys()?)?;
         Ok(RowMaker { book, ..rows })
     }
 

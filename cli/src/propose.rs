@@ -3,7 +3,7 @@
 //! Changes nothing. Of several candidates that are ready the smallest that is sufficient is proposed. What is printed is
 //! a unified diff that `patch` takes; the config that it makes was read and found valid.
 
-use crate::serve;
+use crate::parts;
 use anyhow::{Context, Result};
 use edit::Edit;
 use std::collections::BTreeMap;
@@ -204,7 +204,7 @@ fn changed(
 }
 
 fn parse(text: &str, path: &Path) -> Result<Config> {
-    Ok(Config::parse(text, path, &Overrides::default(), &serve::environment)?)
+    Ok(Config::parse(text, path, &Overrides::default(), &parts::environment)?)
 }
 
 /// Weights as config writes them.

@@ -4,7 +4,7 @@
 
 use crate::place::{book, verdict_config};
 use crate::shadow::Live;
-use crate::{log, serve};
+use crate::{log, parts};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
@@ -76,7 +76,7 @@ pub(crate) async fn run(mut config: Config, file: Option<PathBuf>, store: Store,
         // A file that is wrong changes nothing; the proxy says so already.
         let newer = file
             .as_deref()
-            .map(|file| Config::load(file, &overrides, &serve::environment));
+            .map(|file| Config::load(file, &overrides, &parts::environment));
         if let Some(Ok(newer)) = newer {
             config = newer;
         }

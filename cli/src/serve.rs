@@ -4,7 +4,7 @@
 
 use crate::commands::bypass;
 use crate::place::Wrong;
-use crate::{agreements, keys, log, page, retention, rollouts, shadow};
+use crate::{agreements, keys, log, page, parts, retention, rollouts, shadow};
 use anyhow::{Context, Result};
 use prometheus::Registry;
 use std::collections::BTreeMap;
@@ -18,17 +18,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use understudy_call::control::Trip;
-use understudy_call::keys::{Keys, Origins};
+use understudy_call::keys::Keys;
 use understudy_collector::control;
 use understudy_collector::drift::Drifted;
 use understudy_collector::ingest::{Ingest, IngestConfig, newer_book};
-use understudy_collector::mask::{Dictionary, Kind, Mask, MaskConfig, Pattern, Rules, SurrogateScope, SurrogateStyle};
-use understudy_collector::row::RowMaker;
 use understudy_collector::shadow::{ShadowConfig, Shadows};
 use understudy_collector::store::Store;
-use understudy_collector::vault::Vault;
 use understudy_proxy::admin::{self, Door, Gate};
-use understudy_proxy::config::{Config, LogFormat, MaskPattern, MaskRules, MaskScope, MaskSurrogates, Overrides};
+use understudy_proxy::config::{Config, LogFormat, Overrides};
 use understudy_proxy::listener::Listener;
 use understudy_proxy::proxy::Proxy;
 use understudy_proxy::{
@@ -52,11 +49,6 @@ pub(crate) struct Serve {
     pub(crate) overrides: Overrides,
     /// Whether a collector runs in this process.
     pub(crate) collect: bool,
-}
-
-/// An environment variable, for `key_env`.
-pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Runs the proxy, and unless told otherwise a collector, until SIGTERM or SIGINT.
@@ -149,7 +141,10 @@ pub(crate) fn serve(serve: Serve) -> Result<()> {
                 cold.handle(),
             );
         }
-        watchers.spawn_on(watch_config(proxy.clone(), file, overrides, environment), cold.handle());
+        watchers.spawn_on(
+            watch_config(proxy.clone(), file, overrides, parts::environment),
+            cold.handle(),
+        );
     }
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     eprintln!("listening on {scheme}://{}", listener.address());
@@ -295,7 +290,7 @@ impl Collector {
                 deadline: shadow::DEADLINE,
             },
             store.clone(),
-            row_maker(config, keys)?,
+            parts::row_maker(config, keys)?,
             metrics.clone(),
             runtime.handle().clone(),
         );
@@ -314,12 +309,12 @@ impl Collector {
             },
             keys.all_of_spool(),
             store,
-            row_maker(config, keys)?,
+            parts::row_maker(config, keys)?,
             metrics,
             runtime.handle().clone(),
         )?
         .with_shadows(shadows)
-        .with_vault(vault(config, own_writer && config.store_is_local())?);
+        .with_vault(parts::vault(config, own_writer && config.store_is_local())?);
         let drifted = ingest.drifted();
         let finish = Arc::new(AtomicBool::new(false));
         let told = finish.clone();
@@ -345,72 +340,6 @@ impl Collector {
         }
         self.shadows.finish();
     }
-}
-
-/// The vault, where config asks for one.
-pub(crate) fn vault(config: &Config, may_create: bool) -> Result<Option<Vault>> {
-    if !config.mask.vault {
-        return Ok(None);
-    }
-    Ok(Vault::new(keys::for_vault(&config.keys, may_create)?))
-}
-
-/// What makes rows of calls, by config.
-pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
-    Ok(RowMaker {
-        mask: Arc::new(mask(config, keys)?),
-        prices: config.prices.clone(),
-        store_key: keys.store.clone(),
-        origins: Arc::new(Origins::new(&keys.origin)),
-        book: None,
-    })
-}
-
-/// The config's dictionaries, of a word or phrase a line.
-pub(crate) fn dictionaries(config: &Config) -> Result<Vec<Dictionary>> {
-    let read = |path: &PathBuf| {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading the dictionary {}", path.display()))?;
-        let entries = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Ok(Dictionary {
-            name: name.unwrap_or_default(),
-            kind: Kind::Dictionary,
-            entries: entries.map(str::to_owned).collect(),
-            ignore_case: true,
-        })
-    };
-    config.mask.dictionaries.iter().map(read).collect()
-}
-
-/// The mask, by config.
-pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
-    let rules = match config.mask.rules {
-        MaskRules::Default => Rules::Default,
-        MaskRules::None => Rules::None,
-    };
-    let pattern = |pattern: &MaskPattern| Pattern {
-        name: pattern.name.clone(),
-        regex: pattern.regex.clone(),
-    };
-    let surrogates = match config.mask.surrogates {
-        MaskSurrogates::Consistent => SurrogateStyle::Consistent,
-        MaskSurrogates::Label => SurrogateStyle::Label,
-        MaskSurrogates::Remove => SurrogateStyle::Remove,
-    };
-    let scope = match config.mask.scope {
-        MaskScope::Deployment => SurrogateScope::Deployment,
-        MaskScope::Client => SurrogateScope::Client,
-    };
-    let mask = MaskConfig {
-        rules,
-        dictionaries: dictionaries(config)?,
-        patterns: config.mask.patterns.iter().map(pattern).collect(),
-        allow: config.mask.allow.clone(),
-        surrogates,
-        scope,
-    };
-    Mask::new(&mask, keys.surrogate.bytes()).context("building the mask of the config")
 }
 
 /// Task books come from the store.

@@ -1,7 +1,7 @@
 //! `shadow` of a config as the collector takes it, and again whenever the file changes.
 
 use crate::agreements::{self, Heard};
-use crate::serve::environment;
+use crate::parts::environment;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

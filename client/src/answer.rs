@@ -1,7 +1,8 @@
 //! A whole answer to a call that we originate: replay, floor, shadow, judge.
 
+use crate::body::full;
 use crate::error::{SendError, SendErrorKind};
-use crate::upstream::{Upstream, full};
+use crate::upstream::Upstream;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, header};
 use http_body_util::BodyExt;

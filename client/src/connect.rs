@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::upstream::BoxError;
+use crate::body::BoxError;
 
 /// Connects to one upstream.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! owner addressed it.
 
 mod answer;
+mod body;
 mod connect;
 mod error;
 mod resolve;
@@ -16,9 +17,10 @@ mod upload;
 mod upstream;
 
 pub use answer::{Answer, AskError};
+pub use body::{BoxError, RequestBody, empty, full};
 pub use error::{SendError, SendErrorKind, chain};
 pub use resolve::is_refused_url;
 pub use secret::Secret;
 pub use sigv4::{AwsCredentials, Signing};
 pub use tls::TlsError;
-pub use upstream::{BoxError, OpenError, RequestBody, SelfHosted, Timeouts, Upstream, UpstreamConfig, empty, full};
+pub use upstream::{OpenError, SelfHosted, Timeouts, Upstream, UpstreamConfig};

@@ -1,6 +1,6 @@
 //! How far the body of a request is: an upload that goes on is no silence of the upstream's.
 
-use crate::upstream::{BoxError, RequestBody};
+use crate::body::{BoxError, RequestBody};
 use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};

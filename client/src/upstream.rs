@@ -1,5 +1,6 @@
 //! One configured upstream: where it is, what it speaks, and a pool of connections to it.
 
+use crate::body::RequestBody;
 use crate::connect::{Connect, UnknownProxy};
 use crate::error::{SendError, SendErrorKind};
 use crate::resolve::{Guarded, is_refused_url};
@@ -8,11 +9,8 @@ use crate::sigv4::Signing;
 use crate::socket::Kept;
 use crate::tls::{self, TlsError};
 use crate::upload::watched;
-use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -26,22 +24,8 @@ use understudy_call::call::Api;
 use understudy_call::translate;
 use url::Url;
 
-/// Any error of a body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Connects to upstreams, and to nothing that none may be.
 type Connector = HttpsConnector<Connect>;
-/// The body of a request to an upstream.
-pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
-
-/// A body of these bytes.
-pub fn full(bytes: Bytes) -> RequestBody {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// No body.
-pub fn empty() -> RequestBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
 
 /// What a self-hosted upstream costs.
 #[derive(Clone, Copy, Debug, PartialEq)]

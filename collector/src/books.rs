@@ -118,18 +118,24 @@ pub fn chat_of(record: &CallRecord) -> Option<(Request, Response)> {
     (request.operation == Operation::Chat).then(|| (request, response.without_padding()))
 }
 
-/// Gives a row the task of `book`, where another book, or none, gave it its own. A row without a readable request keeps
-/// no task.
+/// Gives a row the task of `book`, where another book, or none, gave it its own.
 pub fn assign_anew(record: &mut CallRecord, book: &CompiledBook) {
-    if record.taskbook_version == Some(book.version()) {
-        return;
+    if record.taskbook_version != Some(book.version()) {
+        assign_by(record, book);
     }
+}
+
+/// Gives a row the task of `book`, whatever it had; one without a readable request has no task.
+pub(crate) fn assign_by(record: &mut CallRecord, book: &CompiledBook) {
     let api = Api::from_name(&record.api).unwrap_or(Api::Other);
     let body = record.request_body.as_deref().unwrap_or_default();
     let path = record.path.as_deref().unwrap_or_default();
     match wire::parse_request_at(api, path, body.as_bytes()) {
         Ok(request) => assign(record, book, &request),
-        Err(_) => (record.task_id, record.task_confidence) = (None, None),
+        Err(_) => {
+            (record.task_id, record.task_confidence) = (None, None);
+            record.taskbook_version = Some(book.version());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::books::for_each_assigned;
 use crate::feedback::{self, Truth, truths};
-use crate::replay::{floors, is_by_candidate, is_floor, is_reverse, twin_key};
+use crate::replay::{floors, is_floor, is_reverse, twin_key};
 use crate::scan::{CallFilter, ScanError, ScoreFilter, scores};
 use crate::specialise::{self, Seen, Trained};
 use crate::store::{Store, StoreError};
@@ -52,7 +52,7 @@ impl TaskCalls {
                 None => drop(self.addressed.insert(upstream.clone(), 1)),
             }
         }
-        if call.outcome == Outcome::Ok && !is_by_candidate(&call) {
+        if call.outcome == Outcome::Ok && !call.is_by_candidate() {
             self.spent.push(Spent::from(&call));
             if call.cost_usd.is_none() && self.unpriced.len() < MOST_UNPRICED {
                 let model = call.response_model.as_ref().or(call.request_model.as_ref());

@@ -17,7 +17,9 @@ mod draft;
 mod edit;
 mod eight;
 mod email;
+mod fold;
 mod heads;
+mod hit;
 mod json;
 mod kind;
 mod learnt;
@@ -48,10 +50,10 @@ pub use surrogate::SurrogateStyle;
 use dictionary::Dictionaries;
 use draft::Found;
 use edit::Edit;
+use hit::Hit;
 use json::{Leaf, Leaves};
 use learnt::Learnt;
 use pattern::{Allowed, Patterns};
-use scan::Hit;
 use scene::Scene;
 use secret::Secrets;
 use seen::Seen;
@@ -312,7 +314,7 @@ impl Mask {
             let overlaps = |hit: &Hit, other: &Hit| hit.start < other.end && other.start < hit.end;
             hits.retain(|hit| !surrogates.iter().any(|surrogate| overlaps(hit, surrogate)));
         }
-        scan::settle(scene.text, &mut hits);
+        hit::settle(scene.text, &mut hits);
         hits
     }
 }

@@ -18,7 +18,7 @@ pub use judge::{Judge, Judged};
 pub use pace::Budget;
 pub(crate) use pace::Pace;
 pub use sample::{Drawn, Sample, draw, draw_unseen, lot};
-pub(crate) use sample::{is_by_candidate, label_told, twin_key};
+pub(crate) use sample::{label_told, twin_key};
 
 use crate::scan::ScanError;
 use crate::score::{AnswerKind, KindSummary, LabelSet, Score, kind_in_task, score, validity};

@@ -19,7 +19,6 @@ pub use rule::{Rule, RuleBudget, RuleJudge, RuleMatch};
 
 use crate::mask::Values;
 use crate::metrics::Metrics;
-use crate::replay::is_by_candidate;
 use crate::row::RowMaker;
 use crate::store::Store;
 use labels::Labels;
@@ -131,7 +130,7 @@ impl Shadows {
         let (Some(task), Some(addressed)) = (&record.task_id, &record.upstream) else {
             return;
         };
-        let by_candidate = is_by_candidate(record);
+        let by_candidate = record.is_by_candidate();
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let mut asked: Vec<&str> = Vec::new();
         for lane in lanes.iter().filter(|lane| lane.rule.matching.takes(record, task)) {

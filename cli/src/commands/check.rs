@@ -1,7 +1,7 @@
 //! `check`: whether `serve` would take a config file.
 
 use crate::output::counted;
-use crate::serve;
+use crate::parts;
 use std::path::Path;
 use std::process::ExitCode;
 use understudy_client::{OpenError, Upstream, chain};
@@ -11,10 +11,10 @@ use understudy_proxy::guard::{Unwatched, unwatched};
 
 /// Says on stderr what is wrong, or what the file amounts to.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    let loaded = Config::load(file, &Overrides::default(), &serve::environment).map_err(anyhow::Error::from);
+    let loaded = Config::load(file, &Overrides::default(), &parts::environment).map_err(anyhow::Error::from);
     let usable = loaded.and_then(|config| {
         config.tls.as_ref().map(Certificate::open).transpose()?;
-        serve::dictionaries(&config)?;
+        parts::dictionaries(&config)?;
         for upstream in config.upstreams.values() {
             match Upstream::open(upstream.clone(), config.timeouts.upstream) {
                 // The machine that checks a config need not have the secrets of the one that runs it.

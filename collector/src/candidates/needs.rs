@@ -3,7 +3,6 @@
 //! Only what the baseline answered tells: its answers say what kind they are, and how long they get.
 
 use crate::books::chat_of;
-use crate::replay::is_by_candidate;
 use crate::score::{AnswerKind, LabelSet, kind_of, language};
 use crate::verdict::Volume;
 use serde::Serialize;
@@ -102,7 +101,7 @@ impl Gathered {
     /// Counts a call in. One that a candidate answered says how often the task is asked, and no more.
     pub fn add(&mut self, call: &CallRecord) {
         self.volume.add(call.started_at);
-        if call.outcome != Outcome::Ok || call.partial || is_by_candidate(call) {
+        if call.outcome != Outcome::Ok || call.partial || call.is_by_candidate() {
             return;
         }
         let Some((request, response)) = chat_of(call) else {

@@ -4,7 +4,6 @@
 
 use super::{LeftOut, Shape};
 use crate::feedback::right_answer;
-use crate::replay::is_by_candidate;
 use crate::row::is_media_missing_in;
 use crate::score::{AnswerKind, kind_of};
 use serde_json::{Map, Value, json};
@@ -171,7 +170,7 @@ fn check(call: &CallRecord) -> Result<(), LeftOut> {
         Err(LeftOut::Truncated)
     } else if withheld(finish) {
         Err(LeftOut::Withheld)
-    } else if is_by_candidate(call) {
+    } else if call.is_by_candidate() {
         Err(LeftOut::Candidate)
     } else if call.body_note.is_some() {
         Err(LeftOut::NoBody)

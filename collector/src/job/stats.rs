@@ -1,7 +1,7 @@
 //! Sums by task that add up in any order: whole numbers only, and durations by buckets.
 
 use super::rows::Sum;
-use super::step::assign;
+use crate::books::assign_by;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(super) struct Stats(pub(super) Option<Arc<CompiledBook>>);
 impl Stats {
     pub(super) fn sums(&self, mut calls: Vec<CallRecord>) -> Vec<Sum> {
         if let Some(book) = &self.0 {
-            calls.par_iter_mut().for_each(|call| assign(call, book));
+            calls.par_iter_mut().for_each(|call| assign_by(call, book));
         }
         gather(calls.iter().flat_map(of_call).collect())
     }

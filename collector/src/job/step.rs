@@ -3,18 +3,16 @@
 use super::mask::Remask;
 use super::rows::{Assigned, Sum};
 use super::stats::{self, Stats};
+use crate::books::assign_by;
 use crate::erase::{ERASURE_COLUMNS, Tombstones};
 use crate::mask::Mask;
-use crate::row;
 use crate::table::{Columns, Table};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
-use understudy_call::call::Api;
 use understudy_call::record::CallRecord;
 use understudy_call::taskbook::CompiledBook;
-use understudy_call::wire;
 
 /// What a task is told by.
 pub(super) const REQUEST_COLUMNS: [&str; 4] = ["call_id", "api", "path", "request_body"];
@@ -197,7 +195,7 @@ pub(super) struct Assign(pub(super) Arc<CompiledBook>);
 
 impl Assign {
     fn one(&self, mut call: CallRecord) -> Assigned {
-        assign(&mut call, &self.0);
+        assign_by(&mut call, &self.0);
         Assigned {
             call_id: call.call_id,
             task_id: call.task_id,
@@ -220,20 +218,6 @@ impl Step for Assign {
 
     fn apply(&self, calls: Vec<CallRecord>) -> Vec<Assigned> {
         calls.into_par_iter().map(|call| self.one(call)).collect()
-    }
-}
-
-/// A request that can't be read has no task.
-pub(super) fn assign(call: &mut CallRecord, book: &CompiledBook) {
-    let api = Api::from_name(&call.api).unwrap_or(Api::Other);
-    let path = call.path.as_deref().unwrap_or_default();
-    let body = call.request_body.as_deref().unwrap_or_default();
-    match wire::parse_request_at(api, path, body.as_bytes()) {
-        Ok(request) => row::assign(call, book, &request),
-        Err(_) => {
-            (call.task_id, call.task_confidence) = (None, None);
-            call.taskbook_version = Some(book.version());
-        }
     }
 }
 

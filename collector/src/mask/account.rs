@@ -3,8 +3,8 @@
 //! An IBAN is taken only with its country's length and a right check; a bare nine-digit number only under a label.
 
 use super::digits::{Digits, Gap};
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_after, is_free_before};
 
 /// Length of an IBAN by country, from the SWIFT registry.

@@ -3,10 +3,10 @@
 //! Other dates stay: what happened when is no secret by itself.
 
 use super::date::{self, Date};
+use super::hit::Hit;
 use super::kind::Kind;
 use super::letters::Letters;
 use super::lexicon::Flags;
-use super::scan::Hit;
 use super::word::{Gap, Page, Role, Shape};
 
 /// How far after its cue a date may begin, in words and bytes.

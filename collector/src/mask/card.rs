@@ -3,8 +3,8 @@
 //! Sixteen digits that fail any of these stay.
 
 use super::digits::{Digits, Gap};
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_after, is_free_before};
 use std::ops::RangeInclusive;
 

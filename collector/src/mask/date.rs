@@ -2,7 +2,7 @@
 //!
 //! Reads a date and where its parts stand; whether it is anybody's date of birth is for `birth`.
 
-use super::word::Folded;
+use super::fold::Folded;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;

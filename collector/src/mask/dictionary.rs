@@ -6,8 +6,8 @@
 mod index;
 
 use super::MaskError;
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::{Scene, has_no_spaces, is_escape_letter};
 use aho_corasick::{AhoCorasick, MatchKind};
 use index::Index;
@@ -155,7 +155,7 @@ mod tests {
         Dictionaries::new(&[dictionary])
             .unwrap()
             .find(&Scene::new(text, ""), &mut hits);
-        super::super::scan::settle(text, &mut hits);
+        super::super::hit::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 

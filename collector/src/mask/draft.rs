@@ -3,10 +3,10 @@
 //! The first pass finds, the second replaces what stands in the texts that the first came by; between them the values that were found by their context, in any text of
 //! the call, become a dictionary of that call and its conversation. So a name is replaced where it recurs bare.
 
+use super::hit::{self, Hit};
 use super::json::Leaves;
 use super::kind::Kind;
 use super::learnt::Learnt;
-use super::scan::{self, Hit};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,7 +104,7 @@ impl Found {
         let count = hits.len();
         known.0.find(text, hits);
         if hits.len() > count {
-            scan::settle(text, hits);
+            hit::settle(text, hits);
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Not the whole of RFC 5322: quoted local parts, comments and address literals are not looked for.
 
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::is_escape_letter;
 use memchr::memchr_iter;
 

@@ -6,9 +6,9 @@
 use super::dictionary::is_whole_word;
 use super::eight::{Eight, place};
 use super::heads::{Heads, four};
+use super::hit::Hit;
 use super::kind::Kind;
 use super::person;
-use super::scan::Hit;
 
 /// Values shorter than this are too common to be replaced everywhere.
 const LEAST_BYTES: usize = 6;
@@ -158,7 +158,7 @@ mod tests {
     fn found(values: &[(&str, Kind)], text: &str) -> Vec<String> {
         let mut hits = Vec::new();
         Learnt::new(values.iter().copied()).find(text, &mut hits);
-        crate::mask::scan::settle(text, &mut hits);
+        crate::mask::hit::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 

@@ -3,7 +3,7 @@
 //! One hash table, built once for the process from the lists beside this file; a word is folded (lower case, no
 //! accents) before it is looked up. Says nothing of what a word means where it stands: that is for the rules.
 
-use super::word::fold;
+use super::fold::fold;
 use std::sync::LazyLock;
 
 /// What a word may be; several at once.

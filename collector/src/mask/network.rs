@@ -3,8 +3,8 @@
 //! Addresses that name nobody (loopback, unspecified, broadcast, netmasks) stay.
 
 use super::digits::{Digits, Gap};
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::{Cues, Scene, is_escape_letter, is_free_before};
 use memchr::memchr_iter;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,8 +1,8 @@
 //! The operator's own patterns, and the values that are never masked.
 
 use super::MaskError;
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use regex::Regex;
 use std::collections::HashSet;
 

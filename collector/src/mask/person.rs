@@ -8,9 +8,9 @@ mod label;
 mod name;
 mod weight;
 
+use super::hit::Hit;
 use super::kind::Kind;
 use super::lexicon::{Flags, Lexicon};
-use super::scan::Hit;
 use super::word::{Page, Role, Shape};
 use cue::Cue;
 use name::{Case, Name, Reading};

@@ -5,8 +5,8 @@
 pub(super) mod plan;
 
 use super::digits::{Digits, Gap, Group};
+use super::hit::Hit;
 use super::kind::Kind;
-use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_after, is_free_before};
 
 const CUES: &Cues = &Cues::new(&[

@@ -2,10 +2,10 @@
 //!
 //! Numbers of orders, tickets and rows stay, whatever they look like.
 
+use super::hit::Hit;
 use super::kind::Kind;
 use super::letters::Letters;
 use super::lexicon::Flags;
-use super::scan::Hit;
 use super::word::{Gap, Page, Role, Shape};
 
 /// Finds the record numbers on a page; `label` is what the whole text stands under.

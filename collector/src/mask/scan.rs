@@ -1,44 +1,14 @@
-//! The scan: every rule over one text, and one answer where they overlap.
+//! The scan: every rule over one text.
 //!
 //! Knows the order of the rules and nothing of what they look for.
 
 use super::digits::{Digits, end_of_run};
-use super::kind::Kind;
+use super::hit::Hit;
 use super::lexicon::Lexicon;
 use super::scene::Scene;
 use super::secret::Secrets;
 use super::word::{Page, Paper, Role};
 use super::{account, birth, card, email, network, person, phone, record, street};
-
-/// A value found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hit {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) kind: Kind,
-    /// Found by what stands around it, so that the same value elsewhere may not be found by itself.
-    pub(super) by_context: bool,
-}
-
-impl Hit {
-    pub(super) fn sure(start: usize, end: usize, kind: Kind) -> Hit {
-        Hit {
-            start,
-            end,
-            kind,
-            by_context: false,
-        }
-    }
-
-    pub(super) fn by_context(start: usize, end: usize, kind: Kind) -> Hit {
-        Hit {
-            start,
-            end,
-            kind,
-            by_context: true,
-        }
-    }
-}
 
 /// Runs the built-in rules; hits come in no order and may overlap.
 pub(super) fn find(scene: &Scene<'_>, secrets: &Secrets, paper: &mut Paper, hits: &mut Vec<Hit>) {
@@ -176,69 +146,4 @@ fn number_at(scene: &Scene<'_>, start: usize, run_end: usize) -> Option<Hit> {
         .or_else(|| card::at(scene, &digits))
         .or_else(|| account::ssn_at(scene, &digits))
         .or_else(|| phone::at(scene, &digits))
-}
-
-/// Sorts hits and parts those that overlap: what any of them covers stays covered. Of one kind they are joined; of two
-/// kinds the longer stays whole.
-pub(super) fn settle(text: &str, hits: &mut Vec<Hit>) {
-    if hits.len() < 2 {
-        return;
-    }
-    hits.sort_by_key(|hit| (hit.start, std::cmp::Reverse(hit.end)));
-    let mut settled: Vec<Hit> = Vec::with_capacity(hits.len());
-    for mut hit in hits.drain(..) {
-        if let Some(last) = settled.last_mut().filter(|last| hit.start < last.end) {
-            if hit.end <= last.end || hit.kind == last.kind {
-                let is_part = hit.kind != last.kind || hit.end - hit.start < last.end - last.start;
-                last.by_context &= hit.by_context || is_part;
-                last.end = last.end.max(hit.end);
-                continue;
-            }
-            if last.end - last.start >= hit.end - hit.start {
-                hit.start = last.end;
-            } else {
-                last.end = hit.start;
-                if !holds_something(text, last) {
-                    settled.pop();
-                }
-            }
-        }
-        if holds_something(text, &hit) {
-            settled.push(hit);
-        }
-    }
-    *hits = settled;
-}
-
-/// Whether a hit, or what is left of it, holds a letter or digit.
-fn holds_something(text: &str, hit: &Hit) -> bool {
-    hit.start < hit.end && text[hit.start..hit.end].contains(char::is_alphanumeric)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overlaps_of_one_kind_are_joined_and_of_two_kinds_parted() {
-        let text = "abcdefghijklmnop";
-        let mut hits = vec![
-            Hit::sure(8, 12, Kind::Phone),
-            Hit::sure(0, 4, Kind::Email),
-            Hit::sure(2, 9, Kind::Secret),
-            Hit::sure(3, 5, Kind::Person),
-            Hit::sure(12, 13, Kind::Iban),
-            Hit::sure(13, 15, Kind::Mrn),
-            Hit::sure(14, 16, Kind::Mrn),
-        ];
-        settle(text, &mut hits);
-        let expected = [
-            Hit::sure(0, 2, Kind::Email),
-            Hit::sure(2, 9, Kind::Secret),
-            Hit::sure(9, 12, Kind::Phone),
-            Hit::sure(12, 13, Kind::Iban),
-            Hit::sure(13, 16, Kind::Mrn),
-        ];
-        assert_eq!(hits, expected);
-    }
 }

@@ -6,9 +6,9 @@ mod format;
 mod label;
 
 use super::heads::{Heads, four};
+use super::hit::Hit;
 use super::kind::Kind;
 use super::letters::Letters;
-use super::scan::Hit;
 use super::scene::{Cues, Scene, is_free_before};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, Match, MatchKind, StartKind};
 use format::{Body, FORMATS, Format};
@@ -309,7 +309,7 @@ mod tests {
     fn found(text: &str, label: &str) -> Vec<String> {
         let mut hits = Vec::new();
         Secrets::shared().find(&Scene::new(text, label), &mut hits);
-        super::super::scan::settle(text, &mut hits);
+        super::super::hit::settle(text, &mut hits);
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 

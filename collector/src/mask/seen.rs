@@ -3,7 +3,7 @@
 //! Keeps where the hits were, by a keyed digest of text and label, and no text; bounded, the texts not met for longest are
 //! forgotten first.
 
-use super::scan::Hit;
+use super::hit::Hit;
 use super::scene::Scene;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

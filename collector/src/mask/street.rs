@@ -10,9 +10,9 @@ mod tail;
 use self::core::{Core, Need};
 
 pub(super) use self::core::ANY_KIND;
+use super::hit::Hit;
 use super::kind::Kind;
 use super::lexicon::Flags;
-use super::scan::Hit;
 use super::word::{Gap, Page, Role, Shape};
 
 /// Words that may stand between a cue and its address.

@@ -49,7 +49,7 @@ pub struct Drawn {
 impl Drawn {
     /// A call that the baseline answered, and that can be replayed.
     pub(crate) fn of(record: CallRecord) -> Option<Drawn> {
-        if is_by_candidate(&record) {
+        if record.is_by_candidate() {
             None
         } else {
             Drawn::whole(record)
@@ -58,7 +58,7 @@ impl Drawn {
 
     /// A call that a candidate answered; `recorded` is the candidate's answer.
     pub(crate) fn of_candidate(record: CallRecord) -> Option<Drawn> {
-        if is_by_candidate(&record) {
+        if record.is_by_candidate() {
             Drawn::whole(record)
         } else {
             None
@@ -116,17 +116,10 @@ fn is_same_model(first: Option<&str>, again: Option<&str>) -> bool {
     first.zip(again).is_none_or(|(first, again)| first == again)
 }
 
-/// Whether a candidate's answer is what the client got.
-pub(crate) fn is_by_candidate(record: &CallRecord) -> bool {
-    let is_other = |arm: &String| record.upstream.as_ref().is_some_and(|addressed| addressed != arm);
-    let served = |attempt: &understudy_call::record::Attempt| attempt.served && attempt.candidate_version.is_some();
-    record.arm.as_ref().is_some_and(is_other) || record.attempts.iter().any(served)
-}
-
 /// The text by which a call tells of its task's labels: what the baseline answered, whole and without calling a tool.
 pub(crate) fn label_told(record: &CallRecord) -> Option<&str> {
     let is_whole = record.outcome == Outcome::Ok && record.error.is_none() && !record.partial;
-    let is_text = is_whole && record.tool_calls.is_empty() && !is_by_candidate(record);
+    let is_text = is_whole && record.tool_calls.is_empty() && !record.is_by_candidate();
     record.output_text.as_deref().filter(|_| is_text)
 }
 

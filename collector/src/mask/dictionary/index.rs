@@ -5,8 +5,8 @@
 
 use super::{Kind, is_whole_word};
 use crate::mask::eight::{self, Eight};
+use crate::mask::hit::Hit;
 use crate::mask::lexicon::WordHash;
-use crate::mask::scan::Hit;
 use crate::mask::scene::{has_no_spaces, is_escape_letter};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -2,8 +2,9 @@
 
 use super::label;
 use super::name::Name;
+use crate::mask::fold::Folded;
 use crate::mask::lexicon::Flags;
-use crate::mask::word::{Folded, Gap, Page, Shape};
+use crate::mask::word::{Gap, Page, Shape};
 
 /// How much the surroundings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,9 @@
 //! Labels of fields that hold names: `customerName`, `Patient:`, `first_name`, `nom`.
 
 use super::cue::Cue;
+use crate::mask::fold::Folded;
 use crate::mask::lexicon::{Flags, Lexicon};
-use crate::mask::word::{Folded, Gap, Page, Shape};
+use crate::mask::word::{Gap, Page, Shape};
 
 /// What a label as a whole says of its value.
 pub(super) fn of(label: &str) -> Cue {

@@ -3,9 +3,9 @@
 //! Decides by the value too: prose and code that only speak of a password stay.
 
 use super::{Body, is_random, run_length};
+use crate::mask::hit::Hit;
 use crate::mask::kind::Kind;
 use crate::mask::letters::Letters;
-use crate::mask::scan::Hit;
 
 /// What a label's value has to look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

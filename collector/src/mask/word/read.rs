@@ -2,8 +2,9 @@
 //!
 //! Most words are ASCII and short, so eight bytes are looked at at once.
 
-use super::{Shape, fold};
+use super::Shape;
 use crate::mask::eight::{Eight, others, place};
+use crate::mask::fold::fold;
 use crate::mask::lexicon::WordHash;
 
 /// A word as it is read.
