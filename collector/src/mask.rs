@@ -311,8 +311,11 @@ impl Mask {
         let is_surrogate = |hit: &&Hit| self.surrogates.are_at(scene.text, hit.start, hit.end, hit.kind);
         let surrogates: Vec<Hit> = hits.iter().filter(is_surrogate).copied().collect();
         if !surrogates.is_empty() {
-            let overlaps = |hit: &Hit, other: &Hit| hit.start < other.end && other.start < hit.end;
-            hits.retain(|hit| !surrogates.iter().any(|surrogate| overlaps(hit, surrogate)));
+            // A longer hit is none for what looks like a surrogate inside it: that may be so by chance.
+            let is_of = |hit: &Hit, other: &Hit| {
+                hit.start < other.end && other.start < hit.end && hit.end - hit.start <= other.end - other.start
+            };
+            hits.retain(|hit| !surrogates.iter().any(|surrogate| is_of(hit, surrogate)));
         }
         hit::settle(scene.text, &mut hits);
         hits

@@ -166,7 +166,10 @@ fn token_at(text: &str, start: usize, format: &Format) -> Option<Hit> {
     let body = &text[body_start..end];
     let is_exact = format.body != Body::UpperExact || body.len() == format.least;
     let goes_on = matches!(bytes.get(end), Some(next) if next.is_ascii_alphanumeric());
-    let is_whole = body.len() >= format.least && is_exact && !goes_on && is_random(body);
+    // Of sixteen capitals and digits one in twenty-eight has no digit.
+    let is_drawn =
+        is_random(body) || (format.body == Body::UpperExact && is_varied(body) && !label::is_placeholder(body));
+    let is_whole = body.len() >= format.least && is_exact && !goes_on && is_drawn;
     // After `AccountKey=` only the value is secret; a token's prefix is part of it.
     let value_start = if format.prefix.ends_with('=') {
         body_start
@@ -273,15 +276,19 @@ fn is_random(body: &str) -> bool {
     if label::is_placeholder(body) {
         return false;
     }
+    let has_digit = body.bytes().any(|byte| byte.is_ascii_digit());
+    let has_both_cases =
+        body.bytes().any(|byte| byte.is_ascii_lowercase()) && body.bytes().any(|byte| byte.is_ascii_uppercase());
+    is_varied(body) && (has_digit || has_both_cases)
+}
+
+/// Whether there are many different bytes in a token.
+fn is_varied(body: &str) -> bool {
     let mut seen = [false; 128];
     for byte in body.bytes().filter(u8::is_ascii) {
         seen[usize::from(byte)] = true;
     }
-    let distinct = seen.iter().filter(|seen| **seen).count();
-    let has_digit = body.bytes().any(|byte| byte.is_ascii_digit());
-    let has_both_cases =
-        body.bytes().any(|byte| byte.is_ascii_lowercase()) && body.bytes().any(|byte| byte.is_ascii_uppercase());
-    distinct >= body.len().min(8) && (has_digit || has_both_cases)
+    seen.iter().filter(|seen| **seen).count() >= body.len().min(8)
 }
 
 /// Whether a text looks like a token, and whether like what only stands for one.
@@ -384,6 +391,47 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_found_whatever_letters_it_was_drawn_of() {
+        let alnum: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').collect();
+        let capitals: Vec<char> = ('A'..='Z').chain('2'..='7').collect();
+        let hex: Vec<char> = ('0'..='9').chain('a'..='f').collect();
+        let mut state = 2026_u64;
+        let mut draw = |letters: &[char], length: usize| -> String {
+            let next = |_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                letters[(state % letters.len() as u64) as usize]
+            };
+            (0..length).map(next).collect()
+        };
+        for (text, letters, length) in [
+            ("use sk-proj-{} here", &alnum, 48),
+            ("use ghp_{} here", &alnum, 36),
+            ("use AKIA{} here", &capitals, 16),
+            ("api_key: {}", &hex, 32),
+            ("Authorization: Bearer {}", &alnum, 40),
+            ("postgres://app:{}@db.internal/x", &alnum, 12),
+        ] {
+            let missed = (0..5_000).filter(|_| {
+                let token = draw(letters, length);
+                !found(&text.replace("{}", &token), "")
+                    .iter()
+                    .any(|hit| hit.ends_with(&token))
+            });
+            assert_eq!(missed.count(), 0, "{text}");
+        }
+        // Words that stand for a value come together by chance, too.
+        for word in ["yOUR", "YOUR", "XXXX", "xXxX", "DuMMy"] {
+            let token = format!("sk-proj-8UYzwXDoXSYM5nNt5jSS{word}jb9cpH6Mytho3hRBbWI1");
+            assert_eq!(found(&token, ""), [&*token]);
+        }
+        for password in ["$R2ExrDnP0mZ", "%udyo&7O%dBmv", "*aB3<xYz9k", "tIdpyNs6tGakhN%s"] {
+            assert!(!found(&format!("password=\"{password}\""), "").is_empty(), "{password}");
+        }
+    }
+
+    #[test]
     fn labels_say_what_is_secret() {
         let value = random(32, Body::Alnum);
         for text in [
@@ -424,6 +472,14 @@ mod tests {
             "https://example.com:8080/a@b",
             "next_page_token=CAUQAAxyz123456789",
             "password=<password>",
+            "password=%PASSWORD%",
+            "password={password}",
+            "password=\"$DB_PASSWORD\"",
+            "password: \"%s\"",
+            "api_key: YOUR_API_KEY_1234567890",
+            "sk-your-openai-key-0000000000000000",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "postgres://user:yourpassword1@host/x",
             "id=toolu_01kRQPMQqeRbOGMSnfGUZabc",
             "order_yKiwF02OLn4CEL",
             "-----BEGIN CERTIFICATE-----",

@@ -43,6 +43,16 @@ pub enum Ready {
     Hold,
 }
 
+/// How far ahead of a task's other candidates one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Promote,
+    /// Shown to be as good, but a person has to say so: answers are prose.
+    AsGood,
+    NeedMore,
+    Hold,
+}
+
 /// A candidate of a task: its verdict, as far as it is shown. Null where unknown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Candidate {
@@ -138,6 +148,17 @@ impl From<Verdict> for Candidate {
 }
 
 impl Candidate {
+    fn rank(&self, margin: f64) -> Rank {
+        let valid = self.valid.zip(self.valid_baseline);
+        let is_valid = valid.is_some_and(|(own, baseline)| own >= baseline - margin);
+        match self.ready {
+            Ready::Promote => Rank::Promote,
+            Ready::Hold if is_valid && self.lower.is_some_and(|lower| lower > -margin) => Rank::AsGood,
+            Ready::NeedMore => Rank::NeedMore,
+            Ready::Hold => Rank::Hold,
+        }
+    }
+
     /// US dollars that 1,000 calls would save; negative where they would cost more.
     pub fn saved_per_1k(&self) -> Option<f64> {
         let [own, baseline] = self.cost_per_1k;
@@ -276,7 +297,8 @@ impl Report {
                 candidate.model = candidate.model.take().or(configured.cloned());
             }
             own.sort_by(|one, other| {
-                let first = one.ready.cmp(&other.ready);
+                let margin = settings.verdict.margin;
+                let first = one.rank(margin).cmp(&other.rank(margin));
                 first.then_with(|| {
                     other
                         .agreement

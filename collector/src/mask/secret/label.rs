@@ -239,10 +239,9 @@ fn value_start(bytes: &[u8], name_end: usize) -> Option<(usize, Option<u8>)> {
 
 /// Text that stands for a value: `<token>`, `${KEY}`, `xxxx`, `your-key-here`, `…EXAMPLE`.
 pub(super) fn is_placeholder(value: &str) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let words = [
-        "your",
-        "xxxx",
+    // Four letters come together in a token by chance; in one that was drawn at random they say nothing.
+    const SHORT: [&str; 3] = ["your", "xxxx", "dummy"];
+    const WORDS: [&str; 9] = [
         "placeholder",
         "changeme",
         "redacted",
@@ -250,13 +249,76 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         "****",
         "....",
         "insert",
-        "dummy",
         "process.env",
         "environ",
     ];
-    let marks = ["${", "{{", "$(", "<", "%s"];
-    lower.starts_with(['$', '%', '*', '{', '<', '[']) && lower.len() < 64
-        || words.iter().any(|word| lower.contains(word)) && lower.len() < 64
-        || marks.iter().any(|mark| lower.contains(mark))
+    let lower = value.to_ascii_lowercase();
+    let holds = |word: &&str| lower.contains(word);
+    let stands_between = |open: char, close: char| {
+        let inside = lower.find(open).map(|at| &lower[at..]);
+        inside.is_some_and(|inside| inside.contains(close))
+    };
+    let is_short = lower.len() < 64;
+    let is_short_one = || {
+        is_variable(value)
+            || lower.starts_with("**")
+            || WORDS.iter().any(holds)
+            || SHORT.iter().any(|word| stands_for_itself(value, word))
+            || [('%', '%'), ('{', '}'), ('[', ']')]
+                .iter()
+                .any(|pair| is_between(&lower, *pair))
+    };
+    (is_short && is_short_one())
+        || ["${", "{{", "$("].iter().any(holds)
+        || stands_between('<', '>')
+        || is_format(&lower) && turns(value) < 5
         || lower.contains("-here") && !lower.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a word is in a text as people write it: in one case, and in no run of letters that a machine drew.
+fn stands_for_itself(value: &str, word: &str) -> bool {
+    let bytes = value.as_bytes();
+    let is_written = |start: usize| {
+        let found = &bytes[start..start + word.len()];
+        let is_upper = found.iter().all(u8::is_ascii_uppercase);
+        let is_title = found[1..].iter().all(u8::is_ascii_lowercase);
+        let is_free = start == 0 || !bytes[start - 1].is_ascii_alphanumeric();
+        (is_upper || is_title) && (is_free || turns(value) < 2)
+    };
+    let lower = value.to_ascii_lowercase();
+    turns(value) < 5 && lower.match_indices(word).any(|(start, _)| is_written(start))
+}
+
+/// `$DB_PASSWORD`, `$token`: a variable's name.
+fn is_variable(value: &str) -> bool {
+    value.strip_prefix('$').is_some_and(|name| {
+        let is_name = !name.starts_with(|first: char| first.is_ascii_digit())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_:.>-[]'\"".contains(&byte));
+        is_name && turns(name) < 3
+    })
+}
+
+/// `%PASSWORD%`, `{password}`, `[password]`.
+fn is_between(value: &str, (open, close): (char, char)) -> bool {
+    value.len() > 2 && value.starts_with(open) && value.ends_with(close)
+}
+
+/// `%s`, `%(name)s`: where printf puts a value.
+fn is_format(lower: &str) -> bool {
+    lower.match_indices("%s").any(|(at, _)| {
+        let next = lower.as_bytes().get(at + 2);
+        next.is_none_or(|next| !next.is_ascii_alphanumeric())
+    }) || lower.contains("%(")
+}
+
+/// How often letters, capitals and digits take turns: often where a machine drew them.
+fn turns(value: &str) -> usize {
+    let turns = value.as_bytes().windows(2).filter(|pair| {
+        let is_of_digit = pair[0].is_ascii_alphabetic() && pair[1].is_ascii_digit()
+            || pair[0].is_ascii_digit() && pair[1].is_ascii_alphabetic();
+        is_of_digit || (pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
+    });
+    turns.count()
 }

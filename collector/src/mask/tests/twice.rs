@@ -81,6 +81,20 @@ fn a_letter_of_a_secret_is_no_cue_for_a_number_after_it() {
 }
 
 #[test]
+fn a_value_that_holds_what_looks_like_a_surrogate_is_masked() {
+    let phone = masked("+33 6 12 34 51 83");
+    assert_eq!(masked(&phone), phone);
+    for text in [
+        format!("password=\"ab {phone} 9\""),
+        format!("password: \"{phone}-x1\""),
+    ] {
+        let once = masked(&text);
+        assert!(!once.contains(&phone), "{once}");
+        assert_eq!(masked(&once), once);
+    }
+}
+
+#[test]
 fn another_key_knows_no_surrogate_of_ours() {
     let once = masked("mail ann@acme.org, card 4111 1111 1111 1111, +33 6 12 34 51 83; my name is Anna Kowalski");
     let other = other_mask();

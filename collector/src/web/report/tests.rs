@@ -114,6 +114,26 @@ fn the_readiest_come_first_and_an_unknown_price_saves_nothing_known() {
 }
 
 #[test]
+fn what_only_a_person_can_promote_comes_before_what_is_not_known_yet() {
+    let counts = counts(&[("calls/dt=2026-11-20/hour=h07", "a", 60)]);
+    let held = |name: &str, lower: f64, valid: f64| Candidate {
+        lower: Some(lower),
+        valid: Some(valid),
+        ..candidate("a", name, Ready::Hold, [None, None])
+    };
+    let candidates = [
+        held("worse", -0.2, 1.0),
+        held("malformed", -0.03, 0.8),
+        candidate("a", "open", Ready::NeedMore, [None, None]),
+        held("prose", -0.03, 1.0),
+    ];
+    let settings = Settings::default();
+    let report = Report::new(0, Some(&book(&["a"])), &counts, &candidates, &[], &settings);
+    let order: Vec<&str> = report.tasks[0].candidates.iter().map(|own| &*own.name).collect();
+    assert_eq!(order, ["prose", "open", "worse", "malformed"]);
+}
+
+#[test]
 fn an_idle_machine_costs_as_well() {
     let counts = counts(&[
         ("calls/dt=2026-11-20/hour=h07", "a", 600),
