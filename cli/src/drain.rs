@@ -60,7 +60,7 @@ pub(crate) async fn here(place: &Place, store: &Store, limit: Duration) -> Resul
         },
         keys.all_of_spool(),
         store.clone(),
-        parts::row_maker(config, &keys)?,
+        parts::row_maker(config, &keys, true)?,
         Metrics::register(&Registry::new(), None)?,
         Handle::current(),
     )?

@@ -23,10 +23,10 @@ pub(crate) fn vault(config: &Config, may_create: bool) -> Result<Option<Vault>> 
     Ok(Vault::new(keys::for_vault(&config.keys, may_create)?))
 }
 
-/// What makes rows of calls, by config.
-pub(crate) fn row_maker(config: &Config, keys: &Keys) -> Result<RowMaker> {
+/// What makes rows of calls, by config; `off_the_wire` are those that nobody has masked yet.
+pub(crate) fn row_maker(config: &Config, keys: &Keys, off_the_wire: bool) -> Result<RowMaker> {
     Ok(RowMaker {
-        mask: Arc::new(mask(config, keys)?),
+        mask: Arc::new(mask(config, keys, off_the_wire)?),
         prices: config.prices.clone(),
         store_key: keys.store.clone(),
         origins: Arc::new(Origins::new(&keys.origin)),
@@ -51,8 +51,8 @@ pub(crate) fn dictionaries(config: &Config) -> Result<Vec<Dictionary>> {
     config.mask.dictionaries.iter().map(read).collect()
 }
 
-/// The mask, by config.
-pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
+/// The mask, by config; of text `off_the_wire`, or of such as may hold surrogates.
+pub(crate) fn mask(config: &Config, keys: &Keys, off_the_wire: bool) -> Result<Mask> {
     let rules = match config.mask.rules {
         MaskRules::Default => Rules::Default,
         MaskRules::None => Rules::None,
@@ -77,6 +77,7 @@ pub(crate) fn mask(config: &Config, keys: &Keys) -> Result<Mask> {
         allow: config.mask.allow.clone(),
         surrogates,
         scope,
+        off_the_wire,
     };
     Mask::new(&mask, keys.surrogate.bytes()).context("building the mask of the config")
 }

@@ -120,12 +120,12 @@ impl Place {
 
     /// What masks, by the config's rules and dictionaries, else the built-in ones.
     pub(crate) fn mask(&self) -> Result<Mask> {
-        parts::mask(&self.config_or_default()?, &self.keys()?)
+        parts::mask(&self.config_or_default()?, &self.keys()?, false)
     }
 
     /// The same with keys that must be there: with new ones, equal values would get other surrogates than before.
     pub(crate) fn existing_mask(&self) -> Result<Mask> {
-        parts::mask(&self.config_or_default()?, &self.existing_keys()?)
+        parts::mask(&self.config_or_default()?, &self.existing_keys()?, false)
     }
 
     /// A short name of all that decides what the mask does.
@@ -146,7 +146,7 @@ impl Place {
     /// What makes rows, the current task book included.
     pub(crate) async fn row_maker(&self, store: &Store) -> Result<RowMaker> {
         let book = book(store).await?.map(Arc::new);
-        let rows = parts::row_maker(&self.config_or_default()?, &self.keys()?)?;
+        let rows = parts::row_maker(&self.config_or_default()?, &self.keys()?, false)?;
         Ok(RowMaker { book, ..rows })
     }
 

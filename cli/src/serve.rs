@@ -290,7 +290,7 @@ impl Collector {
                 deadline: shadow::DEADLINE,
             },
             store.clone(),
-            parts::row_maker(config, keys)?,
+            parts::row_maker(config, keys, true)?,
             metrics.clone(),
             runtime.handle().clone(),
         );
@@ -309,7 +309,7 @@ impl Collector {
             },
             keys.all_of_spool(),
             store,
-            parts::row_maker(config, keys)?,
+            parts::row_maker(config, keys, true)?,
             metrics,
             runtime.handle().clone(),
         )?

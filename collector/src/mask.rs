@@ -98,6 +98,9 @@ pub struct MaskConfig {
     pub surrogates: SurrogateStyle,
     /// How far equal values get equal surrogates.
     pub scope: SurrogateScope,
+    /// The text comes off the wire, where nobody has masked it: what looks like a surrogate, as real values do by chance, is
+    /// masked like any other. Else it stays, so that masking twice changes nothing.
+    pub off_the_wire: bool,
 }
 
 /// Why something could not be masked.
@@ -147,6 +150,7 @@ pub struct Mask {
     allowed: Allowed,
     surrogates: Surrogates,
     scope: SurrogateScope,
+    off_the_wire: bool,
     seen: Seen,
 }
 
@@ -179,6 +183,7 @@ impl Mask {
             allowed: Allowed::new(&config.allow),
             surrogates: Surrogates::new(surrogate_key, config.surrogates),
             scope: config.scope,
+            off_the_wire: config.off_the_wire,
             seen: Seen::new(surrogate_key),
         })
     }
@@ -308,7 +313,8 @@ impl Mask {
             return hits;
         }
         hits.retain(|hit| !self.allowed.holds(&scene.text[hit.start..hit.end]));
-        let is_surrogate = |hit: &&Hit| self.surrogates.are_at(scene.text, hit.start, hit.end, hit.kind);
+        let is_surrogate =
+            |hit: &&Hit| !self.off_the_wire && self.surrogates.are_at(scene.text, hit.start, hit.end, hit.kind);
         let surrogates: Vec<Hit> = hits.iter().filter(is_surrogate).copied().collect();
         if !surrogates.is_empty() {
             // A longer hit is none for what looks like a surrogate inside it: that may be so by chance.

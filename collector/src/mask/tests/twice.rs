@@ -95,6 +95,31 @@ fn a_value_that_holds_what_looks_like_a_surrogate_is_masked() {
 }
 
 #[test]
+fn off_the_wire_nothing_is_a_surrogate() {
+    let config = MaskConfig {
+        off_the_wire: true,
+        ..MaskConfig::default()
+    };
+    let wire = Mask::new(&config, &[7; 32]).unwrap();
+    let on_wire = |text: &str| wire.text(text, &mut Counts::default()).into_owned();
+    for text in [
+        "+33 6 12 34 51 83",
+        "ann@acme.org",
+        "my name is Anna Kowalski",
+        "4111 1111 1111 1111",
+    ] {
+        assert_eq!(on_wire(text), masked(text));
+        assert_ne!(on_wire(&masked(text)), masked(text), "{text}");
+    }
+    // Some real numbers have the seal of a surrogate by chance.
+    let chance = (0..100_000_u32)
+        .map(|number| format!("MRN: {:07}", 1_000_000 + number))
+        .find(|text| masked(text) == *text)
+        .expect("one in about a thousand");
+    assert_ne!(on_wire(&chance), chance);
+}
+
+#[test]
 fn another_key_knows_no_surrogate_of_ours() {
     let once = masked("mail ann@acme.org, card 4111 1111 1111 1111, +33 6 12 34 51 83; my name is Anna Kowalski");
     let other = other_mask();
